@@ -1,0 +1,1 @@
+"""Clustering and retrieval in an encoder's feature space."""

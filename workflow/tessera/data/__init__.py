@@ -1,0 +1,1 @@
+"""Datasets, prepared once and kept as uint8 tensors; batched augmentation."""

@@ -1,0 +1,29 @@
+"""Datasets: which images?"""
+
+from tessera.data.datasets.options import (
+    C10sOptions,
+    Cifar10Options,
+    Cifar100Options,
+    DigitsMOptions,
+    ImageFolderOptions,
+    Stl10Options,
+)
+from tessera.registry import Part
+
+PARTS = {
+    "digits_m": Part(
+        "tessera.data.datasets.digits_m:DigitsM",
+        DigitsMOptions,
+        "handwritten digits blended over photographs, 32 px, embedded",
+        "in the manner of MNIST-M (Ganin et al. 2016)",
+    ),
+    "image_folder": Part(
+        "tessera.data.datasets.image_folder:ImageFolder", ImageFolderOptions, "a tree or archive, a folder a class"
+    ),
+    "cifar10": Part("tessera.data.datasets.cifar:Cifar10", Cifar10Options, "CIFAR-10, 32 px", "Krizhevsky 2009"),
+    "cifar100": Part("tessera.data.datasets.cifar:Cifar100", Cifar100Options, "CIFAR-100, 32 px", "Krizhevsky 2009"),
+    "c10s": Part(
+        "tessera.data.datasets.cifar:C10s", C10sOptions, "a fixed fifth of CIFAR-10", "Kim, Lee & Song 2019, Table 1"
+    ),
+    "stl10": Part("tessera.data.datasets.stl10:Stl10", Stl10Options, "STL-10, 96 px", "Coates et al. 2011"),
+}

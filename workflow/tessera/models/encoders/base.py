@@ -1,0 +1,50 @@
+"""What every encoder is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+class LayeredNetwork(nn.Module, ABC):
+    """A network whose inner feature maps have names, so that transfer and fusion can speak of them.
+
+    Attributes:
+        layer_channels: Name of each layer to the channels of its map, from the input on.
+    """
+
+    layer_channels: dict[str, int]
+
+    @abstractmethod
+    def layers(self, images: Tensor) -> dict[str, Tensor]:
+        """Every named map.
+
+        Shape:
+            images: (N, 3, H, W), normalised, any float dtype.
+            returns: name to (N, C, h, w), in the order of `layer_channels`.
+        """
+
+    @property
+    @abstractmethod
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        """Pairs of layers for FSP: `across_stage` and `within_stage` (methods.md 4.2)."""
+
+
+class Encoder(LayeredNetwork):
+    """From images to the last feature map z; no classifier. The last entry of `layer_channels` is z.
+
+    Attributes:
+        fusion_convolutions: `conv_before_pool` and `stage_last` to the names of convolution modules (methods.md 1.7).
+    """
+
+    fusion_convolutions: ClassVar[dict[str, tuple[str, ...]]]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The last feature map, (N, C, h, w)."""
+        return list(self.layers(images).values())[-1]
+
+    @property
+    def num_features(self) -> int:
+        """Channels of z."""
+        return list(self.layer_channels.values())[-1]

@@ -1,0 +1,1 @@
+"""Multi-task source training: sharing, schedule, balancing, regularizer and fusion, put together by `pretrain`."""

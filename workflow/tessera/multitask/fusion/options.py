@@ -1,0 +1,60 @@
+"""What can be set of the way the tasks' weights become one encoder."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tessera.registry import Options
+
+
+class NoFusionOptions(Options):
+    """The last weights are the encoder's."""
+
+    name: Literal["none"] = "none"
+
+
+class WindowOptions(Options):
+    """What fusions with a window over epochs share."""
+
+    window: int = Field(5, ge=1, description="The exported encoder is the mean of this many last fused ones (Eq. 10).")
+    window_feedback: bool = Field(False, description="Each epoch starts from that mean instead of the last fusion.")
+
+
+class AverageOptions(WindowOptions):
+    """Plain mean of the tasks' weights."""
+
+    name: Literal["average"] = "average"
+
+
+class TteOptions(WindowOptions):
+    """Temporal task ensemble: temporal and task gradients of chosen layers, weighed by progress (paper, 3.3)."""
+
+    name: Literal["tte"] = "tte"
+    delta: Literal["signed", "literal", "norm_equalised"] = Field(
+        "signed", description="Reading of Eq. 7 to 9; `literal` adds magnitudes and diverges unless scaled down."
+    )
+    sequential_delta: Literal["cumulative", "own"] = Field(
+        "cumulative", description="Under `sequential`: change since the epoch's start, or since the task's own start."
+    )
+    layers: Literal["conv_before_pool", "stage_last", "all_conv", "all"] = Field(
+        "conv_before_pool", description="Layers that are fused (paper: the convolution before a pooling)."
+    )
+    rest: Literal["mean", "last"] = Field("mean", description="All other tensors: mean of the branches, or the last.")
+    alpha: Literal["dwa", "uniform", "inv_ratio", "fixed"] = Field(
+        "dwa", description="Weights of the temporal gradients."
+    )
+    alpha_values: tuple[float, ...] | None = Field(None, description="The weights themselves, for `fixed`.")
+    alpha_tau: float = Field(0.5, gt=0, description="Temperature of `dwa`.")
+    alpha_gamma: float = Field(0.0, ge=0, le=1, description="Power with which a task's impact lowers its weight.")
+    alpha_total: float = Field(1.0, gt=0, description="Sum of the weights.")
+    task_gradient: bool = Field(True, description="Add the task gradient (Table 5's column beta).")
+    beta0: float = Field(0.1, ge=0, le=1, description="Largest weight of the task gradient.")
+    literal_scale: float = Field(1e-3, gt=0, description="Factor on both sums of `literal`.")
+
+    @model_validator(mode="after")
+    def _fixed_has_values(self) -> "TteOptions":
+        if (self.alpha == "fixed") != (self.alpha_values is not None):
+            raise ValueError("alpha: fixed and alpha_values go together: give both or neither")
+        if self.alpha_values is not None and (min(self.alpha_values) < 0 or sum(self.alpha_values) <= 0):
+            raise ValueError("alpha_values must not be negative, and not all zero")
+        return self

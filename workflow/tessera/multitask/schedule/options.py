@@ -1,0 +1,46 @@
+"""What can be set of the order in which tasks take steps."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tessera.registry import Options
+
+
+class ScheduleOptions(Options):
+    """What every schedule shares."""
+
+    iterations_scope: Literal["total", "per_task"] = Field(
+        "total", description="Are `source.iterations` batches an epoch those of all tasks together, or of each task?"
+    )
+
+
+class TurnOptions(ScheduleOptions):
+    """A schedule in which each task has a turn of its own in an epoch."""
+
+    order: Literal["shuffled", "fixed"] = Field("shuffled", description="Order of the tasks within an epoch.")
+    reset_optimizer: bool = Field(True, description="Fresh momentum at each turn (methods.md 1.7).")
+
+
+class BranchesOptions(TurnOptions):
+    """Each task starts the epoch from the fused weights; fusion merges the branches."""
+
+    name: Literal["branches"] = "branches"
+
+
+class SequentialOptions(TurnOptions):
+    """Each task goes on from the weights that the one before it left."""
+
+    name: Literal["sequential"] = "sequential"
+
+
+class RoundRobinOptions(ScheduleOptions):
+    """One task a step, in turn."""
+
+    name: Literal["round_robin"] = "round_robin"
+
+
+class JointOptions(ScheduleOptions):
+    """Every task in every step; their gradients are added."""
+
+    name: Literal["joint"] = "joint"

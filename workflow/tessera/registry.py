@@ -1,0 +1,104 @@
+"""Finds parts by name: each family writes its parts out in one table, and this page reads those tables.
+
+A family is a package whose `__init__` holds `PARTS`, a table from name to `Part`. Those pages and the options
+they name never import torch, so that a plan is quick; the class itself is imported when it is used.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tessera.errors import StudyError
+
+FAMILIES = {
+    "dataset": "tessera.data.datasets",
+    "encoder": "tessera.models.encoders",
+    "network": "tessera.models.networks",
+    "task": "tessera.tasks",
+    "sharing": "tessera.multitask.sharing",
+    "schedule": "tessera.multitask.schedule",
+    "balancing": "tessera.multitask.balancing",
+    "regularizer": "tessera.multitask.regularizers",
+    "fusion": "tessera.multitask.fusion",
+    "transfer": "tessera.transfer",
+    "protocol": "tessera.targets",
+}
+
+
+class Options(BaseModel):
+    """What a user can set of a part, in YAML and in Python alike. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line of a family's table.
+
+    Args:
+        target: Where the class is, as `module:Class`.
+        options: The model of what can be set.
+        title: What it does, in a few words.
+        paper: Where it comes from.
+    """
+
+    target: str
+    options: type[Options]
+    title: str
+    paper: str = ""
+
+
+def parts(family: str) -> dict[str, Part]:
+    """The written-out table of a family."""
+    table: dict[str, Part] = importlib.import_module(FAMILIES[family]).PARTS
+    return table
+
+
+def find(family: str, name: str) -> Part:
+    """Looks a part up by its name in the table, or a user's own part by `package.module:Class`.
+
+    A user's class carries its options model as the attribute `Options`.
+
+    Raises:
+        StudyError: If there is no such part; the message names the nearest one.
+    """
+    if ":" in name:
+        cls = _import(name)
+        options = getattr(cls, "Options", None)
+        if not (isinstance(options, type) and issubclass(options, Options)):
+            raise StudyError(f"`{name}` needs a class attribute `Options`, a subclass of tessera.registry.Options.")
+        return Part(name, options, (cls.__doc__ or name).strip().splitlines()[0])
+    table = parts(family)
+    if name not in table:
+        raise StudyError(f"Unknown {family} '{name}'. {suggest(name, table)}")
+    return table[name]
+
+
+def load(family: str, name: str) -> Any:
+    """Imports the class of a part."""
+    return _import(find(family, name).target)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The sentence that helps after a mistyped word.
+
+    >>> suggest("jigsw", ["jigsaw", "colorization"])
+    "Did you mean 'jigsaw'? Known: colorization, jigsaw."
+    """
+    names = sorted(str(name) for name in known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(names)}."
+
+
+def _import(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise StudyError(f"Cannot import `{target}`: {error}. Is the package installed or on PYTHONPATH?") from error

@@ -1,0 +1,1 @@
+"""The study language: from YAML to a plan of jobs. Never imports torch."""

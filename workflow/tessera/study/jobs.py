@@ -1,0 +1,183 @@
+"""What a job is: one run of a stage, with everything it needs to know. The contract between plan and scripts."""
+
+import json
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from tessera.study.options import (
+    DatasetPart,
+    NetworkPart,
+    ProtocolPart,
+    TransferPart,
+)
+from tessera.study.schema import Comparison, Model, OptimizerOptions, Source
+
+
+class Run(Model):
+    """How a job runs: never part of its key, since it must not change what is asked."""
+
+    data_root: str = "data"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 1
+    mlflow_uri: str | None = None
+    mlflow_experiment: str = "tessera"
+    studies: tuple[str, ...] = ()
+
+
+class Job(Model):
+    """One run of a stage. Its key is a hash of exactly what determines its result."""
+
+    stage: str = Field(description="Name of the stage, as of its rule.")
+    words: str = Field(description="Readable part of the folder's name.")
+    version: int = Field(description="Version of the stage's results.")
+    trial: int | None = Field(description="The trial, whose number seeds everything; None where nothing is drawn.")
+    settings: dict[str, Any] = Field(description="Resolved settings, every option explicit.")
+    inputs: dict[str, str] = Field(description="Role to artifact folder.")
+    run: Run = Run()
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits of what determines the result; the inputs' names carry their own keys."""
+        inputs = {role: folder.rpartition("-")[2] for role, folder in self.inputs.items()}
+        content = [self.stage, self.version, self.trial, self.settings, inputs]
+        return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """Name of the artifact's folder: words first, then the key."""
+        return f"{self.words}-{self.key}"
+
+    @property
+    def folder(self) -> str:
+        """The artifact's folder, relative to the working directory."""
+        return f"artifacts/{FOLDERS[self.stage]}/{self.name}"
+
+    @property
+    def manifest(self) -> str:
+        """The file that is written last: an artifact without it does not exist."""
+        return f"{self.folder}/artifact.json"
+
+
+class StageSettings(Model):
+    """Settings of a stage, typed. Bump `version` when the stage's *results* change; a golden test guards it."""
+
+    stage: ClassVar[str]
+    folder: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+class PrepareDataset(StageSettings):
+    """Reads images from their origin, once. No inputs."""
+
+    stage: ClassVar[str] = "prepare_dataset"
+    folder: ClassVar[str] = "datasets"
+
+    dataset: DatasetPart
+
+
+class GeneratePretextLabels(StageSettings):
+    """Makes what a task needs beforehand. Inputs: dataset, where labels are made from images."""
+
+    stage: ClassVar[str] = "generate_pretext_labels"
+    folder: ClassVar[str] = "pretext"
+
+    task: dict[str, Any]
+
+
+class PretrainSource(StageSettings):
+    """Trains the encoder. Inputs: dataset; `labels.<task>` for each task that has prepared labels."""
+
+    stage: ClassVar[str] = "pretrain_source"
+    folder: ClassVar[str] = "source"
+
+    source: Source
+
+
+class TransferKnowledge(StageSettings):
+    """Trains the target network. Inputs: dataset (the target's); source, where the method needs one."""
+
+    stage: ClassVar[str] = "transfer_knowledge"
+    folder: ClassVar[str] = "transfer"
+
+    transfer: TransferPart
+    network: NetworkPart | None
+    label_fraction: float
+    epochs: int = Field(description="Epochs with labels.")
+    first_stage_epochs: int = Field(description="Epochs of the first stage; 0 where the method has none.")
+    iterations: int
+    batch_size: int
+    augmentation: str
+    optimizer: OptimizerOptions
+
+
+class EvaluateTarget(StageSettings):
+    """Measures. Inputs: dataset (the target's); source or network, by what the protocol measures."""
+
+    stage: ClassVar[str] = "evaluate_target"
+    folder: ClassVar[str] = "target"
+
+    protocol: ProtocolPart
+    label_fraction: float
+
+
+class ClusterTarget(StageSettings):
+    """Clusters and retrieves. Inputs: dataset (the target's), source."""
+
+    stage: ClassVar[str] = "cluster_target"
+    folder: ClassVar[str] = "clusters"
+
+    protocol: ProtocolPart
+
+
+STAGES: dict[str, type[StageSettings]] = {
+    cls.stage: cls
+    for cls in (PrepareDataset, GeneratePretextLabels, PretrainSource, TransferKnowledge, EvaluateTarget, ClusterTarget)
+}
+FOLDERS = {name: cls.folder for name, cls in STAGES.items()}
+
+
+class Cell(Model):
+    """One cell of a table: what fills it, one artifact a trial.
+
+    Attributes:
+        artifacts: Folder of the measuring artifact (evaluate_target or cluster_target), by trial.
+        metric: The figure in its metrics.json that fills the cell.
+        published: The paper's figure, where there is one.
+    """
+
+    row: str
+    column: str
+    protocol: str
+    metric: str
+    artifacts: tuple[str, ...]
+    published: float | None = None
+
+
+class SummarizeStudy(Model):
+    """A study's table: rows, columns and cells, in order. Its key names the marker that its rule writes."""
+
+    name: str
+    title: str
+    description: str
+    scale: str
+    trials: int
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    compare: tuple[Comparison, ...] = ()
+    artifacts: tuple[str, ...] = Field(description="Every artifact that the study needs, in the plan's order.")
+    run: Run = Run()
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits of everything that the tables show."""
+        content = self.model_dump(mode="json", exclude={"run"})
+        return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
+
+    @property
+    def marker(self) -> str:
+        """The rule's output; its name holds the key, so that another configuration refreshes the tables."""
+        return f"results/{self.name}/provenance-{self.key}.json"

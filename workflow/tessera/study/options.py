@@ -1,0 +1,84 @@
+"""Field types for parts: a name, or a name with options; resolved through the family's table."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from tessera import registry
+from tessera.data.datasets.options import DatasetOptions
+from tessera.errors import StudyError
+from tessera.registry import Options
+from tessera.targets.options import ProtocolOptions
+from tessera.tasks.options import TaskOptions
+from tessera.transfer.options import TransferOptions
+
+
+def named(value: Any) -> Any:
+    """`jigsaw` means `{name: jigsaw}`; a transfer says `method` for its name."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "method" in value and "name" not in value:
+        return {"name": value["method"], **{key: item for key, item in value.items() if key != "method"}}
+    return value
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """Validates a name, or a mapping with one, into the options model that the family's table gives it."""
+
+    family: str
+
+    def parse(self, value: Any) -> Any:
+        if isinstance(value, Options):
+            return value
+        value = named(value)
+        if not isinstance(value, dict) or "name" not in value:
+            known = ", ".join(sorted(registry.parts(self.family)))
+            raise PydanticCustomError(
+                "part", "should name a {family}: {known}", {"family": self.family, "known": known}
+            )
+        try:
+            part = registry.find(self.family, str(value["name"]))
+        except StudyError as error:
+            raise PydanticCustomError("part", "{message}", {"message": str(error)}) from None
+        return _adapter(part.options).validate_python(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.parse, core_schema.is_instance_schema(
+            Options, serialization=core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True)
+        ))  # fmt: skip
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        table = registry.parts(self.family)
+        return {
+            "anyOf": [
+                {"type": "string", "enum": sorted(table)},
+                {"type": "string", "pattern": ".+:.+", "description": "Your own part: package.module:Class"},
+                *({"$ref": f"#/$defs/{part.options.__name__}"} for part in table.values()),
+            ],
+        }
+
+
+def _dump(value: Options, info: Any) -> dict[str, Any]:
+    return value.model_dump(mode=info.mode)
+
+
+@cache
+def _adapter(options: type[Options]) -> TypeAdapter[Options]:
+    return TypeAdapter(options)
+
+
+DatasetPart = Annotated[DatasetOptions, PartOf("dataset")]
+EncoderPart = Annotated[Options, PartOf("encoder")]
+NetworkPart = Annotated[Options, PartOf("network")]
+TaskPart = Annotated[TaskOptions, PartOf("task")]
+SharingPart = Annotated[Options, PartOf("sharing")]
+SchedulePart = Annotated[Options, PartOf("schedule")]
+BalancingPart = Annotated[Options, PartOf("balancing")]
+RegularizerPart = Annotated[Options, PartOf("regularizer")]
+FusionPart = Annotated[Options, PartOf("fusion")]
+TransferPart = Annotated[TransferOptions, PartOf("transfer")]
+ProtocolPart = Annotated[ProtocolOptions, PartOf("protocol")]

@@ -1,0 +1,230 @@
+"""The study language: pydantic models of studies, scales, methods and the configuration."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tessera.study.options import (
+    BalancingPart,
+    DatasetPart,
+    EncoderPart,
+    FusionPart,
+    NetworkPart,
+    ProtocolPart,
+    RegularizerPart,
+    SchedulePart,
+    SharingPart,
+    TaskPart,
+    TransferPart,
+)
+
+
+class Model(BaseModel):
+    """Refuses unknown keys, infinities and changes after the fact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class OptimizerOptions(Model):
+    """Stochastic gradient descent and its learning rate over a training."""
+
+    learning_rate: float = Field(0.01, gt=0, description="Learning rate at its highest.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum.")
+    nesterov: bool = Field(False, description="Nesterov's momentum.")
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay on weights; biases and norms have none.")
+    clip_norm: float | None = Field(5.0, gt=0, description="Largest norm of the gradient; null: unlimited.")
+    schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="Course of the learning rate.")
+    milestones: tuple[float, ...] = Field((0.5, 0.75), description="`steps`: fractions of the training, ascending.")
+    factor: float = Field(0.1, gt=0, le=1, description="`steps`: the learning rate is multiplied by it at each.")
+    warmup: float = Field(0.0, ge=0, lt=1, description="Fraction of the training with linear warm-up.")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "OptimizerOptions":
+        if list(self.milestones) != sorted(set(self.milestones)) or not all(0 < m < 1 for m in self.milestones):
+            raise ValueError("milestones must ascend strictly between 0 and 1")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum above 0")
+        return self
+
+
+class Source(Model):
+    """The source: images without labels, an encoder, and the tasks that train it."""
+
+    dataset: DatasetPart = Field(description="Images that the encoder learns from.")
+    encoder: EncoderPart = Field("resnet26", description="The network that is learned.")
+    tasks: tuple[TaskPart, ...] = Field((), description="Tasks, trained together.")
+    sharing: SharingPart = Field("hard", description="How the tasks share the encoder.")
+    schedule: SchedulePart = Field("joint", description="In which order the tasks take steps.")
+    balancing: BalancingPart = Field("equal", description="How losses are weighed.")
+    regularizer: RegularizerPart = Field("none", description="What keeps the features steady.")
+    fusion: FusionPart = Field("none", description="How the tasks' weights become one encoder.")
+    epochs: int = Field(50, ge=0, description="Epochs; 0 leaves the encoder untrained.")
+    iterations: int = Field(2_000, ge=1, description="Task batches an epoch (see `schedule.iterations_scope`).")
+    batch_size: int = Field(64, ge=2, description="Images a batch.")
+    optimizer: OptimizerOptions = Field(OptimizerOptions(), description="Optimiser of encoder and heads.")
+    statistics_batches: int = Field(
+        200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Source":
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"tasks names a task twice: {', '.join(names)}")
+        if self.epochs > 0 and not names:
+            raise ValueError("tasks is empty: name at least one, or use method `random` for an untrained encoder")
+        for task in self.tasks:
+            task.check_image_size(self.dataset.pixels())
+        if self.schedule.name == "branches" and len(names) > 1 and self.fusion.name == "none":
+            raise ValueError("schedule `branches` throws all but one branch away without a fusion: name one")
+        return self
+
+
+class Target(Model):
+    """The target: labelled images, a small network, and how it is measured."""
+
+    dataset: DatasetPart = Field(description="Images and labels that the target network learns from.")
+    network: NetworkPart = Field("reduced_alexnet", description="The target network.")
+    protocol: ProtocolPart = Field("classification", description="How the target is measured.")
+    metric: str | None = Field(
+        None, description="Figure of the protocol that fills the table's cell; null: the protocol's first."
+    )
+    label_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of the training labels that may be read, balanced over the classes."
+    )
+    epochs: int = Field(50, ge=1, description="Epochs with labels (the second stage of two-stage methods).")
+    first_stage_epochs: int = Field(20, ge=1, description="Epochs of the first stage of two-stage methods.")
+    iterations: int = Field(2_000, ge=1, description="Iterations an epoch, in either stage.")
+    budget: Literal["second_stage", "total"] = Field(
+        "total",
+        description="Iterations of a method without a first stage: those of the second stage, or of both together.",
+    )
+    batch_size: int = Field(64, ge=2, description="Images a batch.")
+    augmentation: Literal["none", "crop_flip"] = Field(
+        "crop_flip", description="`crop_flip`: random flip and crop with an eighth of the image as padding."
+    )
+    optimizer: OptimizerOptions = Field(OptimizerOptions(weight_decay=5e-4), description="Optimiser of both stages.")
+
+    @model_validator(mode="after")
+    def _metric_is_known(self) -> "Target":
+        if self.metric is not None and self.metric not in self.protocol.metrics:
+            known = ", ".join(self.protocol.metrics)
+            raise ValueError(f"protocol `{self.protocol.name}` has no metric `{self.metric}`. Known: {known}")
+        return self
+
+
+class Experiment(Model):
+    """One cell of a table: source, transfer and target, every option resolved."""
+
+    source: Source
+    transfer: TransferPart = Field("none", description="How knowledge reaches the target network.")
+    target: Target
+
+
+Settings = dict[str, Any]
+
+
+class Row(Model):
+    """An extra row: a label, the settings that make it, and nothing else."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    label: str = Field(min_length=1, description="Name of the row.")
+
+
+class Comparison(Model):
+    """Two rows compared trial by trial, below the table."""
+
+    row: str = Field(description="Label of the row in question.")
+    against: str = Field(description="Label of the row it is compared with.")
+    question: str | None = Field(None, description="What the comparison answers, in a few words.")
+
+
+class Grid(Model):
+    """Settings that vary: `{key: [values]}` (all combinations), or a list of `{label, key: value}`."""
+
+    rows: dict[str, list[Any]] | list[Settings] = Field({}, description="One row of the table for each.")
+    columns: dict[str, list[Any]] | list[Settings] = Field({}, description="One column of the table for each.")
+
+
+class Study(Model):
+    """A study: data, never code."""
+
+    title: str = Field(min_length=1, description="What the study asks, in a sentence.")
+    description: str = Field("", description="What a reader should know; shown above the table.")
+    scale: str | None = Field(None, description="Scale of this study where the configuration names none.")
+    trials: int = Field(3, ge=1, le=1000, description="Repetitions; the trial's number seeds everything.")
+    base: Settings = Field(description="Settings that every cell shares: source, transfer, target.")
+    grid: Grid = Field(Grid(), description="Settings that vary.")
+    also: list[Row] = Field([], description="Rows that no grid gives: baselines, controls.")
+    compare: list[Comparison] = Field([], description="Pairs of rows compared trial by trial, below the table.")
+    published: str | None = Field(
+        None, description="CSV of published values (columns row, column, value), relative to the study's folder."
+    )
+
+
+class Scale(Model):
+    """How big a run is: budgets, image sizes and stand-ins, apart from what the study asks."""
+
+    title: str = Field(min_length=1, description="What the scale is for.")
+    source: Settings = Field({}, description="Settings under `source`, beneath the study's own.")
+    target: Settings = Field({}, description="Settings under `target`, beneath the study's own.")
+    parts: dict[str, dict[str, Settings]] = Field(
+        {}, description="Options of parts at this scale: family, name, options."
+    )
+    stand_ins: dict[str, Any] = Field({}, description="Datasets that take another's place: name, dataset.")
+
+
+class Method(Model):
+    """A named method of the literature: a combination of parts."""
+
+    title: str = Field(min_length=1, description="What the method is.")
+    paper: str = Field("", description="Where it comes from.")
+    source: Settings = Field(description="Settings under `source`, laid beneath the study's own.")
+    fixed: list[str] = Field(
+        [],
+        description="Keys whose preset stands over the study's base where a row or column names the method: "
+        "they make it this method.",
+    )
+
+
+class MlflowConfig(Model):
+    """Where runs are shown."""
+
+    enabled: bool = Field(True, description="Log every run to MLflow.")
+    uri: str = Field("sqlite:///mlflow.db", description="Tracking store or server.")
+    experiment: str = Field("tessera", description="Name of the experiment there.")
+
+
+class DvcConfig(Model):
+    """Where artifacts are stored."""
+
+    enabled: bool = Field(True, description="`dvc commit` complete stages when Snakemake ends, in a DVC repository.")
+
+
+class Tracking(Model):
+    """Tracking of runs and artifacts; neither is needed to run."""
+
+    mlflow: MlflowConfig = Field(MlflowConfig(), description="MLflow.")
+    dvc: DvcConfig = Field(DvcConfig(), description="DVC.")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Config(Model):
+    """config/config.yaml: which studies, how big, where the data lie, how to run."""
+
+    studies: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="Studies to run: names under config/studies, or paths of YAML files."
+    )
+    scale: str | None = Field(None, description="paper, reduced, smoke, …; null: each study's own, else paper.")
+    trials: int | None = Field(None, ge=1, le=1000, description="Trials of every study; null: each study's own.")
+    data_root: str = Field("data", description="Folder of datasets; the variable TESSERA_DATA overrides it.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one, else CPU.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="`auto`: bfloat16 autocast where the device has it in hardware."
+    )
+    threads: int = Field(1, ge=1, description="Processor threads of each training job.")
+    tracking: Tracking = Field(Tracking(), description="Tracking of runs and artifacts.")

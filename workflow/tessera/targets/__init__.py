@@ -1,0 +1,25 @@
+"""Protocols: how is the target measured?"""
+
+from tessera.registry import Part
+from tessera.targets.options import (
+    ClassificationProtocolOptions,
+    ClusteringOptions,
+    KnnOptions,
+    LinearProbeOptions,
+)
+
+PARTS = {
+    "classification": Part(
+        "tessera.targets.classification:Classification", ClassificationProtocolOptions, "top-1 accuracy of the network"
+    ),
+    "linear_probe": Part(
+        "tessera.targets.linear_probe:LinearProbe", LinearProbeOptions, "logistic regression on frozen features"
+    ),
+    "knn": Part("tessera.targets.knn:Knn", KnnOptions, "nearest neighbours of frozen features"),
+    "clustering": Part(
+        "tessera.clustering.dec:DeepEmbeddedClustering",
+        ClusteringOptions,
+        "deep embedded clustering",
+        "Xie et al. 2016",
+    ),
+}

@@ -1,0 +1,83 @@
+"""What can be set of the protocol by which a target is measured."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tessera.registry import Options
+
+
+class ProtocolOptions(Options):
+    """What the plan asks of every protocol.
+
+    Attributes:
+        measures: `encoder`: the frozen source encoder; `network`: the target network after transfer.
+        stage: The stage that runs it.
+        metrics: Figures that it reports, first the one that fills a table's cell.
+        uses_labels: True where it reads labels of target training images.
+    """
+
+    measures: ClassVar[Literal["encoder", "network"]]
+    stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
+    metrics: ClassVar[tuple[str, ...]]
+    uses_labels: ClassVar[bool] = True
+
+
+class ClassificationProtocolOptions(ProtocolOptions):
+    """Top-1 accuracy of the target network on the test split, after the last epoch."""
+
+    measures: ClassVar[Literal["encoder", "network"]] = "network"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "cross_entropy")
+
+    name: Literal["classification"] = "classification"
+
+
+class LinearProbeOptions(ProtocolOptions):
+    """Accuracy of logistic regression on standardised, frozen features of the source encoder."""
+
+    measures: ClassVar[Literal["encoder", "network"]] = "encoder"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "train_accuracy")
+
+    name: Literal["linear_probe"] = "linear_probe"
+    layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
+    pool_px: int = Field(1, ge=1, le=8, description="The map is average-pooled to this height and width.")
+    l2: float = Field(1e-2, ge=0, description="L2 penalty on the weights.")
+    max_iterations: int = Field(200, ge=1, description="Largest number of L-BFGS iterations.")
+
+
+class KnnOptions(ProtocolOptions):
+    """Accuracy of the nearest neighbours by cosine of frozen features of the source encoder."""
+
+    measures: ClassVar[Literal["encoder", "network"]] = "encoder"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    name: Literal["knn"] = "knn"
+    layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
+    neighbors: int = Field(20, ge=1, description="Number of neighbours k, at most the labelled images.")
+    temperature: float = Field(0.07, gt=0, description="A vote weighs exp(cosine / temperature).")
+
+
+class ClusteringOptions(ProtocolOptions):
+    """Deep embedded clustering of the target's images from the source encoder; no labels are read but to score."""
+
+    measures: ClassVar[Literal["encoder", "network"]] = "encoder"
+    stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "cluster_target"
+    metrics: ClassVar[tuple[str, ...]] = (
+        "accuracy", "nmi", "ari", "recall_at_1", "recall_at_5", "recall_at_10",
+        "initial_accuracy", "initial_nmi", "initial_ari",
+    )  # fmt: skip
+    uses_labels: ClassVar[bool] = False
+
+    name: Literal["clustering"] = "clustering"
+    embedding: Literal["linear10", "gap", "pca"] = Field(
+        "linear10", description="A trainable layer to 10 dimensions that starts from PCA, plain features, or fixed PCA."
+    )
+    clusters: int | None = Field(None, ge=2, description="Number of clusters; null: the number of classes.")
+    restarts: int = Field(20, ge=1, description="Restarts of k-means.")
+    iterations: int = Field(2_000, ge=0, description="Largest number of iterations.")
+    update_interval: int = Field(140, ge=1, description="Iterations between two target distributions.")
+    tolerance: float = Field(1e-3, ge=0, lt=1, description="Stop when a smaller share of assignments changes.")
+    batch_size: int = Field(256, ge=2, description="Images a batch.")
+    learning_rate: float = Field(0.01, gt=0, description="Learning rate of SGD with momentum 0.9.")
+    train_encoder: bool = Field(True, description="Adapt the encoder as well as embedding and centres.")
+    images: int | None = Field(None, ge=10, description="Only this many images, drawn by the trial's seed; null: all.")

@@ -1,0 +1,37 @@
+"""Tasks: what is predicted? Pretext tasks make their labels from the image; supervised ones use the dataset's."""
+
+from tessera.registry import Part
+from tessera.tasks.options import (
+    ClassificationOptions,
+    ColorizationOptions,
+    JigsawOptions,
+    ReconstructionOptions,
+    SegmentationOptions,
+)
+
+PARTS = {
+    "jigsaw": Part(
+        "tessera.tasks.jigsaw:Jigsaw", JigsawOptions, "which permutation of nine tiles?", "Noroozi & Favaro 2016"
+    ),
+    "colorization": Part(
+        "tessera.tasks.colorization:Colorization",
+        ColorizationOptions,
+        "which colour has each pixel of a gray image?",
+        "Zhang, Isola & Efros 2016",
+    ),
+    "segmentation": Part(
+        "tessera.tasks.segmentation:Segmentation",
+        SegmentationOptions,
+        "which segments cut the image best?",
+        "Xia & Kulis 2017",
+    ),
+    "reconstruction": Part(
+        "tessera.tasks.reconstruction:Reconstruction",
+        ReconstructionOptions,
+        "the image from its features",
+        "Kim, Lee & Song 2019, Eq. 5 and 6",
+    ),
+    "classification": Part(
+        "tessera.tasks.classification:Classification", ClassificationOptions, "the dataset's own labels (supervised)"
+    ),
+}

@@ -1,0 +1,104 @@
+"""What every task is: it makes batches from images, gives a head, and scores the head's prediction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tessera.data.store import Dataset
+
+
+class TaskBatch(NamedTuple):
+    """What one step of a task consumes.
+
+    Shape:
+        inputs: (M, 3, h, w) float32, normalised encoder input; M is a multiple of the number of images.
+        labels: Whatever the task's loss reads; tensors, on the inputs' device.
+    """
+
+    inputs: Tensor
+    labels: Any
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """What a task may know of the source's images.
+
+    Attributes:
+        image_size: Height and width, px.
+        mean, std: Per channel, in units of [0, 1].
+        num_classes: Classes of the source's own labels, for supervised tasks.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    num_classes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "ImageStatistics":
+        return cls(dataset.image_size, dataset.mean, dataset.std, len(dataset.classes))
+
+
+class Task(ABC):
+    """One task. It holds no weights: its head is a module that the trainer owns.
+
+    Args:
+        options: What the study set.
+        statistics: Of the source's images.
+        prepared: What `prepare` made, by name; empty where the task needs nothing.
+        device: Where batches are made.
+    """
+
+    def __init__(
+        self, options: Any, statistics: ImageStatistics, prepared: Mapping[str, Tensor], device: torch.device
+    ) -> None:
+        self.options = options
+        self.statistics = statistics
+        self.prepared = {name: tensor.to(device) for name, tensor in prepared.items()}
+        self.device = device
+
+    @classmethod
+    def prepare(
+        cls, options: Any, image_size: int, dataset: Dataset | None, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Makes what the task needs beforehand, once for all trainings (stage `generate_pretext_labels`).
+
+        `options` are resolved for the image size; `dataset` is None where `labels_from_images` is False.
+        """
+        return {}
+
+    @abstractmethod
+    def build_head(self, num_features: int) -> nn.Module:
+        """A head from z (M, num_features, h', w') to the prediction that `loss` reads."""
+
+    @abstractmethod
+    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+        """Inputs and pretext labels, made on the device by batched tensor code.
+
+        Args:
+            images: (N, 3, H, W) uint8.
+            labels: (N,) int64, the dataset's own; only supervised tasks read them.
+            generator: On the CPU, so that a seed means the same draws on every device.
+        """
+
+    @abstractmethod
+    def loss(self, prediction: Any, labels: Any) -> Tensor:
+        """The task's loss, (), float32, a mean over samples or pixels."""
+
+    @abstractmethod
+    def metrics(self, prediction: Any, labels: Any) -> dict[str, Tensor]:
+        """Figures beside the loss, each (), detached; nothing is read back here."""
+
+    @abstractmethod
+    def chance(self) -> dict[str, float]:
+        """The value of `loss` and of each metric that knows nothing, where one is known."""
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """From [0, 1] to the encoder's input: (x - mean) / std per channel. (N, 3, H, W) float32."""
+        mean = torch.tensor(self.statistics.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.statistics.std, device=pixels.device).view(1, 3, 1, 1)
+        return (pixels - mean) / std

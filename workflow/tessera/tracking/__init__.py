@@ -1,0 +1,1 @@
+"""Run tracking: a view of the artifacts, never a condition of a run."""

@@ -1,0 +1,217 @@
+"""What every training shares: seeds, precision, optimiser, learning rate, steps, checkpoints and progress.
+
+Knows no task, teacher, balancer or tracker.
+"""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tessera.study.schema import OptimizerOptions
+
+log = logging.getLogger("tessera")
+
+
+def seed_of(*words: int | str) -> int:
+    """A seed that depends on every word, so that no two uses share random numbers."""
+    return int.from_bytes(sha256(json.dumps(words).encode()).digest()[:7], "big")
+
+
+def generator_of(*words: int | str) -> torch.Generator:
+    """A generator on the CPU, seeded by the words: (trial, what it is for, epoch, …)."""
+    return torch.Generator().manual_seed(seed_of(*words))
+
+
+def index_batches(num_images: int, batch_size: int, iterations: int, generator: torch.Generator) -> Tensor:
+    """Indices of `iterations` batches: shuffled passes over the images, one after the other.
+
+    Shape:
+        returns: (iterations, batch_size) int64 on the CPU; no image comes twice within one pass.
+    """
+    needed = batch_size * iterations
+    passes = [torch.randperm(num_images, generator=generator) for _ in range(-(-needed // num_images))]
+    return torch.cat(passes)[:needed].view(iterations, batch_size)
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of autocast: bfloat16 where the device has it in hardware, if asked for `auto`."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
+    return torch.bfloat16 if _processor_has_bfloat16() else torch.float32
+
+
+def _processor_has_bfloat16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+class Compute:
+    """Where and how precisely to compute; passed to every training.
+
+    Args:
+        device: The one device of this job.
+        precision: `auto`, `float32` or `bfloat16`.
+    """
+
+    def __init__(self, device: torch.device, precision: str = "auto") -> None:
+        self.device = device
+        self.dtype = resolve_precision(precision, device)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context of the forward pass; weights and losses stay float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Moves a network to the device, convolutions in channels_last, which their kernels want."""
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module], float]) -> torch.optim.SGD:
+    """SGD over modules; each group has a factor on its learning rate. Biases and norms have no weight decay.
+
+    Args:
+        groups: (modules, factor) pairs.
+    """
+    parameters = []
+    for modules, factor in groups:
+        trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+        for decay, chosen in (
+            (options.weight_decay, [p for p in trained if p.ndim > 1]),
+            (0.0, [p for p in trained if p.ndim <= 1]),
+        ):
+            if chosen:
+                parameters.append({"params": chosen, "weight_decay": decay, "factor": factor})
+    return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=options.momentum, nesterov=options.nesterov)
+
+
+def learning_rate_at(options: OptimizerOptions, progress: float) -> float:
+    """The learning rate when this fraction of the training, 0 to 1, is done.
+
+    >>> learning_rate_at(OptimizerOptions(learning_rate=0.1, milestones=(0.5,)), 0.6)
+    0.01
+    """
+    if progress < options.warmup:
+        return options.learning_rate * progress / options.warmup
+    if options.schedule == "cosine":
+        rest = (progress - options.warmup) / (1 - options.warmup)
+        return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+    if options.schedule == "steps":
+        passed = sum(progress >= milestone for milestone in options.milestones)
+        return float(f"{options.learning_rate * options.factor**passed:.12g}")
+    return options.learning_rate
+
+
+def run_steps(
+    batches: Iterable[Any],
+    backward: Callable[[Any], Tensor],
+    optimizer: torch.optim.Optimizer,
+    learning_rates: Iterator[float],
+    clip_norm: float | None,
+) -> Tensor:
+    """One turn of training: a step a batch. Waits for the device only when the caller reads the result.
+
+    Args:
+        backward: Computes a batch's losses, leaves gradients in `.grad`, and returns what to record, detached.
+        learning_rates: One a step; a group's own `factor` multiplies it.
+
+    Shape:
+        returns: (steps, …) whatever `backward` returned, stacked.
+    """
+    records = []
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for batch in batches:
+        rate = next(learning_rates)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("factor", 1.0)
+        records.append(backward(batch))
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return torch.stack(records)
+
+
+class Checkpoint:
+    """The state of an unfinished training, in a folder that is no declared output; replaced in one step.
+
+    Args:
+        folder: Folder of this job's resume state; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None, name: str = "state") -> None:
+        self.path = None if folder is None else folder / f"{name}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state, on the CPU, or None. A damaged one is set aside, and training starts anew."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file raises: the state is a convenience
+            aside = self.path.with_suffix(".damaged")
+            os.replace(self.path, aside)
+            log.warning("%s cannot be read (%s); moved to %s, training starts anew", self.path, error, aside.name)
+            return None
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keeps the state; a kill at any moment leaves the old one or the new one."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(f".{os.getpid()}.draft")
+        torch.save(state, draft)
+        os.replace(draft, self.path)
+
+
+class Progress:
+    """Writes a line an epoch: epoch, figures, images a second, remaining time.
+
+    Args:
+        what: First words of each line.
+        epochs: Epochs in all.
+        done: Epochs that an earlier process did.
+    """
+
+    def __init__(self, what: str, epochs: int, done: int = 0) -> None:
+        self.what, self.epochs, self.done = what, epochs, done
+        self.start = self.last = time.monotonic()
+        self.first = done
+        if done:
+            log.info("%s: going on after epoch %d of %d", what, done, epochs)
+
+    def epoch(self, images: int, **figures: float) -> float:
+        """Logs one finished epoch over so many images; returns its seconds."""
+        now = time.monotonic()
+        seconds, self.last = now - self.last, now
+        self.done += 1
+        remaining = (now - self.start) / (self.done - self.first) * (self.epochs - self.done)
+        text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        log.info(
+            "%s: epoch %d/%d, %s, %.0f images/s, %s remaining",
+            self.what, self.done, self.epochs, text, images / max(seconds, 1e-9), _duration(remaining),
+        )  # fmt: skip
+        return seconds
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,13 @@
+"""Transfer: how does the source's knowledge reach the target network?"""
+
+from tessera.registry import Part
+from tessera.transfer.options import FineTuneOptions, FspOptions, NoTransferOptions, SoftTargetsOptions
+
+PARTS = {
+    "none": Part("tessera.transfer.none:NoTransfer", NoTransferOptions, "target only"),
+    "fine_tune": Part("tessera.transfer.fine_tune:FineTune", FineTuneOptions, "the encoder itself, with a new head"),
+    "soft_targets": Part(
+        "tessera.transfer.soft_targets:SoftTargets", SoftTargetsOptions, "softened distributions", "Hinton et al. 2015"
+    ),
+    "fsp": Part("tessera.transfer.fsp:Fsp", FspOptions, "Gram matrices across layers", "Yim et al. 2017"),
+}

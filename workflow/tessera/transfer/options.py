@@ -1,0 +1,78 @@
+"""What can be set of the way knowledge reaches the target network."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tessera.registry import Options
+
+
+class TransferOptions(Options):
+    """What the plan asks of every transfer method.
+
+    Attributes:
+        needs_source: False where the method reads no source encoder.
+        two_stage: True where a first stage learns from the source alone; it gets `target.first_stage_epochs`.
+        builds_network: True where the target network is the source encoder itself, so `target.network` is not read.
+    """
+
+    needs_source: ClassVar[bool] = True
+    two_stage: ClassVar[bool] = False
+    builds_network: ClassVar[bool] = False
+
+
+class NoTransferOptions(TransferOptions):
+    """Target only: the network learns from the labels alone."""
+
+    needs_source: ClassVar[bool] = False
+
+    name: Literal["none"] = "none"
+
+
+class FineTuneOptions(TransferOptions):
+    """The source encoder with a new linear head, trained end to end."""
+
+    builds_network: ClassVar[bool] = True
+
+    name: Literal["fine_tune"] = "fine_tune"
+    lr_factor: float = Field(
+        0.1, ge=0, le=1, description="Learning rate of the copied layers, of the head's; 0 freezes."
+    )
+    freeze_layers: int = Field(0, ge=0, description="Number of named layers, from the input on, that stay frozen.")
+
+
+class SoftTargetsOptions(TransferOptions):
+    """Soft targets: cross-entropy with the teacher's softened distribution beside the labels' (Hinton et al. 2015)."""
+
+    name: Literal["soft_targets"] = "soft_targets"
+    teacher: Literal["probe", "clusters"] = Field(
+        "probe", description="Teacher's distribution: a probe on the target's labels, or k-means clusters."
+    )
+    temperature: float = Field(4.0, gt=0, description="Temperature T of both distributions.")
+    weight: float = Field(0.3, ge=0, le=1, description="Weight a of the soft term; the labels' has 1 - a.")
+    scale_by_temperature: bool = Field(True, description="Multiply the soft term by T^2.")
+    probe_epochs: int = Field(20, ge=1, description="Passes over the labelled images that train the probe, at most.")
+    probe_hidden: tuple[int, ...] = Field((512, 256), description="Units of the probe's hidden layers.")
+    probe_dropout: float = Field(0.5, ge=0, lt=1, description="Dropout on the probe's hidden layers.")
+    probe_holdout: float = Field(0.1, gt=0, lt=0.5, description="Share of the labelled images kept for early stopping.")
+    clusters: int = Field(64, ge=2, description="Number of k-means clusters for `clusters`.")
+
+
+class FspOptions(TransferOptions):
+    """Flow of solution procedure: Gram matrices across layers (Yim et al. 2017)."""
+
+    two_stage: ClassVar[bool] = True
+
+    name: Literal["fsp"] = "fsp"
+    pairs: Literal["across_stage", "within_stage"] = Field(
+        "across_stage", description="Outputs of neighbouring stages, or first and last layer of each stage."
+    )
+    align: Literal["common", "channel_group", "student_conv1x1"] = Field(
+        "common", description="How maps of unequal width are made comparable (methods.md 4.2)."
+    )
+    width: int = Field(64, ge=1, description="Largest common width.")
+    weight: float = Field(1.0, gt=0, description="Weight of the loss in the first stage.")
+    calibration_images: int = Field(2_000, ge=2, description="Target images that set the teacher's axes and scale.")
+    images: Literal["all", "labeled"] = Field(
+        "all", description="First stage: every target training image, or only the labelled ones."
+    )
