@@ -83,7 +83,9 @@ def save_dataset(
         raise DataError(f"class `{classes[empty[0]]}` has no training images: add some, or leave the class out")
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels.astype(np.int64))
-    np.savez(folder / "splits.npz", **{name: index.astype(np.int64) for name, index in splits.items()})
+    np.savez(
+        folder / "splits.npz", allow_pickle=False, **{name: index.astype(np.int64) for name, index in splits.items()}
+    )
     mean, std = _statistics(images, splits["train"])
     about = {"classes": classes, "image_size": int(images.shape[1]), "mean": mean, "std": std}
     (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -123,7 +125,7 @@ def label_subset(labels: Tensor, fraction: float, generator: torch.Generator) ->
     """
     labels = labels.cpu()
     chosen = []
-    for label in labels[labels >= 0].unique().tolist():
+    for label in torch.unique(labels[labels >= 0]).tolist():
         index = (labels == label).nonzero().flatten()
         order = torch.randperm(len(index), generator=generator)
         chosen.append(index[order[: max(1, round(fraction * len(index)))]])

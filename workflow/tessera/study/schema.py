@@ -4,6 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from tessera.models.encoders.options import ResNet26Options
+from tessera.models.networks.options import ReducedAlexNetOptions
+from tessera.multitask.balancing.options import EqualOptions
+from tessera.multitask.fusion.options import NoFusionOptions
+from tessera.multitask.regularizers.options import NoRegularizerOptions
+from tessera.multitask.schedule.options import JointOptions
+from tessera.multitask.sharing.options import HardSharingOptions
 from tessera.study.options import (
     BalancingPart,
     DatasetPart,
@@ -17,6 +24,8 @@ from tessera.study.options import (
     TaskPart,
     TransferPart,
 )
+from tessera.targets.options import ClassificationProtocolOptions
+from tessera.transfer.options import NoTransferOptions
 
 
 class Model(BaseModel):
@@ -51,13 +60,13 @@ class Source(Model):
     """The source: images without labels, an encoder, and the tasks that train it."""
 
     dataset: DatasetPart = Field(description="Images that the encoder learns from.")
-    encoder: EncoderPart = Field("resnet26", description="The network that is learned.")
+    encoder: EncoderPart = Field(ResNet26Options(), description="The network that is learned.")
     tasks: tuple[TaskPart, ...] = Field((), description="Tasks, trained together.")
-    sharing: SharingPart = Field("hard", description="How the tasks share the encoder.")
-    schedule: SchedulePart = Field("joint", description="In which order the tasks take steps.")
-    balancing: BalancingPart = Field("equal", description="How losses are weighed.")
-    regularizer: RegularizerPart = Field("none", description="What keeps the features steady.")
-    fusion: FusionPart = Field("none", description="How the tasks' weights become one encoder.")
+    sharing: SharingPart = Field(HardSharingOptions(), description="How the tasks share the encoder.")
+    schedule: SchedulePart = Field(JointOptions(), description="In which order the tasks take steps.")
+    balancing: BalancingPart = Field(EqualOptions(), description="How losses are weighed.")
+    regularizer: RegularizerPart = Field(NoRegularizerOptions(), description="What keeps the features steady.")
+    fusion: FusionPart = Field(NoFusionOptions(), description="How the tasks' weights become one encoder.")
     epochs: int = Field(50, ge=0, description="Epochs; 0 leaves the encoder untrained.")
     iterations: int = Field(2_000, ge=1, description="Task batches an epoch (see `schedule.iterations_scope`).")
     batch_size: int = Field(64, ge=2, description="Images a batch.")
@@ -84,8 +93,8 @@ class Target(Model):
     """The target: labelled images, a small network, and how it is measured."""
 
     dataset: DatasetPart = Field(description="Images and labels that the target network learns from.")
-    network: NetworkPart = Field("reduced_alexnet", description="The target network.")
-    protocol: ProtocolPart = Field("classification", description="How the target is measured.")
+    network: NetworkPart = Field(ReducedAlexNetOptions(), description="The target network.")
+    protocol: ProtocolPart = Field(ClassificationProtocolOptions(), description="How the target is measured.")
     metric: str | None = Field(
         None, description="Figure of the protocol that fills the table's cell; null: the protocol's first."
     )
@@ -117,7 +126,7 @@ class Experiment(Model):
     """One cell of a table: source, transfer and target, every option resolved."""
 
     source: Source
-    transfer: TransferPart = Field("none", description="How knowledge reaches the target network.")
+    transfer: TransferPart = Field(NoTransferOptions(), description="How knowledge reaches the target network.")
     target: Target
 
 
