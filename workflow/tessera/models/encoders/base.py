@@ -1,7 +1,8 @@
 """What every encoder is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ class LayeredNetwork(nn.Module, ABC):
 
     Attributes:
         layer_channels: Name of each layer to the channels of its map, from the input on.
+        inner_channels: The same of maps inside a stage, which `stage_pairs` may name and only `maps` returns.
     """
 
     layer_channels: dict[str, int]
+    inner_channels: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def layers(self, images: Tensor) -> dict[str, Tensor]:
@@ -24,6 +27,11 @@ class LayeredNetwork(nn.Module, ABC):
             images: (N, 3, H, W), normalised, any float dtype.
             returns: name to (N, C, h, w), in the order of `layer_channels`.
         """
+
+    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """The maps of these names alone: of `layer_channels` or `inner_channels`."""
+        found = self.layers(images)
+        return {name: found[name] for name in names}
 
     @property
     @abstractmethod

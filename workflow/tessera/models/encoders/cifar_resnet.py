@@ -1,0 +1,126 @@
+"""Residual networks for small images: three stages of basic blocks."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tessera.models.encoders.base import Encoder
+from tessera.registry import Options
+
+WIDTHS = (16, 32, 64)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; a 1x1 projection where the width changes.
+
+    Shape:
+        images: (N, in_channels, H, W).
+        returns: the first convolution's map and the block's, each (N, channels, H / stride, W / stride).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        inner = F.relu(self.bn1(self.conv1(images)))
+        return inner, F.relu(self.bn2(self.conv2(inner)) + self.downsample(images))
+
+
+class Stage(nn.ModuleList):
+    """Blocks of one width; the first one may halve the map."""
+
+    def __init__(self, in_channels: int, channels: int, num_blocks: int, stride: int) -> None:
+        rest = [BasicBlock(channels, channels, 1) for _ in range(num_blocks - 1)]
+        super().__init__([BasicBlock(in_channels, channels, stride), *rest])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The map of the stage's first convolution, and the map of its last block."""
+        firsts, last = [], images
+        for block in self:
+            first, last = block(last)
+            firsts.append(first)
+        return firsts[0], last
+
+
+class CifarResNet(Encoder):
+    """6n+2 layers: a 3x3 stem of 16 kernels, then three stages of n basic blocks, widths 16-32-64, strides 1-2-2.
+
+    Source: He, Zhang, Ren & Sun, CVPR 2016, section 4.2, arXiv:1512.03385. Where the width changes the paper pads the
+    shortcut with zeros (its option A); we project with a 1x1 convolution and batch normalisation (its option B). The
+    classifier is left out. Weights are named as in torchvision: conv1, bn1, layer1.0.conv1, …
+
+    Args:
+        options: What the study set; the number of blocks is the class's own.
+
+    Shape:
+        images: (N, 3, H, W), H and W at least 4.
+        returns: stem and stage1 (N, 16, H, W), stage2 (N, 32, H/2, W/2), stage3 = z (N, 64, H/4, W/4).
+    """
+
+    num_blocks: ClassVar[int]
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.layer_channels = {"stem": 16, "stage1": 16, "stage2": 32, "stage3": 64}
+        self.inner_channels = {"stage1.first": 16, "stage2.first": 32, "stage3.first": 64}
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = Stage(16, WIDTHS[0], self.num_blocks, stride=1)
+        self.layer2 = Stage(WIDTHS[0], WIDTHS[1], self.num_blocks, stride=2)
+        self.layer3 = Stage(WIDTHS[1], WIDTHS[2], self.num_blocks, stride=2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def layers(self, images: Tensor) -> dict[str, Tensor]:
+        return self.maps(images, self.layer_channels)
+
+    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        found = {"stem": F.relu(self.bn1(self.conv1(images)))}
+        last = found["stem"]
+        for name, stage in (("stage1", self.layer1), ("stage2", self.layer2), ("stage3", self.layer3)):
+            found[f"{name}.first"], last = stage(last)
+            found[name] = last
+        return {name: found[name] for name in names}
+
+    @property
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        # Yim et al. take the first and the last layer of each group of equal size. The first layer is the first
+        # block's first convolution, so that a stage of one block has two different layers too.
+        return {
+            "across_stage": (("stem", "stage1"), ("stage1", "stage2"), ("stage2", "stage3")),
+            "within_stage": tuple((f"{name}.first", name) for name in ("stage1", "stage2", "stage3")),
+        }
+
+
+def _fusion_convolutions(num_blocks: int) -> dict[str, tuple[str, ...]]:
+    # These networks pool once, at the very end, and halve the map by strides: the convolutions before a pooling layer
+    # are read as those before each change of resolution, which are the stages' last (methods as of Kim et al. 2019).
+    last = ("conv1", *(f"layer{stage}.{num_blocks - 1}.conv2" for stage in (1, 2, 3)))
+    return {"conv_before_pool": last, "stage_last": last}
+
+
+class ResNet8(CifarResNet):
+    """One block a stage: small, for quick runs."""
+
+    num_blocks = 1
+    fusion_convolutions = _fusion_convolutions(1)
+
+
+class ResNet26(CifarResNet):
+    """Four blocks a stage: the paper's encoder for CIFAR."""
+
+    num_blocks = 4
+    fusion_convolutions = _fusion_convolutions(4)
