@@ -1,0 +1,77 @@
+"""A study with two rows, a missing cell, published values and a training, written as the stages write it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tessera.study.jobs import Cell, SummarizeStudy
+from tessera.study.schema import Comparison
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes an artifact folder and returns its path, relative to the root."""
+
+    def artifact(folder: str, metrics: dict[str, Any] | None = None, history: str | None = None, **about: Any) -> str:
+        path = tmp_path / folder
+        path.mkdir(parents=True, exist_ok=True)
+        if metrics is not None:
+            (path / "metrics.json").write_text(json.dumps(metrics))
+        if history is not None:
+            (path / "history.csv").write_text(history)
+        (path / "artifact.json").write_text(json.dumps({"seconds": 30.0, "hardware": "a CPU", **about}))
+        return folder
+
+    return artifact
+
+
+@pytest.fixture
+def study(write: Write, tmp_path: Path) -> SummarizeStudy:
+    dataset = write("artifacts/datasets/toy-00000000")
+    (tmp_path / dataset / "dataset.json").write_text(json.dumps({"classes": ["a", "b", "c", "d"]}))
+    values = {"tte": [71.0, 72.0, 74.0], "joint": [70.0, 70.5, 72.5]}
+    cells = [
+        Cell(
+            row=row,
+            column="C10",
+            protocol="linear_probe",
+            metric="accuracy",
+            published=73.0 if row == "tte" else None,
+            artifacts=tuple(
+                write(
+                    f"artifacts/target/{row}.t{trial}-{trial:08x}",
+                    {"accuracy": value, "train_accuracy": 90.0 + trial, "note": "no number"},
+                    inputs={"dataset": dataset},
+                    versions={"torch": "2.9", "numpy": f"2.{trial}"},
+                )
+                for trial, value in enumerate(accuracies)
+            ),
+        )
+        for row, accuracies in values.items()
+    ]
+    single = Cell(
+        row="tte",
+        column="C100",
+        protocol="classification",
+        metric="cross_entropy",
+        artifacts=(write("artifacts/target/hundred-aaaaaaaa", {"cross_entropy": 0.5}, hardware={"name": "a GPU"}),),
+    )
+    source = write("artifacts/source/s.t0-12345678", history="epoch,loss,order\n1,2.5,jig\n2,1.25,col\n")
+    measured = tuple(folder for cell in (*cells, single) for folder in cell.artifacts)
+    return SummarizeStudy(
+        name="toy",
+        title="Does it work?",
+        description="A toy.",
+        scale="smoke",
+        trials=3,
+        rows=("tte", "joint"),
+        columns=("C10", "C100"),
+        cells=(*cells, single),
+        compare=(Comparison(row="tte", against="joint", question="Does fusion help?"),),
+        artifacts=(dataset, source, *measured),
+    )

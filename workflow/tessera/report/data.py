@@ -1,0 +1,100 @@
+"""The table for programs: table.json, table.csv and the flat metrics.json."""
+
+import csv
+import io
+from typing import Any
+
+from tessera.report.statistics import Value, known
+from tessera.report.table import Compared, Figure, Table
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """What table.json holds. Numbers are rounded to six decimals, so that equal results are equal files."""
+    summary = table.summary
+    return {
+        "study": summary.name,
+        "title": summary.title,
+        "description": summary.description,
+        "scale": summary.scale,
+        "trials": summary.trials,
+        "rows": list(summary.rows),
+        "columns": list(summary.columns),
+        "cells": [_cell(figure) for figure in _ordered(table)],
+        "comparisons": [_comparison(compared) for compared in table.comparisons],
+        "cost": {
+            "artifacts": table.cost.artifacts,
+            "seconds": round(table.cost.seconds, 1),
+            "hardware": list(table.cost.hardware),
+        },
+    }
+
+
+def as_csv(table: Table) -> str:
+    """One line a cell; `values` holds the trials in order, separated by spaces, `nan` where one has no figure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["row", "column", "protocol", "metric", "trials", "mean", "std", "published", "difference", "chance", "values"]
+    )
+    for figure in _ordered(table):
+        cell, values = figure.cell, figure.values
+        numbers = [figure.mean, figure.std, cell.published, figure.difference, figure.chance]
+        shown = ["" if (kept := rounded(number)) is None else kept for number in numbers]
+        listed = " ".join("nan" if value is None else str(rounded(value)) for value in values)
+        writer.writerow([cell.row, cell.column, cell.protocol, cell.metric, len(known(values)), *shown, listed])
+    return text.getvalue()
+
+
+def as_metrics(table: Table) -> dict[str, dict[str, float]]:
+    """Row, column, mean: what `dvc metrics` compares between commits."""
+    tree: dict[str, dict[str, float]] = {}
+    for figure in _ordered(table):
+        mean = rounded(figure.mean)
+        if mean is not None:
+            tree.setdefault(figure.cell.row, {})[figure.cell.column or figure.cell.metric] = mean
+    return tree
+
+
+def rounded(value: Value) -> Value:
+    """Six decimals: more than any trial's noise, fewer than a processor's."""
+    return None if value is None else round(value, 6)
+
+
+def _ordered(table: Table) -> list[Figure]:
+    found = (table.at(row, column) for row in table.summary.rows for column in table.summary.columns)
+    return [figure for figure in found if figure is not None]
+
+
+def _cell(figure: Figure) -> dict[str, Any]:
+    cell = figure.cell
+    return {
+        "row": cell.row,
+        "column": cell.column,
+        "protocol": cell.protocol,
+        "metric": cell.metric,
+        "mean": rounded(figure.mean),
+        "std": rounded(figure.std),
+        "values": [rounded(value) for value in figure.values],
+        "published": cell.published,
+        "difference": rounded(figure.difference),
+        "chance": rounded(figure.chance),
+        "artifacts": list(cell.artifacts),
+        "metrics": {name: rounded(value) for name, value in figure.metrics.items()},
+    }
+
+
+def _comparison(compared: Compared) -> dict[str, Any]:
+    gap = compared.difference
+    return {
+        "question": compared.comparison.question,
+        "row": compared.comparison.row,
+        "against": compared.comparison.against,
+        "column": compared.column,
+        "metric": compared.metric,
+        "mean": rounded(gap.mean),
+        "standard_error": rounded(gap.standard_error),
+        "interval": None if gap.interval is None else [rounded(end) for end in gap.interval],
+        "n": len(gap.values),
+        "values": [rounded(value) for value in gap.values],
+        "verdict": gap.verdict,
+    }

@@ -1,0 +1,18 @@
+"""Writes result files so that a reader sees the old one or the new one, never a half."""
+
+import os
+from pathlib import Path
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Puts a new file in the place of the old one, in one step.
+
+    The old file may be a link into a cache: it is replaced, never written through.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

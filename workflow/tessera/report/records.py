@@ -1,0 +1,103 @@
+"""Reads what artifacts say of themselves: figures, cost, hardware. Other keys of these files may come and go."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tessera.errors import ArtifactError
+from tessera.study.jobs import FOLDERS
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        ArtifactError: If it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder; it is made again.") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path}: should hold a JSON object. Delete its folder; it is made again.")
+    return content
+
+
+def figures(folder: Path) -> dict[str, float | None]:
+    """What a measuring artifact reports, by name; None where a figure is not finite."""
+    content = read_json(folder / "metrics.json")
+    numbers = {k: v for k, v in content.items() if v is None or (isinstance(v, int | float) and v is not True)}
+    return {k: float(v) if v is not None and math.isfinite(v) else None for k, v in numbers.items() if v is not False}
+
+
+def chance(root: Path, folder: str, metric: str) -> float | None:
+    """Accuracy of guessing, %, where the metric is one of a classification and its dataset can be found."""
+    guesses = {"accuracy": 1, "top5_accuracy": 5}.get(metric)
+    inputs = manifest(root / folder).get("inputs")
+    dataset = inputs.get("dataset") if isinstance(inputs, Mapping) else None
+    # Clusters are matched to the classes, so guessing does better there than one in their number.
+    matched = Path(folder).parent.name == FOLDERS["cluster_target"]
+    if guesses is None or matched or not isinstance(dataset, str):
+        return None
+    try:
+        classes = read_json(root / dataset / "dataset.json")["classes"]
+    except (ArtifactError, KeyError):
+        return None
+    return min(100.0, 100.0 * guesses / len(classes)) if classes else None
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """What artifact.json says; nothing where it is not there."""
+    path = folder / "artifact.json"
+    return read_json(path) if path.exists() else {}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study's artifacts took to make, once each."""
+
+    artifacts: int
+    seconds: float
+    hardware: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """One line for a reader."""
+        where = f", on {' and '.join(self.hardware)}" if self.hardware else ""
+        plural = "" if self.artifacts == 1 else "s"
+        return f"{self.artifacts} artifact{plural}, {_duration(self.seconds)} of compute{where}."
+
+
+def cost(root: Path, folders: Iterable[str]) -> Cost:
+    """Adds up the seconds of artifacts and names their hardware."""
+    abouts = [manifest(root / folder) for folder in folders]
+    seconds = sum(float(about.get("seconds") or 0) for about in abouts)
+    names = {_hardware(about.get("hardware")) for about in abouts}
+    return Cost(len(abouts), seconds, tuple(sorted(names - {""})))
+
+
+def versions(root: Path, folders: Iterable[str]) -> dict[str, list[str]]:
+    """Every version of every library that made the artifacts."""
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        stated = manifest(root / folder).get("versions")
+        for name, version in stated.items() if isinstance(stated, Mapping) else ():
+            found.setdefault(str(name), set()).add(str(version))
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def _hardware(stated: Any) -> str:
+    if isinstance(stated, Mapping):
+        for key in ("device_name", "name", "gpu", "accelerator", "device", "processor", "cpu"):
+            if stated.get(key) and stated[key] not in ("cpu", "cuda"):
+                return str(stated[key])
+        return ", ".join(str(value) for value in stated.values() if value)
+    return str(stated or "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

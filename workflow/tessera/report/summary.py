@@ -1,0 +1,64 @@
+"""Stage `summarize_study`: from the measuring artifacts of a study to its result files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tessera.report.curves import curves
+from tessera.report.data import as_csv, as_json, as_metrics
+from tessera.report.files import replace_text
+from tessera.report.latex import latex
+from tessera.report.markdown import markdown
+from tessera.report.records import versions
+from tessera.report.table import Table, read_table
+from tessera.study.jobs import STAGES, SummarizeStudy
+
+
+def summarize(summary: SummarizeStudy, root: Path) -> str:
+    """Writes `results/<study>/`: table.{md,csv,tex,json}, metrics.json, curves.csv and, last, the marker.
+
+    Args:
+        summary: The study's rows, columns, cells and artifacts.
+        root: The working directory, in which the artifacts' paths start.
+
+    Returns:
+        The table as Markdown.
+
+    Raises:
+        ArtifactError: If an artifact is missing or damaged; then no file is touched.
+    """
+    table = read_table(summary, root)
+    text = markdown(table)
+    files = {
+        "table.md": text,
+        "table.csv": as_csv(table),
+        "table.tex": latex(table),
+        "table.json": _dump(as_json(table)),
+        "metrics.json": _dump(as_metrics(table)),
+        "curves.csv": curves(root, summary.artifacts),
+    }
+    marker = root / summary.marker
+    # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
+    for older in marker.parent.glob("provenance-*.json"):
+        older.unlink()
+    for name, content in files.items():
+        replace_text(marker.parent / name, content)
+    replace_text(marker, _dump(_provenance(table, root)))
+    return text
+
+
+def _provenance(table: Table, root: Path) -> dict[str, Any]:
+    summary = table.summary
+    return {
+        "key": summary.key,
+        "study": summary.name,
+        "scale": summary.scale,
+        "trials": summary.trials,
+        "artifacts": list(summary.artifacts),
+        "stages": {name: stage.version for name, stage in STAGES.items()},
+        "versions": versions(root, summary.artifacts),
+    }
+
+
+def _dump(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

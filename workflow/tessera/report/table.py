@@ -1,0 +1,136 @@
+"""A study's table in memory: figures of its cells, and the comparisons that the study declares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import ArtifactError
+from tessera.registry import suggest
+from tessera.report import statistics
+from tessera.report.records import Cost, chance, cost, figures
+from tessera.report.statistics import Difference, Value, paired_difference
+from tessera.study.jobs import Cell, SummarizeStudy
+from tessera.study.schema import Comparison
+
+# Their smaller value is the better one; every other figure is better when larger.
+LOWER_IS_BETTER = ("cross_entropy", "loss", "error")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One filled cell.
+
+    Attributes:
+        values: The cell's metric, one a trial; None where a trial has no finite figure.
+        metrics: Mean of every figure that the protocol reports.
+        chance: What guessing would give, %, where that is known.
+    """
+
+    cell: Cell
+    values: tuple[Value, ...]
+    metrics: dict[str, Value]
+    chance: float | None
+
+    @property
+    def mean(self) -> Value:
+        return statistics.mean(self.values)
+
+    @property
+    def std(self) -> Value:
+        return statistics.std(self.values)
+
+    @property
+    def difference(self) -> Value:
+        """Ours minus the published value."""
+        mean, published = self.mean, self.cell.published
+        return None if mean is None or published is None else mean - published
+
+    def measured_like(self, other: "Figure") -> bool:
+        """Whether the two may be compared at all."""
+        return (self.cell.protocol, self.cell.metric) == (other.cell.protocol, other.cell.metric)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison of the study in one column."""
+
+    comparison: Comparison
+    column: str
+    metric: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that the result files show."""
+
+    summary: SummarizeStudy
+    figures: dict[tuple[str, str], Figure]
+    comparisons: tuple[Compared, ...]
+    cost: Cost
+
+    def at(self, row: str, column: str) -> Figure | None:
+        """The cell's figure; None where the study has no such cell."""
+        return self.figures.get((row, column))
+
+    def in_column(self, column: str) -> list[Figure]:
+        """The filled cells of a column, from the top."""
+        found = (self.at(row, column) for row in self.summary.rows)
+        return [figure for figure in found if figure is not None]
+
+    def is_best(self, figure: Figure) -> bool:
+        """Whether this is the best mean of its column; never so where the column's cells are measured differently."""
+        rivals = self.in_column(figure.cell.column)
+        means = [rival.mean for rival in rivals if rival.mean is not None]
+        if len(means) < 2 or figure.mean is None or not all(figure.measured_like(rival) for rival in rivals):
+            return False
+        return figure.mean == (min(means) if lower_is_better(figure.cell.metric) else max(means))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of this figure is the better one."""
+    return metric.endswith(LOWER_IS_BETTER)
+
+
+def read_table(summary: SummarizeStudy, root: Path) -> Table:
+    """Reads every cell's artifacts.
+
+    Raises:
+        ArtifactError: If an artifact is missing or damaged, or has no such metric.
+    """
+    read = {(cell.row, cell.column): _read_cell(cell, root) for cell in summary.cells}
+    compared = [
+        found
+        for comparison in summary.compare
+        for column in summary.columns
+        if (found := _compare(comparison, column, read)) is not None
+    ]
+    return Table(summary, read, tuple(compared), cost(root, summary.artifacts))
+
+
+def _read_cell(cell: Cell, root: Path) -> Figure:
+    trials = [figures(root / folder) for folder in cell.artifacts]
+    for folder, trial in zip(cell.artifacts, trials, strict=True):
+        if cell.metric not in trial:
+            raise ArtifactError(
+                f"{folder}/metrics.json: no figure `{cell.metric}` for row '{cell.row}'. {suggest(cell.metric, trial)}"
+            )
+    names = list(dict.fromkeys(name for trial in trials for name in trial))
+    metrics = {name: statistics.mean([trial.get(name) for trial in trials]) for name in names}
+    guess = chance(root, cell.artifacts[0], cell.metric) if cell.artifacts else None
+    return Figure(cell, tuple(trial[cell.metric] for trial in trials), metrics, guess)
+
+
+def _compare(comparison: Comparison, column: str, read: dict[tuple[str, str], Figure]) -> Compared | None:
+    first, second = read.get((comparison.row, column)), read.get((comparison.against, column))
+    if first is None or second is None or not first.measured_like(second):
+        return None
+    difference = paired_difference(first.values, second.values)
+    return None if difference is None else Compared(comparison, column, first.cell.metric, difference)
+
+
+def digits(table_figures: Sequence[Figure], metric: str) -> int:
+    """Decimals that suit a metric's size: one for percentages, three for figures below one."""
+    sizes = [abs(f.mean) for f in table_figures if f.cell.metric == metric and f.mean is not None]
+    largest = max(sizes, default=0.0)
+    return 1 if largest >= 10 else 2 if largest > 1 else 3
