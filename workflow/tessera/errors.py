@@ -5,7 +5,7 @@ class TesseraError(Exception):
     """Something that the user can mend; shown as one line, never as a traceback."""
 
 
-class StudyError(TesseraError):
+class StudyError(TesseraError, ValueError):
     """A configuration, study, scale or method file that does not say something sensible."""
 
 

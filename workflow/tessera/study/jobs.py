@@ -103,7 +103,7 @@ class TransferKnowledge(StageSettings):
     folder: ClassVar[str] = "transfer"
 
     transfer: TransferPart
-    network: NetworkPart | None
+    network: NetworkPart | None = Field(description="None where the method builds its own network.")
     label_fraction: float
     epochs: int = Field(description="Epochs with labels.")
     first_stage_epochs: int = Field(description="Epochs of the first stage; 0 where the method has none.")
@@ -168,6 +168,7 @@ class SummarizeStudy(Model):
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
     compare: tuple[Comparison, ...] = ()
+    stand_ins: dict[str, str] = Field({}, description="Datasets of the scale that took another's place.")
     artifacts: tuple[str, ...] = Field(description="Every artifact that the study needs, in the plan's order.")
     run: Run = Run()
 

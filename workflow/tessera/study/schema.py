@@ -11,6 +11,7 @@ from tessera.multitask.fusion.options import NoFusionOptions
 from tessera.multitask.regularizers.options import NoRegularizerOptions
 from tessera.multitask.schedule.options import JointOptions
 from tessera.multitask.sharing.options import HardSharingOptions
+from tessera.registry import FAMILIES, find, suggest
 from tessera.study.options import (
     BalancingPart,
     DatasetPart,
@@ -134,11 +135,12 @@ Settings = dict[str, Any]
 
 
 class Row(Model):
-    """An extra row: a label, the settings that make it, and nothing else."""
+    """An extra row: a label, and the settings that make it (dotted keys)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     label: str = Field(min_length=1, description="Name of the row.")
+    column: str | None = Field(None, description="Name of the row's column, where the row sets a column's key.")
 
 
 class Comparison(Model):
@@ -182,6 +184,18 @@ class Scale(Model):
         {}, description="Options of parts at this scale: family, name, options."
     )
     stand_ins: dict[str, Any] = Field({}, description="Datasets that take another's place: name, dataset.")
+
+    @model_validator(mode="after")
+    def _parts_exist(self) -> "Scale":
+        for family, table in self.parts.items():
+            if family not in FAMILIES:
+                raise ValueError(f"parts: unknown family '{family}'. {suggest(family, FAMILIES)}")
+            for name, options in table.items():
+                known = find(family, name).options.model_fields
+                for key in options:
+                    if key not in known:
+                        raise ValueError(f"parts.{family}.{name}: unknown key '{key}'. {suggest(key, known)}")
+        return self
 
 
 class Method(Model):

@@ -1,0 +1,176 @@
+"""The plan: which jobs a study needs, what an edit changes, and what it shares."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tessera.study.jobs import Job
+from tessera.study.plan import Plan, make_plan
+
+PlanOf = Callable[..., Plan]
+
+
+def stages(folders: set[str] | list[str] | dict[str, Job]) -> Counter[str]:
+    return Counter(folder.split("/")[1] for folder in folders)
+
+
+def new(before: Plan, after: Plan) -> Counter[str]:
+    """How many jobs of each kind the second plan has that the first has not."""
+    return stages(set(after.jobs) - set(before.jobs))
+
+
+def test_counts_every_job_once(plan_of: PlanOf) -> None:
+    plan = plan_of()
+    # 2 methods x 2 trials; (2 methods x fsp + target only) x 2 label fractions x 2 trials
+    assert stages(plan.jobs) == {"datasets": 1, "pretext": 2, "source": 4, "transfer": 12, "target": 12}
+    summary = plan.studies["small"]
+    assert summary.rows == ("equal", "tte", "target only")
+    assert summary.columns == ("label_fraction 0.1", "label_fraction 1.0")
+    assert all(len(cell.artifacts) == 2 for cell in summary.cells)
+
+
+def test_a_job_stands_after_its_inputs(plan_of: PlanOf) -> None:
+    seen: set[str] = set()
+    for folder, job in plan_of().jobs.items():
+        assert set(job.inputs.values()) <= seen
+        seen.add(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        ({"title": "Another title"}, {}),
+        ({"base/transfer": {"method": "fsp", "weight": 2.0}}, {"transfer": 8, "target": 8}),
+        ({"base/transfer": {"method": "soft_targets"}}, {"transfer": 8, "target": 8}),
+        ({"base/target/network": {"name": "reduced_alexnet", "hidden": 32}}, {"transfer": 12, "target": 12}),
+        ({"base/source/tasks": ["colorization", "jigsaw"]}, {"source": 4, "transfer": 8, "target": 8}),
+        ({"base/source/fusion": {"window": 2}}, {"source": 2, "transfer": 4, "target": 4}),
+        ({"base/source/fusion": {"name": "tte", "beta0": 0.2}}, {"source": 2, "transfer": 4, "target": 4}),
+        (
+            {"base/source/tasks": [{"name": "jigsaw", "permutations": 20}, "colorization"]},
+            {"pretext": 1, "source": 4, "transfer": 8, "target": 8},
+        ),
+        (
+            {"base/source/tasks": [{"name": "jigsaw", "gray": 1.0}, "colorization"]},
+            {"source": 4, "transfer": 8, "target": 8},
+        ),
+        ({"trials": 3}, {"source": 2, "transfer": 6, "target": 6}),
+        ({"also": [{"label": "baseline", "transfer.method": "none"}]}, {}),
+        ({"grid/columns": {"target.label_fraction": [0.1, 0.5, 1.0]}}, {"transfer": 6, "target": 6}),
+        ({"base/target/protocol": "linear_probe"}, {"target": 8}),
+    ],
+)
+def test_an_edit_plans_what_depends_on_it_and_nothing_else(
+    plan_of: PlanOf, edit: dict[str, Any], expected: dict[str, int]
+) -> None:
+    before = plan_of()
+    assert new(before, plan_of(edit)) == expected
+    assert new(before, plan_of()) == {}  # and back: everything is there already
+
+
+def test_an_untrained_encoder_does_not_depend_on_the_training_budget(plan_of: PlanOf) -> None:
+    edit = {"grid/rows": {"source.method": ["random"]}, "also": []}
+    before = plan_of(edit)
+    after = plan_of({**edit, "base/source/epochs": 9, "base/source/optimizer": {"learning_rate": 0.3}})
+    assert new(before, after) == {}
+    assert not any(folder.startswith("artifacts/pretext") for folder in before.jobs)
+
+
+def test_single_stage_methods_get_the_budget_of_both_stages_unless_told(plan_of: PlanOf) -> None:
+    target = {"base/target/epochs": 7, "base/target/first_stage_epochs": 3}
+    epochs = {
+        (job.settings["transfer"]["name"], job.settings["epochs"], job.settings["first_stage_epochs"])
+        for job in plan_of(target).jobs.values()
+        if job.stage == "transfer_knowledge"
+    }
+    assert epochs == {("fsp", 7, 3), ("none", 10, 0)}
+    short = plan_of({**target, "base/target/budget": "second_stage"})
+    assert {
+        job.settings["epochs"] for job in short.jobs.values() if job.settings.get("transfer", {}).get("name") == "none"
+    } == {7}
+
+
+def test_two_studies_share_jobs_and_each_knows_its_own(plan_of: PlanOf) -> None:
+    plan_of(name="one")
+    both = plan_of({"title": "Same, otherwise named"}, name="two", studies=["one", "two"])
+    assert both.studies["one"].artifacts == both.studies["two"].artifacts
+    assert all(job.run.studies == ("one", "two") for job in both.jobs.values())
+    assert both.jobs_of(["one"]).keys() == both.jobs.keys()
+
+
+def test_a_key_depends_on_settings_inputs_trial_and_version_only() -> None:
+    job = Job(
+        stage="pretrain_source",
+        words="w",
+        version=1,
+        trial=0,
+        settings={"a": 1},
+        inputs={"d": "artifacts/x/y-01234567"},
+    )
+    changed = [{"version": 2}, {"trial": 1}, {"settings": {"a": 2}}, {"inputs": {"d": "artifacts/x/y-01234568"}}]
+    keys = [job.model_copy(update=change).key for change in changed]
+    assert len({job.key, *keys}) == 5
+    unchanged = [{"words": "other"}, {"run": job.run.model_copy(update={"device": "cpu"})}]
+    assert {job.model_copy(update=change).key for change in unchanged} == {job.key}
+
+
+def test_keys_are_pinned() -> None:
+    """If this fails, every cached artifact of every user is made again: is that meant?"""
+    job = Job(stage="pretrain_source", words="w", version=1, trial=0, settings={"a": [1, 2.5, None]}, inputs={})
+    assert job.key == "5461dd10"
+
+
+def test_a_study_that_is_not_chosen_never_stands_in_the_way(plan_of: PlanOf, project: Path) -> None:
+    plan_of(name="good")
+    (project / "config/studies/broken.yaml").write_text("title: [")
+    plan = plan_of(name="chosen")
+    assert plan.others.keys() == {"good"}
+    assert "broken.yaml, line 1" in plan.failed["broken"]
+
+
+def test_an_extra_row_that_sets_a_columns_key_stands_in_that_column_alone(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        {
+            "grid/columns": [
+                {"label": "probe", "target.protocol": "linear_probe"},
+                {"label": "knn", "target.protocol": "knn"},
+            ],
+            "also": [
+                {"label": "a", "target.protocol": "classification", "column": "student"},
+                {"label": "b", "target.protocol": "knn"},
+                {"label": "c", "source.method": "random"},
+            ],
+        }
+    )
+    cells = [(cell.row, cell.column) for cell in plan.studies["small"].cells]
+    assert [cell for cell in cells if cell[0] in "abc"] == [
+        ("a", "student"),
+        ("b", "knn"),
+        ("c", "probe"),
+        ("c", "knn"),
+    ]
+
+
+def test_published_values_stand_in_their_cells(plan_of: PlanOf, project: Path) -> None:
+    (project / "config/studies/p.csv").write_text("row,column,value\ntte,label_fraction 0.1,71.38\n")
+    cells = plan_of({"published": "p.csv"}).studies["small"].cells
+    assert {(cell.row, cell.column, cell.published) for cell in cells if cell.published} == {
+        ("tte", "label_fraction 0.1", 71.38)
+    }
+
+
+def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cifar10.tar.xz").touch()
+    monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
+    root = Path(__file__).parents[2]
+    plan = make_plan({"studies": [item.stem for item in (root / "config/studies").glob("*.yaml")]}, root)
+    assert not plan.failed
+    assert stages(list(plan.jobs_of(["quickstart"]))) == {
+        "datasets": 1, "pretext": 2, "source": 8, "transfer": 5, "target": 21, "clusters": 2,
+    }  # fmt: skip
+    named = set(chain.from_iterable(summary.artifacts for summary in plan.studies.values()))
+    assert named == set(plan.jobs)
