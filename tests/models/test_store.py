@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.testing import assert_close
+
+from tessera.errors import ArtifactError
+from tessera.models.encoders.cifar_resnet import ResNet8
+from tessera.models.encoders.options import ResNet8Options
+from tessera.models.networks.options import ReducedAlexNetOptions
+from tessera.models.store import NetworkAbout, load_encoder, load_network, save_encoder, save_heads, save_network
+
+CPU = torch.device("cpu")
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+ABOUTS = [
+    NetworkAbout("network", ReducedAlexNetOptions(hidden=8, batch_norm=False), 5, 16, MEAN, STD),
+    NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD),
+]
+
+
+def trained_encoder() -> ResNet8:
+    encoder = ResNet8(ResNet8Options())
+    encoder.to(memory_format=torch.channels_last)
+    encoder(torch.randn(4, 3, 16, 16))  # moves the batch-norm statistics
+    return encoder
+
+
+def test_an_encoder_comes_back_as_it_was(tmp_path: Path) -> None:
+    encoder = trained_encoder()
+    save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path)
+    stored = load_encoder(tmp_path, CPU)
+    images = torch.randn(2, 3, 16, 16)
+    assert_close(stored.encoder(images), encoder.eval()(images))
+    assert (stored.options, stored.mean, stored.std) == (ResNet8Options(), MEAN, STD)
+    assert not stored.encoder.training
+
+
+def test_names_in_the_file_are_those_of_torchvision(tmp_path: Path) -> None:
+    save_encoder(trained_encoder(), ResNet8Options(), MEAN, STD, tmp_path)
+    names = set(load_file(tmp_path / "encoder.safetensors"))
+    assert {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer2.0.downsample.1.running_var"} <= names
+
+
+@pytest.mark.parametrize("about", ABOUTS, ids=lambda about: about.family)
+def test_a_network_comes_back_as_it_was(about: NetworkAbout, tmp_path: Path) -> None:
+    network = about.build()
+    network(torch.randn(4, 3, 16, 16))
+    save_network(network, about, tmp_path)
+    stored = load_network(tmp_path, CPU)
+    images = torch.randn(2, 3, 16, 16)
+    assert_close(stored.network(images), network.eval()(images))
+    assert stored.about == about
+    assert (stored.mean, stored.std) == (MEAN, STD)
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    encoder = trained_encoder()
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path / name)
+        written.append((tmp_path / name / "encoder.safetensors").read_bytes())
+        encoder = encoder.to(memory_format=torch.contiguous_format)
+    assert written[0] == written[1]
+
+
+def test_heads_are_written_by_task(tmp_path: Path) -> None:
+    jigsaw = nn.Linear(2, 3)
+    save_heads(nn.ModuleDict({"jigsaw": jigsaw, "colorization": nn.Linear(2, 4)}), tmp_path)
+    assert_close(load_file(tmp_path / "heads.safetensors")["jigsaw.weight"], jigsaw.weight.detach())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(b"\xff" * 64)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def drop_a_weight(path: Path) -> None:
+    state = load_file(path)
+    state.pop("conv1.weight", None) if "conv1.weight" in state else state.pop("conv1.0.weight")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(state, path, metadata=metadata)
+
+
+def drop_the_metadata(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+def swap_the_metadata(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"tessera": '{"options": {"name": "no_such"}, "family": "no_such"}'})
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut, garble, empty, drop_a_weight, drop_the_metadata, swap_the_metadata, remove],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("what", ["encoder", "network"])
+def test_a_damaged_file_is_told_in_one_line(what: str, damage: object, tmp_path: Path) -> None:
+    if what == "encoder":
+        save_encoder(trained_encoder(), ResNet8Options(), MEAN, STD, tmp_path)
+    else:
+        save_network(ABOUTS[0].build(), ABOUTS[0], tmp_path)
+    assert callable(damage)
+    damage(tmp_path / f"{what}.safetensors")
+    with pytest.raises(ArtifactError, match=rf"{what}.safetensors: not a readable network \(.+\). Delete") as caught:
+        (load_encoder if what == "encoder" else load_network)(tmp_path, CPU)
+    assert "\n" not in str(caught.value)

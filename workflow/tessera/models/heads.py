@@ -1,0 +1,218 @@
+"""Heads: from an encoder's last feature map z to a task's prediction. Each works for any height and width of z."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pool(features: Tensor) -> Tensor:
+    """Global average pooling: (N, C, h, w) to (N, C)."""
+    return features.mean(dim=(2, 3))
+
+
+class VectorHead(nn.Module):
+    """Global average pooling, hidden layers with ReLU and dropout, and a last linear layer.
+
+    Args:
+        num_features: Channels of z.
+        hidden: Units of the hidden layers; may be empty.
+        num_outputs: Units of the last layer.
+        dropout: On each hidden layer, 0 to below 1.
+
+    Shape:
+        features: (N, num_features, h, w).
+        returns: (N, num_outputs).
+    """
+
+    def __init__(self, num_features: int, hidden: Sequence[int], num_outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inner in hidden:
+            layers += [nn.Linear(num_features, inner), nn.ReLU(), nn.Dropout(dropout)]
+            num_features = inner
+        self.layers = nn.Sequential(*layers, nn.Linear(num_features, num_outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        output: Tensor = self.layers(pool(features))
+        return output
+
+
+class TileHead(nn.Module):
+    """Joins the tiles of a puzzle late: each is pooled and goes through one shared layer, then all are concatenated.
+
+    Source: Noroozi & Favaro, ECCV 2016, section 3.2, arXiv:1603.09246. Their shared layer has 1,024 units and their
+    joint layer 4,096; ours have `tile_features` and `hidden`, to the size of small images.
+
+    Args:
+        num_features: Channels of z.
+        num_tiles: Tiles of a puzzle.
+        hidden: Units of the joint hidden layer.
+        num_outputs: Permutations.
+        dropout: On the shared and on the joint layer, 0 to below 1.
+
+    Shape:
+        features: (N * num_tiles, num_features, h, w), the tiles of a puzzle side by side.
+        returns: (N, num_outputs).
+    """
+
+    tile_features = 128
+
+    def __init__(self, num_features: int, num_tiles: int, hidden: int, num_outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_tiles = num_tiles
+        self.tile = nn.Sequential(nn.Linear(num_features, self.tile_features), nn.ReLU(), nn.Dropout(dropout))
+        self.joint = nn.Sequential(
+            nn.Linear(num_tiles * self.tile_features, hidden), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(hidden, num_outputs),
+        )  # fmt: skip
+
+    def forward(self, features: Tensor) -> Tensor:
+        tiles = self.tile(pool(features))
+        output: Tensor = self.joint(tiles.view(-1, self.num_tiles * self.tile_features))
+        return output
+
+
+class Expansion(nn.Module):
+    """Widens a map to a given size: a 3x3 convolution, then sub-pixel upsampling by a factor, each with BN and ReLU.
+
+    Source of the upsampling: Shi et al., CVPR 2016, arXiv:1609.05158, with a 1x1 convolution. It costs a fraction of
+    bilinear upsampling followed by a 3x3 convolution, since it works at the coarse size. Where the factor does not
+    lead to the wanted size (other encoders, odd sizes), bilinear interpolation does the rest.
+
+    Args:
+        num_features: Channels of z.
+        hidden: Channels of the 3x3 convolution.
+        channels: Channels of the result.
+        factor: Of the sub-pixel upsampling, at least 1.
+        size: Height and width of the result.
+
+    Shape:
+        features: (N, num_features, h, w).
+        returns: (N, channels, size, size).
+    """
+
+    def __init__(self, num_features: int, hidden: int, channels: int, factor: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.layers = nn.Sequential(
+            nn.Conv2d(num_features, hidden, 3, padding=1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(),
+            nn.Conv2d(hidden, channels * factor**2, 1, bias=False), nn.PixelShuffle(factor),
+            nn.BatchNorm2d(channels), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, features: Tensor) -> Tensor:
+        return resize(self.layers(features), self.size)
+
+
+def resize(maps: Tensor, size: int) -> Tensor:
+    """Bilinear interpolation to (size, size), unless the maps have that size."""
+    if maps.shape[-2:] == (size, size):
+        return maps
+    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
+class GridHead(nn.Module):
+    """One prediction for each cell of a grid.
+
+    Args:
+        num_features: Channels of z.
+        hidden: Channels of the hidden convolution; half of them reach the last layer.
+        num_outputs: Channels of the prediction.
+        grid: Height and width of the prediction.
+
+    Shape:
+        features: (N, num_features, h, w).
+        returns: (N, num_outputs, grid, grid).
+    """
+
+    def __init__(self, num_features: int, hidden: int, num_outputs: int, grid: int) -> None:
+        super().__init__()
+        inner = max(1, hidden // 2)
+        self.expansion = Expansion(num_features, hidden, inner, factor=2, size=grid)
+        self.output = nn.Conv2d(inner, num_outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        output: Tensor = self.output(self.expansion(features))
+        return output
+
+
+class Rebuilt(NamedTuple):
+    """What `ImageHead` predicts.
+
+    Shape:
+        image: (N, 3, S, S) float32, within (0, 1).
+        features: (N, C), z pooled.
+    """
+
+    image: Tensor
+    features: Tensor
+
+
+class ImageHead(nn.Module):
+    """The image from its features.
+
+    Args:
+        num_features: Channels of z.
+        hidden: Channels of the hidden convolution.
+        image_size: Height and width of the image, px.
+    """
+
+    def __init__(self, num_features: int, hidden: int, image_size: int) -> None:
+        super().__init__()
+        inner = max(8, hidden // 8)
+        self.expansion = Expansion(num_features, hidden, inner, factor=4, size=image_size)
+        self.output = nn.Conv2d(inner, 3, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Rebuilt:
+        # The sigmoid is taken in float32: the divergences need the tails that bfloat16 rounds to 0 and 1.
+        image = self.output(self.expansion(features)).float().sigmoid()
+        return Rebuilt(image, pool(features))
+
+
+class Segments(NamedTuple):
+    """What `SegmentHead` predicts.
+
+    Shape:
+        shares: (N, K, g, g) float32, each cell's distribution over the segments.
+        image: (N, 3, g, g) float32, within (0, 1), rebuilt from the shares alone.
+    """
+
+    shares: Tensor
+    image: Tensor
+
+
+class SegmentHead(nn.Module):
+    """Soft segments, and the image rebuilt from them: W-Net with the encoder as its contracting path.
+
+    Source: Xia & Kulis 2017, arXiv:1711.08506, section 3. Their second U-Net has nine modules; ours has two levels.
+
+    Args:
+        num_features: Channels of z.
+        hidden: Channels of the hidden convolution; a quarter of them in the second U-Net.
+        num_segments: K.
+        grid: Height and width of the segments.
+    """
+
+    def __init__(self, num_features: int, hidden: int, num_segments: int, grid: int) -> None:
+        super().__init__()
+        width = max(8, hidden // 4)
+        self.segments = GridHead(num_features, hidden, num_segments, grid)
+        self.fine = _block(num_segments, width)
+        self.coarse = _block(width, 2 * width)
+        self.output = nn.Sequential(_block(3 * width, width), nn.Conv2d(width, 3, 1))
+
+    def forward(self, features: Tensor) -> Segments:
+        shares = self.segments(features).float().softmax(dim=1)
+        fine = self.fine(shares)
+        coarse = resize(self.coarse(F.max_pool2d(fine, 2)), fine.shape[-1])
+        image = self.output(torch.cat([fine, coarse], dim=1)).float().sigmoid()
+        return Segments(shares, image)
+
+
+def _block(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+    )

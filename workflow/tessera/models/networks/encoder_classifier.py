@@ -1,0 +1,84 @@
+"""An encoder made a classifier: its last map averaged, then one linear layer."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tessera.errors import StudyError
+from tessera.models.encoders.base import Encoder
+from tessera.models.networks.base import TargetNetwork
+
+
+class EncoderClassifier(TargetNetwork):
+    """The encoder, global average pooling and a linear layer that starts at small random weights.
+
+    Args:
+        encoder: Kept, not copied.
+        num_classes: Number of logits.
+    """
+
+    def __init__(self, encoder: Encoder, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.num_features, num_classes)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self.layer_channels = encoder.layer_channels
+        self.inner_channels = encoder.inner_channels
+        self._frozen: tuple[nn.Module, ...] = ()
+
+    def layers(self, images: Tensor) -> dict[str, Tensor]:
+        return self.encoder.layers(images)
+
+    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        return self.encoder.maps(images, names)
+
+    def classify(self, z: Tensor) -> Tensor:
+        logits: Tensor = self.head(z.mean(dim=(2, 3)))
+        return logits
+
+    @property
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        return self.encoder.stage_pairs
+
+    def freeze(self, num_layers: int) -> None:
+        """Keeps everything as it is up to the n-th named layer: weights and batch-norm statistics.
+
+        Raises:
+            StudyError: If the encoder has fewer layers.
+        """
+        names = list(self.layer_channels)
+        if num_layers > len(names):
+            raise StudyError(
+                f"transfer.freeze_layers is {num_layers}, but the encoder has {len(names)} layers: "
+                f"{', '.join(names)}. Set at most {len(names)}."
+            )
+        if num_layers == 0:
+            return
+        for parameter in self._behind(names[num_layers - 1]):
+            parameter.requires_grad_(False)
+        self._frozen = tuple(
+            module
+            for module in self.encoder.modules()
+            if (own := list(module.parameters(recurse=False))) and not any(p.requires_grad for p in own)
+        )
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "EncoderClassifier":
+        """As of any module, but frozen layers stay in eval mode, so that their statistics rest too."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def _behind(self, layer: str) -> list[nn.Parameter]:
+        # Asked of autograd, so that it holds for every encoder: a map depends on what gives it a gradient.
+        parameters = list(self.encoder.parameters())
+        training = self.encoder.training
+        self.encoder.eval()
+        with torch.enable_grad():
+            images = torch.zeros(1, 3, 32, 32, device=parameters[0].device)
+            gradients = torch.autograd.grad(self.layers(images)[layer].sum(), parameters, allow_unused=True)
+        self.encoder.train(training)
+        return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

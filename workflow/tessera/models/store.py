@@ -1,0 +1,185 @@
+"""Networks on disk: safetensors, with what rebuilds them as JSON beside the weights. Loading executes nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tessera import registry
+from tessera.errors import ArtifactError, TesseraError
+from tessera.models.encoders.base import Encoder
+from tessera.models.networks.base import TargetNetwork
+from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.registry import Options
+
+ENCODER, NETWORK, HEADS = "encoder.safetensors", "network.safetensors", "heads.safetensors"
+Statistics = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class StoredEncoder:
+    """An encoder with what it was made from.
+
+    Attributes:
+        encoder: On the device, in eval mode.
+        mean, std: Input normalisation that it was trained with, in units of [0, 1].
+    """
+
+    encoder: Encoder
+    options: Options
+    mean: Statistics
+    std: Statistics
+
+
+@dataclass(frozen=True)
+class NetworkAbout:
+    """What rebuilds a trained network.
+
+    Attributes:
+        family: `network`: an entry of that table; `encoder`: that encoder with a linear head.
+        options: Of the entry.
+        num_classes: Number of logits.
+        image_size: Height and width, px.
+        mean, std: Input normalisation that it was trained with, in units of [0, 1].
+    """
+
+    family: Literal["network", "encoder"]
+    options: Options
+    num_classes: int
+    image_size: int
+    mean: Statistics
+    std: Statistics
+
+    def build(self) -> TargetNetwork:
+        """The network, with fresh weights."""
+        cls = registry.load(self.family, self.options.name)
+        if self.family == "encoder":
+            return EncoderClassifier(cls(self.options), self.num_classes)
+        network: TargetNetwork = cls(self.options, num_classes=self.num_classes, image_size=self.image_size)
+        return network
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A trained target network, on the device and in eval mode, with what it was made from."""
+
+    network: TargetNetwork
+    about: NetworkAbout
+
+    @property
+    def mean(self) -> Statistics:
+        return self.about.mean
+
+    @property
+    def std(self) -> Statistics:
+        return self.about.std
+
+
+def save_encoder(encoder: nn.Module, options: Options, mean: Statistics, std: Statistics, folder: Path) -> None:
+    """Writes `encoder.safetensors`; weights are named as in torchvision."""
+    about = {"options": options.model_dump(mode="json"), "mean": mean, "std": std}
+    _save(encoder.state_dict(), about, folder / ENCODER)
+
+
+def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
+    """Reads what `save_encoder` wrote.
+
+    Raises:
+        ArtifactError: If the file is missing, damaged, or not an encoder.
+    """
+    state, about = _load(folder / ENCODER)
+    try:
+        options = _options("encoder", about["options"])
+        encoder: Encoder = registry.load("encoder", options.name)(options)
+        encoder.load_state_dict(state)
+        stored = StoredEncoder(encoder, options, _statistics(about["mean"]), _statistics(about["std"]))
+    except _UNFIT as error:
+        raise _damaged(folder / ENCODER, error) from error
+    _place(encoder, device)
+    return stored
+
+
+def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
+    """Writes `network.safetensors`."""
+    content = {
+        "family": about.family,
+        "options": about.options.model_dump(mode="json"),
+        "num_classes": about.num_classes,
+        "image_size": about.image_size,
+        "mean": about.mean,
+        "std": about.std,
+    }
+    _save(network.state_dict(), content, folder / NETWORK)
+
+
+def load_network(folder: Path, device: torch.device) -> StoredNetwork:
+    """Reads what `save_network` wrote.
+
+    Raises:
+        ArtifactError: If the file is missing, damaged, or not a network.
+    """
+    state, content = _load(folder / NETWORK)
+    try:
+        about = NetworkAbout(
+            family="encoder" if content["family"] == "encoder" else "network",
+            options=_options(content["family"], content["options"]),
+            num_classes=int(content["num_classes"]),
+            image_size=int(content["image_size"]),
+            mean=_statistics(content["mean"]),
+            std=_statistics(content["std"]),
+        )
+        network = about.build()
+        network.load_state_dict(state)
+    except _UNFIT as error:
+        raise _damaged(folder / NETWORK, error) from error
+    _place(network, device)
+    return StoredNetwork(network, about)
+
+
+def save_heads(heads: nn.ModuleDict, folder: Path) -> None:
+    """Writes `heads.safetensors`: every head's weights, named `task.weight`."""
+    _save(heads.state_dict(), {"heads": sorted(heads)}, folder / HEADS)
+
+
+# What unfit content raises: absent keys, wrong types (pydantic's error is a ValueError), weights that do not fit.
+_UNFIT = (KeyError, TypeError, ValueError, RuntimeError, TesseraError)
+
+
+def _save(state: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
+    # Copies are plain and contiguous, and the metadata is one entry: the same weights give the same bytes.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    save_file(tensors, path, metadata={"tessera": json.dumps(about, sort_keys=True)})
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            about = json.loads((file.metadata() or {})["tessera"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118, no mapping
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ArtifactError(f"{path}: not a readable network ({reason}). Delete its folder; it is made again.")
+
+
+def _options(family: str, content: dict[str, Any]) -> Options:
+    return registry.find(family, content["name"]).options.model_validate(content)
+
+
+def _statistics(values: list[float]) -> Statistics:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _place(network: nn.Module, device: torch.device) -> None:
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
