@@ -1,0 +1,120 @@
+"""Decodes images of any kind to square uint8 RGB, several at a time."""
+
+import io
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tessera.errors import DataError
+
+log = logging.getLogger("tessera")
+
+CHUNK = 64  # images a turn of a thread
+REPORT = 5_000  # images a line of the log
+
+
+class Encoded(NamedTuple):
+    """An image that is not yet decoded.
+
+    Attributes:
+        name: What an error message calls it.
+        read: Gives the file's bytes; called once, in any thread.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def decode_images(encoded: Iterable[Encoded], image_size: int, what: str) -> np.ndarray:
+    """Decodes images as they come, on as many threads as torch may use.
+
+    Args:
+        encoded: Read lazily, no further ahead than the threads need.
+        image_size: Height and width, px.
+        what: First word of the log's lines.
+
+    Shape:
+        returns: (N, image_size, image_size, 3) uint8, in the order in which they came.
+
+    Raises:
+        DataError: If an image cannot be read or decoded.
+    """
+    images, count, reported = np.empty((CHUNK, image_size, image_size, 3), dtype=np.uint8), 0, 0
+    source, pending = iter(encoded), deque[Future[list[np.ndarray]]]()
+    threads = max(1, torch.get_num_threads())
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while True:
+                if chunk := list(islice(source, CHUNK)):
+                    pending.append(pool.submit(_decode_chunk, chunk, image_size))
+                if not pending:
+                    break
+                if chunk and len(pending) <= 2 * threads:
+                    continue
+                decoded = pending.popleft().result()
+                if count + len(decoded) > len(images):
+                    # Grows in place: the number of images is not known, and two copies may not fit in memory.
+                    images.resize((len(images) * 5 // 4 + CHUNK, *images.shape[1:]), refcheck=False)
+                images[count : count + len(decoded)] = decoded
+                count += len(decoded)
+                if count // REPORT > reported:
+                    reported = count // REPORT
+                    log.info("%s: %d images decoded", what, count)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    images.resize((count, *images.shape[1:]), refcheck=False)
+    return images
+
+
+def decode_image(data: bytes, image_size: int) -> np.ndarray:
+    """One image, its shorter side resized and its middle cut out where it has another size.
+
+    Gray becomes RGB, CMYK and palettes are converted, transparency and EXIF orientation are ignored, and 16 bits
+    are cut to the upper 8.
+
+    Shape:
+        returns: (image_size, image_size, 3) uint8.
+
+    Raises:
+        Exception: Whatever Pillow raises for a damaged image.
+    """
+    with Image.open(io.BytesIO(data)) as opened:
+        # A JPEG far too large is decoded at a fraction of its size, never below twice what is needed.
+        opened.draft(None, (2 * image_size, 2 * image_size))
+        image = _to_rgb(opened)
+    if image.size != (image_size, image_size):
+        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        image.load()
+        return image
+    if image.mode.startswith("I"):  # 16-bit gray: Pillow itself would clip it
+        return Image.fromarray((np.asarray(image).clip(0, 65_535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a palette can have transparency, about which a direct conversion warns
+    return image.convert("RGB")
+
+
+def _decode_chunk(chunk: list[Encoded], image_size: int) -> list[np.ndarray]:
+    return [_decode(encoded, image_size) for encoded in chunk]
+
+
+def _decode(encoded: Encoded, image_size: int) -> np.ndarray:
+    data = encoded.read()
+    try:
+        return decode_image(data, image_size)
+    except Exception as error:  # Pillow raises many kinds
+        reason = "no image of a known kind" if isinstance(error, UnidentifiedImageError) else error
+        reason = "empty file" if not data else " ".join(str(reason).split())
+        raise DataError(f"{encoded.name}: cannot be decoded ({reason}). Remove or replace it.") from error
