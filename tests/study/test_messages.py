@@ -44,6 +44,9 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"base/source/tasks": [{"name": "jigsaw", "cell_px": 20}]}, "three cells of 20 px do not fit images of 32 px"),
     ({"base/source/dataset": "my_package.data:Mine"}, "Cannot import `my_package.data:Mine`"),
     ({"base/source/schedule": "branches", "base/source/fusion": "none"}, "throws all but one branch away without a fusion"),
+    ({"base/source/schedule": "joint"}, "fusion `tte` needs weights of each task's own turn, which schedule `joint` has not"),
+    ({"base/source/fusion": {"name": "tte", "rest": "last"}}, "fusion.rest `last` throws all but one branch away"),
+    ({"base/source/fusion": {"name": "tte", "alpha": "fixed", "alpha_values": [1.0]}}, "has 1 values for 2 tasks"),
 ]  # fmt: skip
 
 

@@ -85,8 +85,21 @@ class Source(Model):
             raise ValueError("tasks is empty: name at least one, or use method `random` for an untrained encoder")
         for task in self.tasks:
             task.check_image_size(self.dataset.pixels())
-        if self.schedule.name == "branches" and len(names) > 1 and self.fusion.name == "none":
-            raise ValueError("schedule `branches` throws all but one branch away without a fusion: name one")
+        if not names:
+            return self
+        if self.schedule.branching == "parallel" and len(names) > 1 and not self.fusion.merges:
+            raise ValueError(
+                f"schedule `{self.schedule.name}` throws all but one branch away without a fusion: name one"
+            )
+        if self.fusion.needs_turns and self.schedule.branching == "none":
+            raise ValueError(
+                f"fusion `{self.fusion.name}` needs weights of each task's own turn, which schedule "
+                f"`{self.schedule.name}` has not: use `branches` or `sequential`"
+            )
+        self.fusion.check_branching(self.schedule.branching)
+        alphas = getattr(self.fusion, "alpha_values", None)
+        if alphas is not None and len(alphas) != len(names):
+            raise ValueError(f"fusion.alpha_values has {len(alphas)} values for {len(names)} tasks")
         return self
 
 

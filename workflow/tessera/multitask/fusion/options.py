@@ -1,19 +1,36 @@
 """What can be set of the way the tasks' weights become one encoder."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tessera.registry import Options
 
 
-class NoFusionOptions(Options):
+class FusionOptions(Options):
+    """What the plan asks of every fusion.
+
+    Attributes:
+        merges: True where it makes one encoder of several branches.
+        needs_turns: True where it compares the weights that each task's own turn left.
+    """
+
+    merges: ClassVar[bool] = True
+    needs_turns: ClassVar[bool] = False
+
+    def check_branching(self, branching: str) -> None:
+        """Raises ValueError where the options do not go with the schedule's branching."""
+
+
+class NoFusionOptions(FusionOptions):
     """The last weights are the encoder's."""
+
+    merges: ClassVar[bool] = False
 
     name: Literal["none"] = "none"
 
 
-class WindowOptions(Options):
+class WindowOptions(FusionOptions):
     """What fusions with a window over epochs share."""
 
     window: int = Field(5, ge=1, description="The exported encoder is the mean of this many last fused ones (Eq. 10).")
@@ -28,6 +45,8 @@ class AverageOptions(WindowOptions):
 
 class TteOptions(WindowOptions):
     """Temporal task ensemble: temporal and task gradients of chosen layers, weighed by progress (paper, 3.3)."""
+
+    needs_turns: ClassVar[bool] = True
 
     name: Literal["tte"] = "tte"
     delta: Literal["signed", "literal", "norm_equalised"] = Field(
@@ -50,6 +69,10 @@ class TteOptions(WindowOptions):
     task_gradient: bool = Field(True, description="Add the task gradient (Table 5's column beta).")
     beta0: float = Field(0.1, ge=0, le=1, description="Largest weight of the task gradient.")
     literal_scale: float = Field(1e-3, gt=0, description="Factor on both sums of `literal`.")
+
+    def check_branching(self, branching: str) -> None:
+        if branching == "parallel" and self.rest == "last":
+            raise ValueError("fusion.rest `last` throws all but one branch away where tasks branch: use `mean`")
 
     @model_validator(mode="after")
     def _fixed_has_values(self) -> "TteOptions":

@@ -1,6 +1,6 @@
 """What can be set of the order in which tasks take steps."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -8,10 +8,18 @@ from tessera.registry import Options
 
 
 class ScheduleOptions(Options):
-    """What every schedule shares."""
+    """What every schedule shares.
+
+    Attributes:
+        branching: Has each task a stretch of its own in an epoch: `parallel` to the others, `chained` to them, or `none`?
+    """
+
+    branching: ClassVar[Literal["parallel", "chained", "none"]] = "none"
 
     iterations_scope: Literal["total", "per_task"] = Field(
-        "total", description="Are `source.iterations` batches an epoch those of all tasks together, or of each task?"
+        "total",
+        description="Are `source.iterations` batches an epoch those of all tasks together (a remainder is dropped), "
+        "or of each task?",
     )
 
 
@@ -25,11 +33,15 @@ class TurnOptions(ScheduleOptions):
 class BranchesOptions(TurnOptions):
     """Each task starts the epoch from the fused weights; fusion merges the branches."""
 
+    branching: ClassVar[Literal["parallel", "chained", "none"]] = "parallel"
+
     name: Literal["branches"] = "branches"
 
 
 class SequentialOptions(TurnOptions):
     """Each task goes on from the weights that the one before it left."""
+
+    branching: ClassVar[Literal["parallel", "chained", "none"]] = "chained"
 
     name: Literal["sequential"] = "sequential"
 
