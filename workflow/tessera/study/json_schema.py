@@ -5,8 +5,7 @@ last word, and says it before any job starts.
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -105,12 +104,11 @@ def _dotted_keys(definitions: Mapping[str, Schema]) -> dict[str, Schema]:
     return keys
 
 
-def _pattern(keys: Iterable[str]) -> str:
+def _pattern() -> str:
     """Dotted keys of any depth that start with a known one, several joined by `+`."""
-    known = "|".join(re.escape(key) for key in sorted(keys) if key not in ("source", "target", "label", "column"))
-    one = rf"({known}|source|target|transfer)"
-    deep = rf"({known})(\.\w+)*"
-    return rf"^({deep}|{one})(\+({deep}|{one}))*$"
+    source, target = "|".join(["method", *Source.model_fields]), "|".join(Target.model_fields)
+    one = rf"((source\.({source})|target\.({target})|transfer)(\.\w+)*|source|target)"
+    return rf"^{one}(\+{one})*$"
 
 
 def _closed(description: str, keys: Mapping[str, Schema], *, listed: bool = False) -> Schema:
@@ -121,7 +119,7 @@ def _closed(description: str, keys: Mapping[str, Schema], *, listed: bool = Fals
         "type": "object",
         "description": description,
         "properties": properties,
-        "patternProperties": {_pattern(keys): any_value},
+        "patternProperties": {_pattern(): any_value},
         "additionalProperties": False,
     }
 

@@ -1,0 +1,204 @@
+"""Every key that can be set, as Markdown: config/README.md and the tables of parts in README.md."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from tessera import registry
+from tessera.registry import Options
+from tessera.study.files import parse, read_yaml
+from tessera.study.json_schema import METHOD, model_schema
+from tessera.study.options import PART_OF
+from tessera.study.schema import (
+    Comparison,
+    Config,
+    DvcConfig,
+    Experiment,
+    Grid,
+    Method,
+    MlflowConfig,
+    OptimizerOptions,
+    Row,
+    Scale,
+    Source,
+    Study,
+    Target,
+    Tracking,
+)
+
+TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
+    "The configuration": (("config", Config), ("tracking", Tracking), ("mlflow", MlflowConfig), ("dvc", DvcConfig)),
+    "A study": (("study", Study), ("grid", Grid), ("also", Row), ("compare", Comparison)),
+    "Settings": (
+        ("settings", Experiment),
+        ("source", Source),
+        ("target", Target),
+        ("optimizer", OptimizerOptions),
+    ),
+    "Scales and methods": (("scale", Scale), ("method", Method)),
+}
+HEADINGS = {model.__name__: heading for tables in TABLES.values() for heading, model in tables}
+
+INTRODUCTION = """# Every key
+
+Generated from the models in `workflow/tessera/study/schema.py` and the tables of parts. Do not edit it: run
+`python -m tessera.study.export`.
+
+- `config.yaml` says what to run. `quickstart.yaml` is the same for a first run.
+- `studies/` has the studies, `scales/` says how big a run is, `methods/` names combinations of parts.
+- `schema.json` is for editors. A study starts with `# yaml-language-server: $schema=../schema.json`; a scale, a method or a
+  configuration names `schema.json#/$defs/Scale`, `…/Method` or `…/Config`.
+
+Unknown keys are refused, before any job starts. Lengths are in px, fractions are 0 to 1, losses use the natural logarithm.
+"""
+NOTES = {
+    "A study": """Rows and columns, extra rows and `base` hold settings. A key may be nested or dotted: `source.fusion.window: 3`.
+A `+` sets several keys together: `source.dataset+target.dataset: cifar10`. A grid written as a mapping gives every combination
+of its lists; one written as a list gives a line for each entry, with a `label` of your choice.
+
+Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale, the
+method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and column's own.
+Mappings merge; a part that is named anew starts afresh.""",
+    "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its options:
+`tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A part of your own is named `my_package.my_module:MyTask`.""",
+}
+
+
+def config_reference(root: Path) -> str:
+    """The content of config/README.md."""
+    parts = [INTRODUCTION.rstrip()]
+    for title, tables in TABLES.items():
+        parts += [f"## {title}", NOTES.get(title, "")]
+        for heading, model in tables:
+            parts += [f"### {heading}", _sentence(model), _keys(model)]
+    parts += ["## Methods", _methods(root, link="methods/"), "## Parts"]
+    for family in registry.FAMILIES:
+        parts += [f"### {family}", _question(family)]
+        for name, part in registry.parts(family).items():
+            parts += [f"#### {family}: {name}", _source(part), _keys(part.options)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def parts_reference(root: Path) -> str:
+    """The tables of methods and parts in README.md."""
+    lines = ["**Methods**, combinations of parts (`source.method`):", "", _methods(root, link="config/methods/")]
+    for family in registry.FAMILIES:
+        lines += ["", f"**{family}**: {_question(family)[0].lower()}{_question(family)[1:]}", ""]
+        lines += ["| name | what | source | file |", "| --- | --- | --- | --- |"]
+        for name, part in registry.parts(family).items():
+            path = f"workflow/{part.target.partition(':')[0].replace('.', '/')}.py"
+            lines.append(f"| `{name}` | {_cell(part.title)} | {part.paper} | [{Path(path).name}]({path}) |")
+    return "\n".join(lines)
+
+
+def _methods(root: Path, link: str) -> str:
+    lines = ["| name | what | source | file |", "| --- | --- | --- | --- |"]
+    for path in sorted((root / "config" / "methods").glob("*.yaml")):
+        shown = f"config/methods/{path.name}"
+        method = parse(Method, read_yaml(path, shown), shown)
+        lines.append(f"| `{path.stem}` | {_cell(method.title)} | {method.paper} | [{path.name}]({link}{path.name}) |")
+    return "\n".join(lines)
+
+
+def _question(family: str) -> str:
+    """What the family answers: the first paragraph of its page, without its name."""
+    page = importlib.import_module(registry.FAMILIES[family]).__doc__ or ""
+    text = " ".join(page.strip().split("\n\n")[0].split())
+    rest = text.partition(": ")[2] or text
+    return rest[0].upper() + rest[1:]
+
+
+def _source(part: registry.Part) -> str:
+    return _sentence(part.options) + (f" Source: {part.paper}." if part.paper else "")
+
+
+def _sentence(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _keys(model: type[BaseModel]) -> str:
+    rows = list(_rows(model))
+    if not rows:
+        return "No options."
+    return "\n".join(["| key | meaning | values | default |", "| --- | --- | --- | --- |", *rows])
+
+
+def _rows(model: type[BaseModel]) -> Iterator[str]:
+    properties = model_schema(model)["properties"]
+    if model is Source:
+        yield f"| `method` | {METHOD['description']} | text | none |"
+    for name, field in model.model_fields.items():
+        if name == "name" and issubclass(model, Options):
+            continue
+        default = "needed" if field.is_required() else default_text(field.get_default(call_default_factory=True))
+        yield f"| `{name}` | {_cell(field.description or '')} | {_cell(type_text(properties[name]))} | {_cell(default)} |"
+
+
+def type_text(schema: Mapping[str, Any]) -> str:
+    """What values a key takes, in words.
+
+    >>> type_text({"type": "number", "minimum": 0, "exclusiveMaximum": 1})
+    'number, 0 or more, below 1'
+    >>> type_text({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]})
+    '`a`, `b` or null'
+    """
+    if PART_OF in schema:
+        return f"[{schema[PART_OF]}](#{schema[PART_OF]})"
+    if "$ref" in schema:
+        heading = HEADINGS[schema["$ref"].rpartition("/")[2]]
+        return f"[{heading}](#{heading})"
+    if "anyOf" in schema:
+        return " or ".join(type_text(choice) for choice in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type")
+    if kind == "array":
+        return f"list of {type_text(schema.get('items', {}))}"
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return f"mapping to {type_text(inner)}" if isinstance(inner, dict) else "settings"
+    words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true, false", "null": "null"}
+    return words.get(str(kind), "any value") + "".join(_bounds(schema))
+
+
+def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+    for key, words in (
+        ("minimum", "{} or more"),
+        ("exclusiveMinimum", "above {}"),
+        ("maximum", "at most {}"),
+        ("exclusiveMaximum", "below {}"),
+    ):
+        if key in schema:
+            yield ", " + words.format(f"{schema[key]:g}")
+
+
+def default_text(value: Any) -> str:
+    """A default as it would stand in YAML; of nested options, what differs from their own defaults.
+
+    >>> default_text(None), default_text(True), default_text((0.5, 0.75)), default_text("auto")
+    ('null', 'true', '[0.5, 0.75]', '`auto`')
+    """
+    if value is PydanticUndefined or value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Options):
+        return f"`{value.name}`"
+    if isinstance(value, BaseModel):
+        changed = {k: v for k, v in value if v != type(value).model_fields[k].default}
+        return ", ".join(f"{k}: {default_text(v)}" for k, v in changed.items()) or "its own defaults"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(default_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{}" if not value else str(value)
+    return (
+        f"`{value}`" if isinstance(value, str) and value else f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
