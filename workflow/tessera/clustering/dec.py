@@ -1,0 +1,226 @@
+"""Deep embedded clustering: an encoder's features, drawn together around the centres of k-means."""
+
+import copy
+import itertools
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tessera.clustering.assignment import divergence, log_soft_assignment, target_distribution
+from tessera.clustering.embedding import embed_features
+from tessera.clustering.retrieval import nearest_neighbors, recalls
+from tessera.clustering.scores import agreement, match_clusters, size_entropy
+from tessera.data.store import Dataset, Split
+from tessera.errors import DataError, TesseraError
+from tessera.measure import Evaluation, Protocol, Statistics, extract_features, normalizer, with_labels
+from tessera.models.encoders.base import LayeredNetwork
+from tessera.study.schema import OptimizerOptions
+from tessera.training import Checkpoint, Compute, generator_of, index_batches, make_optimizer, run_steps, seed_of
+
+log = logging.getLogger("tessera")
+
+
+class ClusterNetwork(nn.Module):
+    """An encoder, an embedding of its mean-pooled features, and cluster centres.
+
+    Args:
+        encoder: None where it is frozen: then the inputs are its features, computed once.
+
+    Shape:
+        inputs: (N, 3, H, W) uint8, or (N, C) float32 features.
+        returns: (N, D) float32.
+    """
+
+    def __init__(
+        self,
+        encoder: LayeredNetwork | None,
+        embedding: nn.Module,
+        centers: Tensor,
+        normalize: Callable[[Tensor], Tensor],
+        compute: Compute,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.embedding, self.centers = encoder, embedding, nn.Parameter(centers)
+        self._normalize, self._compute = normalize, compute
+        self.eval()  # for good: batch-norm statistics stay those of the source
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.encoder is not None:
+            images = self._normalize(inputs)
+            with self._compute.autocast():
+                maps = self.encoder(images)
+            inputs = maps.float().mean((2, 3))
+        points: Tensor = self.embedding(inputs)
+        return points
+
+    @torch.no_grad()
+    def embed(self, inputs: Tensor) -> Tensor:
+        """The points of every image, in batches."""
+        return torch.cat([self(batch) for batch in torch.split(inputs, 500)])
+
+
+class DeepEmbeddedClustering(Protocol):
+    """Clusters the target's images from the source encoder, and retrieves in the embedding that results.
+
+    K-means gives the first centres; then encoder, embedding and centres follow the gradient of KL(P || Q), where the
+    target P sharpens the soft assignments Q. P is of the whole data set and stands for `update_interval` iterations.
+    It ends when fewer than `tolerance` of the images change cluster between two updates.
+
+    Source: Xie, Girshick & Farhadi, ICML 2016, arXiv:1511.06335, on the images of training and test split together, as
+    there. The encoder takes the place of the paper's stacked autoencoder (Kim, Lee & Song 2019, section 4.4); its
+    batch-norm statistics are frozen. Labels are read only to score.
+
+    Raises:
+        DataError: If there are fewer images than clusters.
+        TesseraError: If the loss is no longer finite.
+    """
+
+    def evaluate(
+        self,
+        model: LayeredNetwork,
+        mean: Statistics,
+        std: Statistics,
+        dataset: Dataset,
+        labeled: Split,
+        compute: Compute,
+        trial: int,
+        resume: Path | None = None,
+    ) -> Evaluation:
+        options = self.options
+        split, index = self._draw(dataset, trial)
+        clusters = options.clusters or len(dataset.classes)
+        if len(split) < clusters:
+            raise DataError(f"clustering: {len(split)} images cannot make {clusters} clusters: lower `clusters`")
+        images, labels = split.images.to(compute.device), split.labels.cpu().numpy()
+
+        features = extract_features(model, images, mean, std, compute)
+        seed = seed_of(trial, "clustering", "kmeans")
+        embedding, first = embed_features(options.embedding, features, clusters, options.restarts, seed)
+        encoder = copy.deepcopy(model).requires_grad_(True) if options.train_encoder else None
+        normalize = normalizer(mean, std, compute.device)
+        network = ClusterNetwork(encoder, embedding, first.centers, normalize, compute)
+        inputs = features if encoder is None else images
+
+        points, assignments, history = self._refine(network, inputs, first.assignments, labels, trial, resume)
+        neighbors = nearest_neighbors(points, 10)
+        initial = agreement(labels, first.assignments.cpu().numpy())
+        hard = assignments.cpu().numpy()
+        metrics = {
+            **agreement(labels, hard),
+            **recalls(split.labels.to(compute.device), neighbors),
+            **{f"initial_{name}": value for name, value in initial.items()},
+        }
+        arrays = {
+            "labels": labels,
+            "predictions": match_clusters(labels, hard)[hard],
+            "assignments": hard,
+            "initial_assignments": first.assignments.cpu().numpy(),
+            "embedding": points.cpu().numpy(),
+            "neighbors": neighbors.cpu().numpy(),
+            "indices": index.cpu().numpy(),
+        }
+        return Evaluation(metrics, arrays, history)
+
+    def _draw(self, dataset: Dataset, trial: int) -> tuple[Split, Tensor]:
+        """The images to cluster, and their positions in the training split followed by the test split."""
+        both = [dataset.train, dataset.test]
+        everything = Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both]))
+        with_labels(everything, "the target dataset")
+        index = (everything.labels >= 0).nonzero().flatten().cpu()
+        if self.options.images is not None:
+            # Not balanced over the classes: that would read labels before the clusters are found.
+            order = torch.randperm(len(index), generator=generator_of(trial, "clustering", "images"))
+            index = index[order[: self.options.images]].sort().values
+        return everything.subset(index), index
+
+    def _refine(
+        self,
+        network: ClusterNetwork,
+        inputs: Tensor,
+        previous: Tensor,
+        labels: Any,
+        trial: int,
+        resume: Path | None,
+    ) -> tuple[Tensor, Tensor, list[dict[str, float]]]:
+        """Turns of one target distribution each; returns points, assignments and one row an update."""
+        options = self.options
+        course = OptimizerOptions(learning_rate=options.learning_rate, weight_decay=0.0)
+        optimizer = make_optimizer(course, ([network], 1.0))
+        checkpoint = Checkpoint(resume, "clustering")
+        iteration, history = 0, []
+        if (state := checkpoint.load()) is not None:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            iteration, history, previous = state["iteration"], state["history"], state["previous"].to(previous)
+            log.info("clustering: going on after iteration %d of at most %d", iteration, options.iterations)
+        while True:
+            points = network.embed(inputs)
+            log_soft = log_soft_assignment(points, network.centers.detach())
+            target = target_distribution(log_soft.exp())
+            assignments = log_soft.argmax(1)
+            row = self._row(iteration, divergence(target, log_soft), assignments, previous, labels, log_soft.shape[1])
+            history.append(row)
+            if iteration >= options.iterations or (iteration > 0 and row["changed"] < options.tolerance):
+                self._report_end(row)
+                return points, assignments, history
+            steps = min(options.update_interval, options.iterations - iteration)
+            self._train(network, inputs, target, optimizer, steps, generator_of(trial, "clustering", iteration))
+            iteration, previous = iteration + steps, assignments
+            checkpoint.save(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "iteration": iteration,
+                    "history": history,
+                    "previous": previous,
+                }
+            )
+
+    def _train(
+        self,
+        network: ClusterNetwork,
+        inputs: Tensor,
+        target: Tensor,
+        optimizer: torch.optim.Optimizer,
+        steps: int,
+        generator: torch.Generator,
+    ) -> None:
+        def backward(index: Tensor) -> Tensor:
+            loss = divergence(target[index], log_soft_assignment(network(inputs[index]), network.centers))
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        batches = index_batches(len(inputs), min(self.options.batch_size, len(inputs)), steps, generator)
+        rates = itertools.repeat(self.options.learning_rate)
+        run_steps(batches.to(inputs.device).unbind(), backward, optimizer, rates, clip_norm=None)
+
+    def _row(
+        self, iteration: int, loss: Tensor, assignments: Tensor, previous: Tensor, labels: Any, clusters: int
+    ) -> dict[str, float]:
+        """What is known at an update; `kl` is the loss that the next turn starts from."""
+        if not math.isfinite(loss.item()):
+            raise TesseraError(f"clustering: the loss is {loss.item()} at iteration {iteration}: lower learning_rate")
+        hard = assignments.cpu().numpy()
+        row = {
+            "iteration": iteration,
+            "kl": loss.item(),
+            "changed": (assignments != previous).double().mean().item(),
+            "accuracy": agreement(labels, hard)["accuracy"],
+            "size_entropy": size_entropy(hard, clusters),
+            "empty_clusters": clusters - len(set(hard.tolist())),
+        }
+        log.info("clustering: %s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        return row
+
+    def _report_end(self, row: dict[str, float]) -> None:
+        if row["empty_clusters"] > 0 or row["size_entropy"] < 0.5:
+            log.warning(
+                "clustering: collapsed: %d clusters are empty, entropy of their sizes %.2f of 1; lower learning_rate, "
+                "or set train_encoder: false",
+                row["empty_clusters"], row["size_entropy"],
+            )  # fmt: skip

@@ -1,0 +1,42 @@
+"""Classification: how often is the trained network right?"""
+
+from pathlib import Path
+
+import torch.nn.functional as F
+
+from tessera.data.store import Dataset, Split
+from tessera.measure import Evaluation, Protocol, Statistics, percent, predict, with_labels
+from tessera.models.encoders.base import LayeredNetwork
+from tessera.training import Compute
+
+
+class Classification(Protocol):
+    """Accuracy and cross entropy of the target network on the test split.
+
+    Source: Kim, Lee & Song 2019, section 4.1: accuracy after the last epoch, one view an image. With five classes or
+    fewer `top5_accuracy` is 100, since every class is among the first five.
+    """
+
+    def evaluate(
+        self,
+        model: LayeredNetwork,
+        mean: Statistics,
+        std: Statistics,
+        dataset: Dataset,
+        labeled: Split,
+        compute: Compute,
+        trial: int,
+        resume: Path | None = None,
+    ) -> Evaluation:
+        test = with_labels(dataset.test, "the test split")
+        labels = test.labels.to(compute.device)
+        logits = predict(model, test.images, mean, std, compute)
+        best = logits.topk(min(5, logits.shape[1])).indices
+        hits = best == labels[:, None]
+        metrics = {
+            "accuracy": percent(hits[:, 0]),
+            "top5_accuracy": percent(hits.any(1)),
+            "cross_entropy": F.cross_entropy(logits, labels).item(),
+        }
+        arrays = {"labels": labels, "predictions": best[:, 0], "logits": logits}
+        return Evaluation(metrics, {name: array.cpu().numpy() for name, array in arrays.items()})
