@@ -1,0 +1,103 @@
+"""Unsupervised segmentation: which segments cut the image best, and which can it be rebuilt from?"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tessera.data.views import flip_and_crop, to_unit
+from tessera.models.heads import SegmentHead, Segments
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+from tessera.tasks.options import SegmentationOptions
+from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
+
+
+class SegmentLabels(NamedTuple):
+    """What `Segmentation` scores against.
+
+    Shape:
+        image: (N, 3, g, g) float32, the image's mean in each cell, 0 to 1.
+        weights: (N, offsets, g, g) float32, likeness of pairs of cells.
+        degrees: (N, 1, g, g) float32, sum of each cell's weights.
+        turns: (2,) float32, factors of the cut and of the reconstruction in this batch.
+    """
+
+    image: Tensor
+    weights: Tensor
+    degrees: Tensor
+    turns: Tensor
+
+
+class Segmentation(Task):
+    """Soft normalised cut plus squared error of the image rebuilt from the segments.
+
+    Source: Xia & Kulis 2017 (W-Net), arXiv:1711.08506. The encoder is the shared one, and the segments lie on a grid
+    coarser than the image. W-Net updates twice a batch, first by the cut, then by the reconstruction; we sum both.
+    With `alternate` a batch has one of the two, which its generator draws, so that a step remains one step and a
+    resumed training takes the same turns.
+
+    Shape:
+        inputs: (N, 3, H, W) float32, mirrored and cropped at random, normalised.
+        labels: `SegmentLabels`.
+        prediction: `Segments`.
+    """
+
+    options: SegmentationOptions
+
+    def __init__(
+        self,
+        options: SegmentationOptions,
+        statistics: ImageStatistics,
+        prepared: Mapping[str, Tensor],
+        device: torch.device,
+    ) -> None:
+        super().__init__(options, statistics, prepared, device)
+        self.grid = options.grid(statistics.image_size)
+        self.offsets = half_offsets(options.radius)
+        cut_weight = options.cut_weight / (options.segments if options.divide_by_segments else 1)
+        self.term_weights = torch.tensor([cut_weight, options.reconstruction_weight], device=device)
+
+    def build_head(self, num_features: int) -> nn.Module:
+        return SegmentHead(num_features, self.options.hidden, self.options.segments, self.grid)
+
+    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+        views = to_unit(flip_and_crop(images, generator, images.shape[-1] // 8))
+        turns = torch.ones(2)
+        if self.options.alternate:
+            turns = F.one_hot(torch.randint(2, (), generator=generator), 2).float()
+        image = F.adaptive_avg_pool2d(views, self.grid)
+        weights = pair_weights(
+            255 * image.mean(dim=1), self.offsets, self.options.sigma_intensity, self.options.sigma_position
+        )
+        degrees = neighborhood_sum(torch.ones_like(image[:, :1]), weights, self.offsets)
+        turns = turns.to(images.device, non_blocking=True)
+        return TaskBatch(self.normalize(views), SegmentLabels(image, weights, degrees, turns))
+
+    def loss(self, prediction: Segments, labels: SegmentLabels) -> Tensor:
+        terms = torch.stack([self._cut(prediction, labels), _squared_error(prediction, labels)])
+        return (labels.turns * self.term_weights * terms).sum()
+
+    def _cut(self, prediction: Segments, labels: SegmentLabels) -> Tensor:
+        shares = prediction.shares.float()
+        return soft_normalized_cut(shares, labels.weights, labels.degrees, self.offsets).mean()
+
+    @torch.no_grad()
+    def metrics(self, prediction: Segments, labels: SegmentLabels) -> dict[str, Tensor]:
+        """The cut, 0 to K; the squared error; and how many segments the cells are spread over, 1 to K."""
+        counts = F.one_hot(prediction.shares.argmax(dim=1), self.options.segments).float().mean(dim=(0, 1, 2))
+        return {
+            "cut": self._cut(prediction, labels),
+            "squared_error": _squared_error(prediction, labels),
+            "used_segments": torch.special.entr(counts).sum().exp(),
+        }
+
+    def chance(self) -> dict[str, float]:
+        # What a reconstruction without knowledge costs depends on the pooled images, which are not known here.
+        return {"cut": self.options.segments - 1.0}
+
+
+def _squared_error(prediction: Segments, labels: SegmentLabels) -> Tensor:
+    """Summed over channels, averaged over cells."""
+    return (prediction.image.float() - labels.image).square().sum(dim=1).mean()
