@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -25,7 +26,9 @@ TARS: dict[str, Callable[..., Any]] = {
     ".tar.xz": lzma.open,
     ".txz": lzma.open,
 }
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError)
+COMPRESSION = (lzma.LZMAError, zlib.error, EOFError, OSError)
+ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # damage, an unknown method, a password
+DAMAGE = (tarfile.TarError, *ZIP, *COMPRESSION)
 
 
 @dataclass(frozen=True)
@@ -119,19 +122,19 @@ def _tar(path: Path) -> Iterator[Entry]:
     with TARS[suffix](path, "rb") as stream:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18) as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # kept by tarfile for seeking, which a stream cannot
-                yield _tar_entry(archive, member)
+                cast(Any, archive).members.clear()  # kept by tarfile for seeking, which a stream cannot
+                yield _tar_entry(path, archive, member)
         while stream.read(1 << 20):  # to the end, so that the checksum there is compared
             pass
 
 
-def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+def _tar_entry(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
     parts, refused = _safe(member.name)
     if refused is None and not (member.isdir() or member.isreg()):
         refused = "a link" if member.islnk() or member.issym() else "a device"
     if refused is not None or member.isdir():
         return Entry(parts, None, refused=refused)
-    return Entry(parts, lambda: cast(IO[bytes], archive.extractfile(member)).read(), in_order=True)
+    return Entry(parts, _guarded(path, lambda: cast(IO[bytes], archive.extractfile(member)).read()), in_order=True)
 
 
 def _zip(path: Path) -> Iterator[Entry]:
@@ -144,17 +147,17 @@ def _zip(path: Path) -> Iterator[Entry]:
             if refused is not None or member.is_dir() or member.filename.endswith("\\"):
                 yield Entry(parts, None, refused=refused)
             else:
-                yield Entry(parts, _unzipping(path, archive, member), in_order=True)
+                yield Entry(parts, _guarded(path, partial(archive.read, member)), in_order=True)
 
 
-def _unzipping(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
-    def read() -> bytes:
+def _guarded(path: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
+    def guarded() -> bytes:
         try:
-            return archive.read(member)
-        except (*DAMAGE, NotImplementedError, RuntimeError) as error:  # the last two: unknown method, password
+            return read()
+        except DAMAGE as error:
             raise _damaged(path, error) from error
 
-    return read
+    return guarded
 
 
 def _safe(name: str) -> tuple[tuple[str, ...], str | None]:
@@ -165,5 +168,7 @@ def _safe(name: str) -> tuple[tuple[str, ...], str | None]:
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{path}: cannot be read ({error.strerror}).")
     reason = " ".join(str(error).split()) or type(error).__name__
     return DataError(f"{path}: damaged or incomplete ({reason}). Get it again.")

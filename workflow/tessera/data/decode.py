@@ -47,7 +47,7 @@ def decode_images(encoded: Iterable[Encoded], image_size: int, what: str) -> np.
         DataError: If an image cannot be read or decoded.
     """
     images, count, reported = np.empty((CHUNK, image_size, image_size, 3), dtype=np.uint8), 0, 0
-    source, pending = iter(encoded), deque[Future[list[np.ndarray]]]()
+    source, pending = iter(encoded), deque[Future[np.ndarray]]()
     threads = max(1, torch.get_num_threads())
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -106,8 +106,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _decode_chunk(chunk: list[Encoded], image_size: int) -> list[np.ndarray]:
-    return [_decode(encoded, image_size) for encoded in chunk]
+def _decode_chunk(chunk: list[Encoded], image_size: int) -> np.ndarray:
+    return np.stack([_decode(encoded, image_size) for encoded in chunk])
 
 
 def _decode(encoded: Encoded, image_size: int) -> np.ndarray:

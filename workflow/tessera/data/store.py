@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -77,15 +79,15 @@ def save_dataset(
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or images.shape[1] != images.shape[2]:
         raise DataError(f"images must be (N, S, S, 3) uint8, but are {images.shape} {images.dtype}")
+    _check_splits(images, labels, splits, classes)
     train = labels[splits["train"]]
     counts = np.bincount(train[train >= 0], minlength=len(classes))
     if len(empty := np.flatnonzero(counts == 0)):
         raise DataError(f"class `{classes[empty[0]]}` has no training images: add some, or leave the class out")
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels.astype(np.int64))
-    np.savez(
-        folder / "splits.npz", allow_pickle=False, **{name: index.astype(np.int64) for name, index in splits.items()}
-    )
+    stored: dict[str, Any] = {name: index.astype(np.int64) for name, index in splits.items()}
+    np.savez(folder / "splits.npz", **stored)
     mean, std = _statistics(images, splits["train"])
     about = {"classes": classes, "image_size": int(images.shape[1]), "mean": mean, "std": std}
     (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -99,7 +101,8 @@ def load_dataset(folder: Path, device: torch.device) -> Dataset:
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         with np.load(folder / "splits.npz", allow_pickle=False) as stored:
             index = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError) as error:
+        facts = tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ArtifactError(
             f"{folder}: not a readable dataset ({error}). Delete the folder; it is made again."
         ) from error
@@ -110,7 +113,7 @@ def load_dataset(folder: Path, device: torch.device) -> Dataset:
         )
         for name, rows in index.items()
     }
-    return Dataset(tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"]), splits)
+    return Dataset(*facts, splits)
 
 
 def label_subset(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
@@ -132,10 +135,29 @@ def label_subset(labels: Tensor, fraction: float, generator: torch.Generator) ->
     return torch.cat(chosen).sort().values
 
 
-def _statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 4096) -> tuple[list[float], list[float]]:
-    total, squares, count = np.zeros(3), np.zeros(3), 0
-    for start in range(0, len(rows), chunk):
-        part = images[rows[start : start + chunk]].reshape(-1, 3).astype(np.float64) / 255
-        total, squares, count = total + part.sum(0), squares + (part**2).sum(0), count + len(part)
-    mean = total / count
-    return mean.tolist(), np.sqrt(np.maximum(squares / count - mean**2, 1e-8)).tolist()
+def _check_splits(images: np.ndarray, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
+    if labels.shape != images.shape[:1]:
+        raise DataError(f"labels must be one an image, ({len(images)},), but are {labels.shape}")
+    if len(labels) and not -1 <= labels.min() <= labels.max() < len(classes):
+        raise DataError(f"labels must be -1 to {len(classes) - 1}, but are {labels.min()} to {labels.max()}")
+    for name in ("train", "test"):
+        if len(splits.get(name, ())) == 0:
+            raise DataError(f"split `{name}` has no images")
+    if unknown := set(splits) - set(SPLITS):
+        raise DataError(f"unknown split `{min(unknown)}`. Known: {', '.join(SPLITS)}")
+    rows = np.concatenate(list(splits.values()))
+    if rows.min() < 0 or rows.max() >= len(images) or len(np.unique(rows)) < len(rows):
+        raise DataError(f"splits must name each of the {len(images)} images at most once")
+
+
+def _statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 1 << 22) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, exact, from counts of the 256 values."""
+    counts = np.zeros((3, 256), dtype=np.int64)
+    step = max(1, chunk // images[0].size)
+    for start in range(0, len(rows), step):
+        part = images[rows[start : start + step]]
+        counts += [np.bincount(part[..., channel].ravel(), minlength=256) for channel in range(3)]
+    shares, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = shares @ values
+    std = np.sqrt(np.maximum((shares * (values - mean[:, None]) ** 2).sum(axis=1), 1e-8))
+    return mean.tolist(), std.tolist()

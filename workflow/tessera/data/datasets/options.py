@@ -1,9 +1,10 @@
 """What can be set of a dataset. Torch-free: read while a plan is made."""
 
+import difflib
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tessera.registry import Options
 
@@ -26,14 +27,28 @@ class DatasetOptions(Options):
         location = self.location()
         if location is None or self.downloads or (data_root / location).exists():
             return None
-        return (
-            f"dataset `{self.name}`: no `{location}` under data_root `{data_root}`. "
-            "Put it there, or set `data_root` in config/config.yaml or the variable TESSERA_DATA."
+        if not data_root.is_dir():
+            return (
+                f"dataset `{self.name}`: no folder `{data_root}` to find `{location}` in. "
+                "Set `data_root` in config/config.yaml, or the variable TESSERA_DATA."
+            )
+        near = _near(location, sorted(path.name for path in data_root.iterdir() if not path.name.startswith(".")))
+        return f"dataset `{self.name}`: no `{location}` under data_root `{data_root}`. " + (
+            f"Did you mean `{near}`?"
+            if near
+            else "Put it there, or set `data_root` in config/config.yaml or the variable TESSERA_DATA."
         )
 
     def word(self) -> str:
         """Short name for folders and tables."""
         return self.name
+
+
+def _near(location: str, names: list[str]) -> str | None:
+    """The archive of a folder that is missing, the folder of an archive, or a name like it."""
+    stem = location.partition(".")[0].lower()
+    same = [name for name in names if name.partition(".")[0].lower() == stem]
+    return next(iter(same or difflib.get_close_matches(location, names, n=1)), None)
 
 
 class DigitsMOptions(DatasetOptions):
@@ -55,12 +70,29 @@ class ImageFolderOptions(DatasetOptions):
     name: Literal["image_folder"] = "image_folder"
     path: str = Field(description="Folder or archive under `data_root`.", min_length=1)
     image_size: int = Field(ge=8, le=512, description="Images are resized (shorter side) and centre-cropped to it, px.")
-    train: str | None = Field("train", description="Folder of the training split; null: the classes lie at the top.")
-    test: str | None = Field("test", description="Folder of the test split; null: split off `test_fraction`.")
+    train: str | None = Field(
+        "train",
+        min_length=1,
+        description="Folder of the training split, at any depth; null: the classes lie at the top.",
+    )
+    test: str | None = Field(
+        "test", min_length=1, description="Folder of the test split, at any depth; null: split off `test_fraction`."
+    )
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of each class for testing, where `test` is null.")
-    classes: list[str] | None = Field(None, description="Only these classes, in this order; null: all, sorted.")
+    classes: list[str] | None = Field(
+        None, min_length=1, description="Only these classes, in this order; null: all, sorted."
+    )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checksum that an archive must have.")
     seed: int = Field(0, ge=0, description="Seed of the split by fraction.")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.train is not None and self.train == self.test:
+            raise ValueError(f"train and test are both `{self.train}`: set `test: null` to split some images off")
+        twice = [name for number, name in enumerate(self.classes or []) if name in (self.classes or [])[:number]]
+        if twice:
+            raise ValueError(f"classes names `{twice[0]}` twice")
+        return self
 
     def pixels(self) -> int:
         return self.image_size

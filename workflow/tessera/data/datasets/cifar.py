@@ -1,0 +1,77 @@
+"""CIFAR-10, CIFAR-100 and C10s, the paper's share of CIFAR-10."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+from tessera.data.datasets.base import DatasetReader, RawDataset
+from tessera.data.datasets.downloads import open_or_download
+from tessera.data.store import label_subset
+
+
+class Cifar10(DatasetReader):
+    """CIFAR-10: 50,000 training and 10,000 test images of 10 classes.
+
+    Source: Krizhevsky, technical report, 2009. Files of torchvision, whose checksums are compared before anything
+    is unpickled.
+
+    Shape:
+        images: (60000, 32, 32, 3) uint8, the training images first.
+    """
+
+    dataset = "CIFAR10"
+
+    def read(self, data_root: Path) -> RawDataset:
+        cls: Any = getattr(torchvision.datasets, self.dataset)
+        train, test = (
+            open_or_download(cls, data_root, lambda download, train=train: cls(data_root, train, download=download))
+            for train in (True, False)
+        )
+        numbers = np.arange(len(train) + len(test))
+        return RawDataset(
+            np.concatenate([train.data, test.data]),
+            np.array(train.targets + test.targets, dtype=np.int64),
+            {"train": numbers[: len(train)], "test": numbers[len(train) :]},
+            list(train.classes),
+        )
+
+
+class Cifar100(Cifar10):
+    """CIFAR-100: 50,000 training and 10,000 test images of 100 (fine) classes.
+
+    Source: Krizhevsky, technical report, 2009.
+
+    Shape:
+        images: (60000, 32, 32, 3) uint8, the training images first.
+    """
+
+    dataset = "CIFAR100"
+
+
+class C10s(Cifar10):
+    """C10s: a fifth of CIFAR-10, 10,000 training and 2,000 test images.
+
+    Source: the paper, section 4.1: "20 % of CIFAR10 chosen at random", 12,000 images in Table 1. We draw the same
+    share of each class of each split, by a seed that is the dataset's own, so that all trials see the same images.
+
+    Shape:
+        images: (12000, 32, 32, 3) uint8 at the default fraction, the training images first.
+    """
+
+    def read(self, data_root: Path) -> RawDataset:
+        whole = super().read(data_root)
+        generator = torch.Generator().manual_seed(self.options.seed)
+        chosen = {}
+        for split in ("train", "test"):
+            rows = whole.splits[split]
+            if split == "train" or self.options.test == "sampled":
+                labels = torch.from_numpy(whole.labels[rows])
+                rows = rows[label_subset(labels, self.options.fraction, generator).numpy()]
+            chosen[split] = rows
+        every = np.concatenate([chosen["train"], chosen["test"]])
+        numbers = np.arange(len(every))
+        splits = {"train": numbers[: len(chosen["train"])], "test": numbers[len(chosen["train"]) :]}
+        return RawDataset(whole.images[every], whole.labels[every], splits, whole.classes)

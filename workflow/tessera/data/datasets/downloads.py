@@ -1,0 +1,47 @@
+"""Datasets of torchvision: opened where they lie, else downloaded once."""
+
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from tessera.errors import DataError
+
+log = logging.getLogger("tessera")
+
+TIMEOUT_S = 30.0  # of each read from the network; torchvision itself would wait for ever
+
+
+def open_or_download(cls: Any, data_root: Path, opened: Callable[[bool], Any]) -> Any:
+    """Opens a dataset of torchvision; downloads it only where its files are not there or are damaged.
+
+    Args:
+        cls: Its class, for the names of its folder and archive.
+        opened: Opens it; its argument says whether torchvision may download.
+
+    Raises:
+        DataError: If the files are not there and cannot be downloaded.
+    """
+    try:
+        return opened(False)
+    except (RuntimeError, OSError):  # not found, or another checksum
+        pass
+    timeout = socket.getdefaulttimeout()
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        # Two jobs must not write the same files: the second one waits, and finds them.
+        with FileLock(data_root / f".{cls.filename}.lock"):
+            log.info("%s: not under %s; unpacking or downloading %s", cls.base_folder, data_root, cls.filename)
+            socket.setdefaulttimeout(TIMEOUT_S)
+            return opened(True)
+    except (RuntimeError, OSError) as error:  # URLError is an OSError
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{data_root / cls.base_folder}: not found or damaged, and the download failed ({reason}). "
+            f"Put `{cls.filename}` from {cls.url} into {data_root}, or its unpacked folder `{cls.base_folder}`."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
