@@ -26,10 +26,7 @@ class Cifar10(DatasetReader):
 
     def read(self, data_root: Path) -> RawDataset:
         cls: Any = getattr(torchvision.datasets, self.dataset)
-        train, test = (
-            open_or_download(cls, data_root, lambda download, train=train: cls(data_root, train, download=download))
-            for train in (True, False)
-        )
+        train, test = (open_or_download(cls, data_root, train=train) for train in (True, False))
         numbers = np.arange(len(train) + len(test))
         return RawDataset(
             np.concatenate([train.data, test.data]),

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,18 @@ log = logging.getLogger("tessera")
 TIMEOUT_S = 30.0  # of each read from the network; torchvision itself would wait for ever
 
 
-def open_or_download(cls: Any, data_root: Path, opened: Callable[[bool], Any]) -> Any:
+def open_or_download(cls: Any, data_root: Path, **arguments: Any) -> Any:
     """Opens a dataset of torchvision; downloads it only where its files are not there or are damaged.
 
     Args:
-        cls: Its class, for the names of its folder and archive.
-        opened: Opens it; its argument says whether torchvision may download.
+        cls: Its class.
+        arguments: Of its class: which split.
 
     Raises:
         DataError: If the files are not there and cannot be downloaded.
     """
     try:
-        return opened(False)
+        return cls(data_root, download=False, **arguments)
     except (RuntimeError, OSError):  # not found, or another checksum
         pass
     timeout = socket.getdefaulttimeout()
@@ -36,7 +35,7 @@ def open_or_download(cls: Any, data_root: Path, opened: Callable[[bool], Any]) -
         with FileLock(data_root / f".{cls.filename}.lock"):
             log.info("%s: not under %s; unpacking or downloading %s", cls.base_folder, data_root, cls.filename)
             socket.setdefaulttimeout(TIMEOUT_S)
-            return opened(True)
+            return cls(data_root, download=True, **arguments)
     except (RuntimeError, OSError) as error:  # URLError is an OSError
         reason = " ".join(str(error).split())
         raise DataError(

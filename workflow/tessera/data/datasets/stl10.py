@@ -26,12 +26,8 @@ class Stl10(DatasetReader):
         cls: Any = torchvision.datasets.STL10
         if not self.options.unlabeled:
             cls = type("LabelledStl10", (cls,), {"train_list": cls.train_list[:2]})
-        parts = {
-            split: open_or_download(
-                cls, data_root, lambda download, split=split: cls(data_root, split, download=download)
-            )
-            for split in ("train", "test", *(["unlabeled"] if self.options.unlabeled else []))
-        }
+        names = ["train", "test", *(["unlabeled"] if self.options.unlabeled else [])]
+        parts = {split: open_or_download(cls, data_root, split=split) for split in names}
         number = sum(len(part) for part in parts.values())
         images = np.empty((number, 96, 96, 3), dtype=np.uint8)
         labels = np.empty(number, dtype=np.int64)
