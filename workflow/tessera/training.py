@@ -207,6 +207,7 @@ class Progress:
         log.info(
             "%s: epoch %d/%d, %s, %.0f images/s, %s remaining",
             self.what, self.done, self.epochs, text, images / max(seconds, 1e-9), _duration(remaining),
+            extra={"what": self.what, "epoch": self.done, "figures": figures},  # for who shows a training live
         )  # fmt: skip
         return seconds
 

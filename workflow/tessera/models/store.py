@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tessera import registry
 from tessera.errors import ArtifactError, TesseraError
-from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.registry import Options
@@ -140,6 +140,15 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
         raise _damaged(folder / NETWORK, error) from error
     _place(network, device)
     return StoredNetwork(network, about)
+
+
+def load_measured(folder: Path, device: torch.device) -> tuple[LayeredNetwork, Statistics, Statistics]:
+    """The network or the encoder that an artifact holds, with the mean and std of its input."""
+    if (folder / NETWORK).exists():
+        trained = load_network(folder, device)
+        return trained.network, trained.mean, trained.std
+    source = load_encoder(folder, device)
+    return source.encoder, source.mean, source.std
 
 
 def save_heads(heads: nn.ModuleDict, folder: Path) -> None:

@@ -44,7 +44,7 @@ class Jigsaw(Task):
     def prepare(
         cls, options: JigsawOptions, image_size: int, dataset: Dataset | None, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        number = options.at(image_size).permutations
+        number = options.permutations or options.at(image_size).permutations
         assert number is not None
         # The set has a seed of its own, so that trials and studies share it.
         own = torch.Generator().manual_seed(options.permutation_seed)

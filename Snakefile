@@ -1,0 +1,31 @@
+# Loads the configuration, makes the plan, includes the rules and names the targets: see rules/ for the stages.
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        markers_of(PLAN.studies),
+
+
+include: "rules/prepare_dataset.smk"
+include: "rules/generate_pretext_labels.smk"
+include: "rules/pretrain_source.smk"
+include: "rules/transfer_knowledge.smk"
+include: "rules/evaluate_target.smk"
+include: "rules/cluster_target.smk"
+include: "rules/summarize_study.smk"
+include: "rules/targets.smk"
+
+
+onsuccess:
+    shell(FINISH)
+
+
+onerror:
+    shell(FINISH)

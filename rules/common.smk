@@ -1,0 +1,96 @@
+# What the rules ask of the plan, and of the machine.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resource
+
+# Jobs find this very Python and package, whether or not a virtual environment is active.
+PACKAGE = str(Path(workflow.basedir) / "workflow")
+sys.path.insert(0, PACKAGE)
+os.environ["PATH"] = os.pathsep.join(
+    [os.path.dirname(sys.executable), os.environ["PATH"]]
+)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+from tessera.devices import num_devices
+from tessera.errors import TesseraError
+from tessera.stages import pack_spec
+from tessera.study.jobs import FOLDERS
+from tessera.study.plan import make_plan
+
+try:
+    PLAN = make_plan(config, Path(workflow.basedir), workflow.configfiles[-1])
+except TesseraError as error:
+    raise WorkflowError(str(error)) from None
+
+JOBS = {job.name: job for job in PLAN.jobs.values()}
+SUMMARIES = {**PLAN.studies, **PLAN.others}
+
+# Without a limit Snakemake takes `gpu` for unlimited. Where there is none, 0 leaves the limit to --cores.
+if workflow.local_exec and "gpu" not in workflow.global_resources:
+    workflow.global_resources["gpu"] = Resource("gpu", num_devices())
+
+
+def inputs_of_job(wildcards):
+    """Manifests of the artifacts that a job reads: every one ancient(), for the key in the path decides."""
+    return [
+        ancient(f"{folder}/artifact.json")
+        for folder in JOBS[wildcards.job].inputs.values()
+    ]
+
+
+def spec_of_job(wildcards):
+    return pack_spec(JOBS[wildcards.job])
+
+
+def threads_of_job(wildcards):
+    return JOBS[wildcards.job].run.threads
+
+
+def gpus_of_job(wildcards):
+    return 0 if PLAN.config.device == "cpu" else 1
+
+
+def mem_mb_of_job(wildcards, attempt):
+    return 8_000 * attempt
+
+
+def minutes_of_job(wildcards, attempt):
+    """A generous guess: an hour, and a minute for every hundred steps."""
+    settings = JOBS[wildcards.job].settings
+    training = settings.get("source", settings)
+    epochs = training.get("epochs", 0) + training.get("first_stage_epochs", 0)
+    return attempt * (60 + epochs * training.get("iterations", 0) // 100)
+
+
+def inputs_of_study(wildcards):
+    return [
+        ancient(f"{folder}/artifact.json")
+        for folder in SUMMARIES[wildcards.study].artifacts
+    ]
+
+
+def spec_of_study(wildcards):
+    return pack_spec(SUMMARIES[wildcards.study])
+
+
+def markers_of(studies):
+    return [SUMMARIES[name].marker for name in studies]
+
+
+def manifests_of_stage(stage):
+    return [
+        job.manifest
+        for job in PLAN.jobs_of(PLAN.studies).values()
+        if job.stage == stage
+    ]
+
+
+CONFIGURATION = json.dumps(config)
+FINISH = "python -m tessera finish --resolved {CONFIGURATION:q}"

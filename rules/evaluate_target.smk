@@ -1,0 +1,25 @@
+# Measurement of a network, or of the encoder itself.
+
+
+rule evaluate_target:
+    input:
+        inputs_of_job,
+    output:
+        "artifacts/target/{job}/artifact.json",
+    log:
+        "logs/target/{job}.log",
+    benchmark:
+        "logs/target/{job}.bench.tsv"
+    conda:
+        "../envs/tessera.yaml"
+    threads: threads_of_job
+    resources:
+        gpu=gpus_of_job,
+        mem_mb=mem_mb_of_job,
+        runtime=minutes_of_job,
+    params:
+        spec=spec_of_job,
+    message:
+        "Evaluating: {wildcards.job}"
+    shell:
+        "python workflow/scripts/evaluate_target.py {params.spec:q} > {log} 2>&1"

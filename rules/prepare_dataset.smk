@@ -1,0 +1,21 @@
+# Images are read from their origin, once, and kept as one array.
+
+
+rule prepare_dataset:
+    output:
+        "artifacts/datasets/{job}/artifact.json",
+    log:
+        "logs/datasets/{job}.log",
+    benchmark:
+        "logs/datasets/{job}.bench.tsv"
+    conda:
+        "../envs/tessera.yaml"
+    resources:
+        mem_mb=mem_mb_of_job,
+        runtime=minutes_of_job,
+    params:
+        spec=spec_of_job,
+    message:
+        "Preparing images: {wildcards.job}"
+    shell:
+        "python workflow/scripts/prepare_dataset.py {params.spec:q} > {log} 2>&1"

@@ -1,0 +1,25 @@
+# One encoder per job, learned from all tasks together.
+
+
+rule pretrain_source:
+    input:
+        inputs_of_job,
+    output:
+        "artifacts/source/{job}/artifact.json",
+    log:
+        "logs/source/{job}.log",
+    benchmark:
+        "logs/source/{job}.bench.tsv"
+    conda:
+        "../envs/tessera.yaml"
+    threads: threads_of_job
+    resources:
+        gpu=gpus_of_job,
+        mem_mb=mem_mb_of_job,
+        runtime=minutes_of_job,
+    params:
+        spec=spec_of_job,
+    message:
+        "Pretraining: {wildcards.job}"
+    shell:
+        "python workflow/scripts/pretrain_source.py {params.spec:q} > {log} 2>&1"

@@ -1,0 +1,18 @@
+# Targets by name: every study (`snakemake table4`), and every stage of the chosen studies (`snakemake all_pretrain_source`).
+
+for study in SUMMARIES:
+
+    rule:
+        name:
+            study
+        input:
+            markers_of([study]),
+
+
+for stage in FOLDERS:
+
+    rule:
+        name:
+            f"all_{stage}"
+        input:
+            manifests_of_stage(stage),

@@ -1,0 +1,25 @@
+# Knowledge transfer: one target network per job, taught by the source encoder that the job names.
+
+
+rule transfer_knowledge:
+    input:
+        inputs_of_job,
+    output:
+        "artifacts/transfer/{job}/artifact.json",
+    log:
+        "logs/transfer/{job}.log",
+    benchmark:
+        "logs/transfer/{job}.bench.tsv"
+    conda:
+        "../envs/tessera.yaml"
+    threads: threads_of_job
+    resources:
+        gpu=gpus_of_job,
+        mem_mb=mem_mb_of_job,
+        runtime=minutes_of_job,
+    params:
+        spec=spec_of_job,
+    message:
+        "Transferring knowledge: {wildcards.job}"
+    shell:
+        "python workflow/scripts/transfer_knowledge.py {params.spec:q} > {log} 2>&1"

@@ -1,0 +1,25 @@
+"""Stage `cluster_target`: cluster the target's images in the source encoder's features, and retrieve among them."""
+
+from tessera.stages import StageJob, run_stage
+from tessera.study.jobs import ClusterTarget
+
+
+def cluster_target(job: StageJob[ClusterTarget]) -> None:
+    """Clusters, and keeps figures, assignments and the course of the refinement."""
+    from tessera import registry
+    from tessera.data.store import load_dataset
+    from tessera.models.store import load_encoder
+
+    options, compute = job.settings.protocol, job.compute
+    dataset = load_dataset(job.inputs["dataset"], compute.device)
+    source = load_encoder(job.inputs["source"], compute.device)
+    protocol = registry.load("protocol", options.name)(options)
+    found = protocol.evaluate(
+        source.encoder, source.mean, source.std, dataset, dataset.train, compute, job.trial, job.resume
+    )
+    job.save_metrics(found.metrics)
+    job.save_history(found.history)
+    job.save_arrays(found.arrays, "assignments.npz")
+
+
+run_stage(ClusterTarget, cluster_target, needs_device=True)

@@ -1,0 +1,16 @@
+"""Stage `prepare_dataset`: read images from their origin, once."""
+
+from pathlib import Path
+
+from tessera.stages import StageJob, run_stage
+from tessera.study.jobs import PrepareDataset
+
+
+def prepare(job: StageJob[PrepareDataset]) -> None:
+    """The dataset as one array of images, with labels and splits."""
+    from tessera.data.prepare import prepare_dataset
+
+    job.save_metrics(prepare_dataset(job.settings.dataset, Path(job.run.data_root), job.output))
+
+
+run_stage(PrepareDataset, prepare)

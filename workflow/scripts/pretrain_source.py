@@ -1,0 +1,26 @@
+"""Stage `pretrain_source`: learn one encoder from all tasks."""
+
+from tessera.stages import StageJob, run_stage
+from tessera.study.jobs import PretrainSource
+
+
+def pretrain_source(job: StageJob[PretrainSource]) -> None:
+    """Trains, and keeps encoder, heads and history."""
+    from safetensors.torch import load_file
+
+    from tessera.data.store import load_dataset
+    from tessera.models.store import save_encoder, save_heads
+    from tessera.multitask.pretrain import pretrain
+
+    source, compute = job.settings.source, job.compute
+    dataset = load_dataset(job.inputs["dataset"], compute.device)
+    prepared = {role: folder for role, folder in job.inputs.items() if role.startswith("labels.")}
+    labels = {role.removeprefix("labels."): load_file(path / "labels.safetensors") for role, path in prepared.items()}
+    pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
+    save_encoder(pretrained.encoder, source.encoder, dataset.mean, dataset.std, job.output)
+    save_heads(pretrained.heads, job.output)
+    job.save_history(pretrained.history)
+    job.save_metrics(pretrained.metrics)
+
+
+run_stage(PretrainSource, pretrain_source, needs_device=True)

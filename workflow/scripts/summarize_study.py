@@ -1,0 +1,10 @@
+"""Stage `summarize_study`: from measurements to tables."""
+
+from pathlib import Path
+
+from tessera.report.summary import summarize
+from tessera.stages import explained, parse_spec
+from tessera.study.jobs import SummarizeStudy
+
+with explained():
+    print(summarize(parse_spec(SummarizeStudy), Path()))

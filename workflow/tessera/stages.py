@@ -1,0 +1,228 @@
+"""What every stage script shares: it turns a job's specification into one published artifact.
+
+Imports torch only when a stage asks for `compute`: a job that waits, or finds its artifact made, stays light.
+"""
+
+import base64
+import errno
+import logging
+import os
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
+
+from tessera import artifacts
+from tessera.devices import CPU, Device, lease
+from tessera.errors import StudyError, TesseraError
+from tessera.provenance import peak_memory_mb
+from tessera.study.jobs import Job, StageSettings
+from tessera.tracking.live import watch
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tessera.training import Compute
+
+log = logging.getLogger("tessera")
+
+S = TypeVar("S", bound=StageSettings)
+M = TypeVar("M", bound=BaseModel)
+_LONG = 100_000  # Linux takes at most 128 KiB in one argument
+
+
+class StageJob(Generic[S]):
+    """What a stage's function gets.
+
+    Attributes:
+        job: The whole specification.
+        run: How it runs: what is no part of its key.
+        settings: Its settings, typed.
+        inputs: Role to artifact folder, each of them checked.
+        trial: The trial, 0 where nothing is drawn.
+        output: The folder to write into; it becomes the artifact.
+        resume: Folder for the state of an unfinished training.
+        device: What was leased.
+    """
+
+    def __init__(self, job: Job, settings: S, device: Device) -> None:
+        self.job, self.run, self.settings, self.device = job, job.run, settings, device
+        self.inputs = {role: Path(folder) for role, folder in job.inputs.items()}
+        self.trial = job.trial or 0
+        self.output = artifacts.resume_folder(job) / "output"
+        self.resume = artifacts.resume_folder(job) / "state"
+
+    @cached_property
+    def compute(self) -> "Compute":
+        """Where and how precisely to compute: seeds, threads and determinism are set by then."""
+        import torch
+
+        from tessera.training import Compute, seed_of
+
+        torch.set_num_threads(num_threads(self.run.threads))
+        torch.manual_seed(seed_of(self.trial, self.job.stage))
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
+        torch.backends.cudnn.benchmark = False
+        return Compute(torch.device(self.device.type), self.run.precision)
+
+    def save_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps a training's figures, one line an epoch."""
+        artifacts.save_history(rows, self.output / "history.csv")
+
+    def save_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Keeps figures by name."""
+        artifacts.save_metrics(metrics, self.output / "metrics.json")
+
+    def save_arrays(self, arrays: "Mapping[str, np.ndarray]", name: str) -> None:
+        """Keeps arrays by name, in one .npz file."""
+        import numpy as np
+
+        np.savez_compressed(self.output / name, allow_pickle=False, **arrays)
+
+
+def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device: bool = False) -> None:
+    """Runs a stage as the job that the command line gives as JSON, and publishes what it made.
+
+    Returns at once where the artifact is complete already. Ends the process with one line and exit code 1 on errors
+    that the user can mend.
+
+    Args:
+        stage: Typed settings of the stage.
+        make: Reads `inputs`, writes into `output`.
+        needs_device: Lease a GPU where there is one; other stages run on the processor.
+    """
+    with explained():
+        job = parse_spec(Job)
+        if job.stage != stage.stage:
+            raise StudyError(f"this script runs the stage `{stage.stage}`, but the job is one of `{job.stage}`")
+        settings = stage.model_validate(job.settings)
+        folder = artifacts.resume_folder(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if artifacts.restore(job):
+                log.info("%s is complete already: nothing to do (delete the folder to make it again)", job.folder)
+                return
+            device = lease(job.run.device) if needs_device else nullcontext(CPU)
+            with watch(job), device as leased:
+                _make(StageJob(job, settings, leased), make)
+
+
+def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None]) -> None:
+    job = stage_job.job
+    # Before torch is imported: libraries read these when they load.
+    os.environ["OMP_NUM_THREADS"] = str(num_threads(job.run.threads))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    for folder in stage_job.inputs.values():
+        artifacts.verify(folder)
+    shutil.rmtree(stage_job.output, ignore_errors=True)
+    stage_job.output.mkdir(parents=True)
+    stage_job.resume.mkdir(exist_ok=True)
+    start = time.monotonic()
+    log.info("%s: %s", job.stage, job.name)
+    make(stage_job)
+    seconds = time.monotonic() - start
+    published = artifacts.publish(job, stage_job.output, seconds, _describe(stage_job.device))
+    shutil.rmtree(stage_job.resume)
+    log.info("%s: done in %.1f s", published, seconds)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No two processes run one job: a new one waits for what a killed Snakemake left behind."""
+    lock, holder = FileLock(folder / ".lock"), folder / ".pid"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = holder.read_text() if holder.exists() else "unknown"
+        log.info("process %s is at work on this job, perhaps left by an earlier run: waiting for it", pid)
+        lock.acquire(poll_interval=0.2)
+    try:
+        holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Logs to stderr with the time of day; turns errors that the user can mend into one line and exit code 1."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+    )
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def explain(error: BaseException) -> str | None:
+    """One line on an error that the user can mend; None where a traceback says more."""
+    if isinstance(error, TesseraError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}. Make room (`python -m tessera prune`), then run snakemake again: it goes on."
+    if type(error).__name__ == "OutOfMemoryError":
+        first_line = str(error).partition(". ")[0]
+        return f"the GPU's memory does not suffice ({first_line}). Lower `batch_size` or the image size."
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice. Run fewer jobs at once (--cores), or lower the image size."
+    return None
+
+
+def parse_spec(model: type[M], arguments: list[str] | None = None) -> M:
+    """The specification on the command line: JSON, or JSON as `pack_spec` packed it.
+
+    Raises:
+        StudyError: If there is none, or it does not fit.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if len(words) != 1:
+        raise StudyError("give the job's specification, as JSON, as the one argument (snakemake -n -p shows it)")
+    try:
+        text = words[0]
+        if not text.startswith("{"):
+            text = zlib.decompress(base64.b64decode(text)).decode()
+        return model.model_validate_json(text)
+    except (ValueError, zlib.error) as error:
+        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise StudyError(f"the specification is not one of a {model.__name__}: {detail}") from None
+
+
+def pack_spec(spec: BaseModel) -> str:
+    """A specification as JSON; compressed where it is too long for a command line.
+
+    >>> pack_spec(Job(stage="prepare_dataset", words="w", version=1, trial=None, settings={}, inputs={}))[:26]
+    '{"stage":"prepare_dataset"'
+    """
+    text = spec.model_dump_json()
+    return text if len(text) < _LONG else base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def num_threads(wanted: int) -> int:
+    """Threads of a job: what the configuration says, but no more than Snakemake granted."""
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(wanted, int(granted)) if granted.isdigit() and int(granted) > 0 else wanted
+
+
+def _describe(device: Device) -> dict[str, Any]:
+    about: dict[str, Any] = {"device": device.type, "peak_memory_mb": peak_memory_mb()}
+    torch = sys.modules.get("torch")
+    if device.type == "cuda" and torch is not None:
+        about["device_name"] = torch.cuda.get_device_name()
+        about["peak_device_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    return about
