@@ -62,7 +62,9 @@ class TteOptions(WindowOptions):
     alpha: Literal["dwa", "uniform", "inv_ratio", "fixed"] = Field(
         "dwa", description="Weights of the temporal gradients."
     )
-    alpha_values: tuple[float, ...] | None = Field(None, description="The weights themselves, for `fixed`.")
+    alpha_values: tuple[float, ...] | None = Field(
+        None, description="`fixed`: one weight a task, in the order of `tasks`; scaled to the sum `alpha_total`."
+    )
     alpha_tau: float = Field(0.5, gt=0, description="Temperature of `dwa`.")
     alpha_gamma: float = Field(0.0, ge=0, le=1, description="Power with which a task's impact lowers its weight.")
     alpha_total: float = Field(1.0, gt=0, description="Sum of the weights.")

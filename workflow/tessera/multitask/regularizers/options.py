@@ -31,5 +31,5 @@ class DivergenceOptions(Options):
     )
     weight: float = Field(1.0, ge=0, description="Weight beside each task's loss; the paper has 1.")
     decay: float = Field(0.99, ge=0, lt=1, description="Decay of `running_mean`, a step.")
-    scaled: bool = Field(False, description="Hellinger with the factor 1/sqrt(2); Wasserstein divided by C - 1.")
+    scaled: bool = Field(False, description="`hellinger` with the factor 1/sqrt(2); `wasserstein` divided by C - 1.")
     seed: int = Field(0, ge=0, description="Seed of `prior_gaussian`.")

@@ -11,7 +11,8 @@ class ScheduleOptions(Options):
     """What every schedule shares.
 
     Attributes:
-        branching: Has each task a stretch of its own in an epoch: `parallel` to the others, `chained` to them, or `none`?
+        branching: Has each task a stretch of its own in an epoch: `parallel`, beside the others; `chained`, after
+            them; or `none`?
     """
 
     branching: ClassVar[Literal["parallel", "chained", "none"]] = "none"

@@ -1,0 +1,241 @@
+"""Pretraining as a whole: what the methods must do, and that an interrupted training loses nothing."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import multitask_stand_ins as stand_ins
+import pytest
+import torch
+from multitask_stand_ins import BRIGHTNESS, CONTRAST, ENCODER, TURN, tiny_dataset, tiny_source
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from tessera.errors import TesseraError
+from tessera.multitask.learner import Learner, head_key
+from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.training import Compute, generator_of, index_batches, learning_rate_at, make_optimizer, seed_of
+
+COMPUTE = Compute(torch.device("cpu"), "float32")
+DATASET = tiny_dataset()
+OMEGA = {"name": "divergence", "filter": "learned"}
+METHODS: dict[str, dict[str, Any]] = {
+    "joint": {},
+    "round_robin": {"schedule": "round_robin"},
+    "swa": {"schedule": "round_robin", "fusion": {"name": "average", "window": 2, "window_feedback": True}},
+    "sequential": {"schedule": {"name": "sequential", "reset_optimizer": False}},
+    "sequential_tte": {"schedule": "sequential", "fusion": {"name": "tte", "rest": "last", "window": 2}},
+    "branches": {"schedule": {"name": "branches", "reset_optimizer": False}, "fusion": "average"},
+    "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": OMEGA},
+    "running_mean": {
+        "schedule": "branches",
+        "fusion": {"name": "tte", "alpha_gamma": 0.5},
+        "regularizer": {"name": "divergence", "anchor": "running_mean"},
+    },
+}
+
+
+def run(trial: int = 0, resume: Path | None = None, **settings: Any) -> Pretrained:
+    return pretrain(tiny_source(**settings), DATASET, {}, COMPUTE, trial, resume)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def timeless(history: list[Any]) -> list[Any]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupted_training_ends_with_the_same_bytes(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(**METHODS[method])
+    original, calls = stand_ins.Brightness.make_batch, 0
+
+    def fails(self: Any, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 15:  # within the second epoch
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stand_ins.Brightness, "make_batch", fails)
+        with pytest.raises(KeyboardInterrupt):
+            run(resume=tmp_path, **METHODS[method])
+    done = len(torch.load(tmp_path / "state.pt", weights_only=True)["history"])
+    assert 1 <= done < 3
+    resumed = run(resume=tmp_path, **METHODS[method])
+    assert same(whole.encoder, resumed.encoder)
+    assert same(whole.heads, resumed.heads)
+    assert timeless(whole.history) == timeless(resumed.history)
+    finished = run(resume=tmp_path, **METHODS[method])  # nothing left to train
+    assert same(whole.encoder, finished.encoder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_history_has_the_same_finite_figures_in_every_epoch(method: str, tmp_path: Path) -> None:
+    result = run(**METHODS[method])
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    late = set(result.history[-1])
+    for row in result.history:
+        assert late - set(row) <= {f"{TURN}.regularizer", f"{BRIGHTNESS}.regularizer"}
+        assert all(math.isfinite(value) for value in row.values() if not isinstance(value, str))
+    assert {f"{TURN}.loss", f"{TURN}.accuracy", f"{TURN}.validation_loss", f"{TURN}.validation_accuracy"} <= late
+    own_turns = method not in ("joint", "round_robin", "swa")
+    assert (f"{TURN}.impact" in late) == ("impact_spread" in result.metrics) == own_turns
+    assert (f"{TURN}.fusion_jump" in late) == ("fusion" in METHODS[method])
+    assert (f"alpha.{TURN}" in late) == ("tte" in str(METHODS[method]))
+    assert result.metrics[f"{TURN}.chance_accuracy"] == 0.25
+    assert result.metrics[f"{TURN}.loss"] == result.history[-1][f"{TURN}.loss"]
+    assert result.metrics["images_per_second"] > 0
+    with (tmp_path / "history.csv").open("w") as file:  # rows are flat
+        csv.DictWriter(file, sorted(late)).writerow(result.history[-1])
+
+
+@pytest.mark.parametrize("settings", [{"schedule": "joint"}, {"schedule": "branches", "fusion": "tte"}])
+def test_tasks_are_learned(settings: dict[str, Any]) -> None:
+    result = run(epochs=8, iterations=24, optimizer={"learning_rate": 0.1}, **settings)
+    first, last = result.history[0], result.history[-1]
+    assert last[f"{TURN}.validation_accuracy"] > 0.6  # chance is a quarter
+    for task in (TURN, BRIGHTNESS):
+        assert last[f"{task}.loss"] < 0.8 * first[f"{task}.loss"]  # type: ignore[operator]
+
+
+def plain_training(source: Any, trial: int) -> dict[str, Tensor]:
+    """One task, trained by a plain loop with an optimiser restarted each epoch; weights before each epoch's end."""
+    learner = Learner(source, DATASET, {}, COMPUTE, trial)
+    (name,) = learner.names
+    task, split = learner.tasks[name], DATASET.source_split()
+    encoder, head = learner.encoder.train(), learner.head(name).train()
+    for epoch in range(source.epochs):
+        index = index_batches(len(split), 8, source.iterations, generator_of("batches", trial, epoch, name))
+        generator = generator_of("pretext", trial, epoch, name)
+        torch.manual_seed(seed_of(trial, "dropout", epoch, name))
+        optimizer = make_optimizer(source.optimizer, ([encoder, head], 1.0))
+        for step, rows in enumerate(index):
+            rate = learning_rate_at(source.optimizer, (epoch + step / source.iterations) / source.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = task.make_batch(split.images[rows], split.labels[rows], generator)
+            task.loss(head(encoder(batch.inputs)), batch.labels).backward()
+            nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], source.optimizer.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    return dict(encoder.named_parameters())
+
+
+def test_tte_of_one_task_and_all_layers_is_plain_training_with_the_optimizer_restarted() -> None:
+    fusion = {"name": "tte", "layers": "all", "alpha": "uniform", "beta0": 0.0, "window": 1}
+    settings = {"tasks": [TURN], "schedule": "branches", "fusion": fusion}
+    expected = plain_training(tiny_source(**settings), trial=3)
+    result = run(trial=3, **settings)
+    for name, parameter in result.encoder.named_parameters():
+        assert_close(parameter, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_joint_step_adds_the_gradients_of_all_tasks() -> None:
+    settings = {"epochs": 1, "iterations": 2, "optimizer": {"learning_rate": 0.1, "clip_norm": None, "weight_decay": 0}}
+    source = tiny_source(**settings)
+    learner = Learner(source, DATASET, {}, COMPUTE, 0)
+    encoder, total = learner.encoder.train(), 0.0
+    torch.manual_seed(seed_of(0, "dropout", 0, TURN, BRIGHTNESS))
+    for name, task in learner.tasks.items():
+        rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, name))[0]
+        images, labels = DATASET.train.images[rows], DATASET.train.labels[rows]
+        batch = task.make_batch(images, labels, generator_of("pretext", 0, 0, name))
+        total = total + task.loss(learner.head(name).train()(encoder(batch.inputs)), batch.labels)
+    parameters = dict(encoder.named_parameters())
+    gradients = torch.autograd.grad(total, list(parameters.values()))
+    result = dict(run(**settings).encoder.named_parameters())
+    for (name, before), gradient in zip(parameters.items(), gradients, strict=True):
+        assert_close(result[name], before - 0.1 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_branches_do_not_depend_on_the_order_but_for_beta() -> None:
+    settings = {"schedule": {"name": "branches", "order": "fixed"}, "epochs": 1, "fusion": {"name": "tte", "window": 1}}
+    one, other = (run(tasks=tasks, **settings) for tasks in ([TURN, BRIGHTNESS], [BRIGHTNESS, TURN]))
+    for name, parameter in one.encoder.named_parameters():
+        assert_close(parameter, dict(other.encoder.named_parameters())[name], rtol=1e-5, atol=1e-7)
+    assert one.history[0][f"{TURN}.loss"] == other.history[0][f"{TURN}.loss"]
+
+
+def test_initial_weights_depend_on_the_trial_and_on_no_other_task() -> None:
+    alone = Learner(tiny_source(tasks=[BRIGHTNESS]), DATASET, {}, COMPUTE, 0)
+    among = Learner(tiny_source(tasks=[CONTRAST, TURN, BRIGHTNESS]), DATASET, {}, COMPUTE, 0)
+    again = Learner(tiny_source(tasks=[BRIGHTNESS]), DATASET, {}, COMPUTE, 1)
+    assert same(alone.encoder, among.encoder)
+    assert same(alone.head(BRIGHTNESS), among.head(BRIGHTNESS))
+    assert not same(alone.encoder, again.encoder)
+    assert not same(alone.head(BRIGHTNESS), again.head(BRIGHTNESS))
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_statistics_describe_plain_images_whatever_the_method(epochs: int) -> None:
+    result = run(epochs=epochs, tasks=[TURN] if epochs else [], statistics_batches=6, batch_size=48, iterations=2)
+    assert not result.encoder.training
+    pixels = (DATASET.train.images.float() / 255 - 0.5) / 0.25  # batches of all images: every estimate is exact
+    first = result.encoder.conv1(pixels)  # type: ignore[operator]
+    assert_close(result.encoder.norm1.running_mean, first.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert_close(result.encoder.norm1.running_var, first.var(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert result.encoder.norm1.momentum == 0.1
+    if epochs == 0:
+        assert (result.history, len(result.heads), result.metrics) == ([], 0, {})
+        assert same(result.encoder, run(epochs=0, statistics_batches=6, batch_size=48).encoder)
+
+
+def test_validation_touches_nothing_and_repeats_itself() -> None:
+    learner = Learner(tiny_source(), DATASET, {}, COMPUTE, 0)
+    before = {name: tensor.clone() for name, tensor in learner.encoder.state_dict().items()}
+    state = torch.get_rng_state()
+    first = learner.validate(TURN)
+    assert first == learner.validate(TURN)
+    assert torch.equal(state, torch.get_rng_state())
+    for name, tensor in learner.encoder.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert learner.encoder.training
+    assert all(layer.track_running_stats for layer in (learner.encoder.norm1, learner.encoder.norm2))
+
+
+def test_fusion_jump_is_the_difference_of_held_out_losses() -> None:
+    result = run(schedule="branches", fusion={"name": "tte", "layers": "all", "window": 1}, tasks=[TURN])
+    assert result.history[0][f"{TURN}.fusion_jump"] == pytest.approx(0.0, abs=1e-5)  # one branch fuses to itself
+    both = run(schedule="branches", fusion="average", tasks=[BRIGHTNESS, CONTRAST])
+    assert abs(both.history[0][f"{CONTRAST}.fusion_jump"]) > 1e-4  # type: ignore[arg-type]
+
+
+def test_regularizer_keeps_features_nearer_to_the_previous_ones() -> None:
+    settings = {"schedule": "branches", "fusion": "average", "epochs": 4, "iterations": 40}
+    weak, strong = (
+        run(regularizer={"name": "divergence", "weight": weight}, **settings) for weight in (1e-3, 30.0)
+    )  # recorded with its weight, as it is added to the loss
+    assert f"{TURN}.regularizer" not in weak.history[0]
+    for task in (TURN, BRIGHTNESS):
+        assert strong.history[-1][f"{task}.regularizer"] / 30 < 0.7 * weak.history[-1][f"{task}.regularizer"] / 1e-3  # type: ignore[operator]
+
+
+def test_loss_that_is_not_finite_names_task_epoch_and_remedy(tmp_path: Path) -> None:
+    settings = {"optimizer": {"learning_rate": 1e9, "clip_norm": None}, "tasks": [BRIGHTNESS], "iterations": 30}
+    with pytest.raises(TesseraError, match=r"`multitask_stand_ins:Brightness` is (nan|inf) in epoch 1.*learning_rate"):
+        run(resume=tmp_path, **settings)
+    assert not list(tmp_path.iterdir())  # nothing of the kind is kept
+
+
+def test_bfloat16_learns_alike() -> None:
+    settings = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
+    exact = run(**settings)
+    half = pretrain(tiny_source(**settings), DATASET, {}, Compute(torch.device("cpu"), "bfloat16"), 0, None)
+    assert half.metrics[f"{TURN}.loss"] == pytest.approx(exact.metrics[f"{TURN}.loss"], rel=0.1)
+    assert all(tensor.dtype == torch.float32 for tensor in half.encoder.parameters())
+
+
+def test_unlabelled_images_are_learned_from_and_heads_have_safe_names() -> None:
+    splits = {**DATASET.splits, "unlabeled": tiny_dataset(num_train=5).train}
+    dataset = type(DATASET)(DATASET.classes, 16, DATASET.mean, DATASET.std, splits)
+    assert len(Learner(tiny_source(), dataset, {}, COMPUTE, 0).split) == 53
+    assert head_key("package.module:Task") == "package_module:Task"
+    assert ENCODER.startswith("multitask_stand_ins")

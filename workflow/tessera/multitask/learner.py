@@ -1,0 +1,220 @@
+"""Encoder, heads and tasks of one training: their batches, losses, steps and held-out figures."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tessera import registry
+from tessera.data.store import Dataset, Split
+from tessera.models.encoders.base import Encoder
+from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.regularizers.base import Regularizer
+from tessera.multitask.schedule.base import Turn
+from tessera.multitask.sharing.base import Sharing
+from tessera.multitask.statistics import batch_statistics
+from tessera.study.schema import Source
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+from tessera.training import Compute, generator_of, index_batches, learning_rate_at, run_steps, seed_of
+
+HELD_OUT_IMAGES = 512
+Record = dict[str, Tensor]
+
+
+class Feed:
+    """Batches of one task in one epoch. Its random numbers depend on no other task, and on no other epoch.
+
+    Args:
+        batches: How many there will be.
+        words: What the draws are for: (trial, epoch, …).
+    """
+
+    def __init__(self, task: Task, split: Split, batch_size: int, batches: int, *words: int | str) -> None:
+        self.task, self.split = task, split
+        index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
+        self._index = iter(index.to(split.images.device))
+        self._generator = generator_of("pretext", *words)
+
+    def __iter__(self) -> Iterator[TaskBatch]:
+        return self
+
+    def __next__(self) -> TaskBatch:
+        index = next(self._index)
+        return self.task.make_batch(self.split.images[index], self.split.labels[index], self._generator)
+
+
+class Learner:
+    """Everything that learns, built from the source's parts.
+
+    Args:
+        source: The source, every option resolved.
+        dataset: Its images.
+        labels: What each task's `prepare` made, by task.
+        compute: Where and how precisely to compute.
+        trial: Seeds the initial weights; those of a head depend on no other task.
+    """
+
+    def __init__(
+        self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
+    ) -> None:
+        self.source, self.compute, self.trial = source, compute, trial
+        self.names = [options.name for options in source.tasks]
+        self.statistics = ImageStatistics.of(dataset)
+        self.tasks: dict[str, Task] = {
+            options.name: registry.load("task", options.name)(
+                options.at(dataset.image_size), self.statistics, labels.get(options.name, {}), compute.device
+            )
+            for options in source.tasks
+        }
+        self.split = _on(compute.device, dataset.source_split())
+        self.held_out = _on(compute.device, _held_out(dataset.test))
+
+        def build(family: str, options: Any, *arguments: Any) -> Any:
+            part = registry.load(family, options.name)
+            return compute.place(_seeded(lambda: part(options, *arguments), trial, family))
+
+        self.encoder: Encoder = build("encoder", source.encoder)
+        num_features = self.encoder.num_features
+        self.heads = nn.ModuleDict(
+            {
+                head_key(name): _seeded(partial(task.build_head, num_features), trial, "head", name)
+                for name, task in self.tasks.items()
+            }
+        )
+        compute.place(self.heads)
+        self.sharing: Sharing = build("sharing", source.sharing, self.encoder, self.names)
+        self.balancing: Balancing = build("balancing", source.balancing, self.names)
+        self.regularizer: Regularizer = build("regularizer", source.regularizer, num_features)
+
+    def modules(self, names: Sequence[str]) -> list[nn.Module]:
+        """What is trained by steps of these tasks."""
+        heads = [self.head(name) for name in names]
+        return [self.encoder, *heads, self.sharing, self.balancing, self.regularizer]
+
+    def head(self, name: str) -> nn.Module:
+        """The head of a task."""
+        return self.heads[head_key(name)]
+
+    def feeds(self, epoch: int, turns: Sequence[Turn]) -> dict[str, Feed]:
+        """The batches of every task in an epoch."""
+        return {
+            name: Feed(
+                task, self.split, self.source.batch_size, sum(turn.count(name) for turn in turns),
+                self.trial, epoch, name,
+            )
+            for name, task in self.tasks.items()
+        }  # fmt: skip
+
+    def take(
+        self,
+        turn: Turn,
+        epoch: int,
+        feeds: Mapping[str, Feed],
+        records: Mapping[str, list[Record]],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Trains one turn, and adds what each batch of a task gave to its records, on the device."""
+        for module in self.modules(self.names):
+            module.train()
+        # Dropout draws from the global generator: seeded here, it depends on no other turn.
+        torch.manual_seed(seed_of(self.trial, "dropout", epoch, *turn.tasks))
+        shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+
+        def backward(step: tuple[str, ...]) -> Tensor:
+            losses = {name: partial(self._loss, name, feeds[name], records[name]) for name in step}
+            self.balancing.backward(losses, shared)
+            return torch.stack([records[name][-1]["loss"] for name in step]).sum()
+
+        run_steps(turn.steps, backward, optimizer, self._learning_rates(turn, epoch), self.source.optimizer.clip_norm)
+
+    def predict(self, name: str, batch: TaskBatch) -> tuple[Any, Tensor | None]:
+        """A task's prediction and, in training mode, what the regularizer adds to its loss."""
+        inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
+        with self.compute.autocast():
+            features = self.sharing.features(self.encoder, name, inputs)
+            prediction = self.head(name)(features)
+            penalty = None
+            if self.regularizer.training:
+                penalty = self.regularizer(features, lambda encoder: self.sharing.features(encoder, name, inputs))
+        return prediction, penalty
+
+    @torch.no_grad()
+    def validate(self, name: str) -> dict[str, float]:
+        """Loss and metrics of a task on the held-out images: the same ones, shown the same way, every time.
+
+        Batch norms use the batch's statistics, dropout is off, and nothing of the training's state is touched.
+        """
+        records: list[Record] = []
+        size = min(self.source.batch_size, len(self.held_out))
+        generator = generator_of("held out", name)
+        task = self.tasks[name]
+        with batch_statistics(self.encoder, self.head(name), self.sharing, self.regularizer.eval()):
+            for start in range(0, len(self.held_out) - size + 1, size):
+                index = torch.arange(start, start + size)
+                some = self.held_out.subset(index)
+                batch = task.make_batch(some.images, some.labels, generator)
+                prediction, _ = self.predict(name, batch)
+                loss = task.loss(prediction, batch.labels)
+                records.append({"loss": loss, **task.metrics(prediction, batch.labels)})
+        return means(records)
+
+    def plain_batches(self) -> Iterable[Tensor]:
+        """Normalised source images without augmentation, for batch-norm statistics."""
+        mean, std = (
+            torch.tensor(value, device=self.compute.device).view(1, 3, 1, 1)
+            for value in (self.statistics.mean, self.statistics.std)
+        )
+        indices = index_batches(
+            len(self.split), self.source.batch_size, self.source.statistics_batches,
+            generator_of(self.trial, "statistics"),
+        )  # fmt: skip
+        for index in indices.to(self.compute.device):
+            pixels = (self.split.images[index].float() / 255 - mean) / std
+            yield pixels.contiguous(memory_format=torch.channels_last)
+
+    def _loss(self, name: str, feed: Feed, records: list[Record]) -> Tensor:
+        batch = next(feed)
+        task = self.tasks[name]
+        prediction, penalty = self.predict(name, batch)
+        loss = task.loss(prediction, batch.labels)
+        with torch.no_grad():
+            record = {"loss": loss.detach(), **task.metrics(prediction, batch.labels)}
+            records.append(record if penalty is None else {**record, "regularizer": penalty.detach()})
+        return loss if penalty is None else loss + penalty
+
+    def _learning_rates(self, turn: Turn, epoch: int) -> Iterator[float]:
+        for step in range(len(turn.steps)):
+            part = turn.begin + (turn.end - turn.begin) * step / len(turn.steps)
+            yield learning_rate_at(self.source.optimizer, (epoch + part) / self.source.epochs)
+
+
+def head_key(name: str) -> str:
+    """Key of a task's head among the heads: its name, save that a module's key has no dots."""
+    return name.replace(".", "_")
+
+
+def means(records: Sequence[Record]) -> dict[str, float]:
+    """Mean of each figure over the records that have it: the one moment at which the device is waited for."""
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    if not keys:
+        return {}
+    values = [torch.stack([record[key].float() for record in records if key in record]).mean() for key in keys]
+    return dict(zip(keys, torch.stack(values).tolist(), strict=True))
+
+
+def _seeded(build: Callable[[], Any], *words: int | str) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(*words))
+        return build()
+
+
+def _held_out(test: Split) -> Split:
+    # Shuffled: test images often lie sorted by class.
+    order = torch.randperm(len(test), generator=generator_of("held out"))
+    return test.subset(order[:HELD_OUT_IMAGES])
+
+
+def _on(device: torch.device, split: Split) -> Split:
+    return Split(split.images.to(device), split.labels.to(device))

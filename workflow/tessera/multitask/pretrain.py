@@ -1,0 +1,216 @@
+"""Pretrains one encoder from all tasks: schedule, balancing, regularizer and fusion, epoch by epoch."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tessera import registry
+from tessera.data.store import Dataset
+from tessera.errors import StudyError, TesseraError
+from tessera.models.encoders.base import Encoder
+from tessera.multitask.fusion.base import Branch, Fused, Fusion
+from tessera.multitask.fusion.states import State, copy_state
+from tessera.multitask.history import Row, summary
+from tessera.multitask.learner import Learner, Record, means
+from tessera.multitask.schedule.base import Schedule, Turn
+from tessera.multitask.statistics import reestimate_statistics
+from tessera.study.schema import Source
+from tessera.training import Checkpoint, Compute, Progress, generator_of, learning_rate_at, make_optimizer
+
+
+@dataclass
+class Pretrained:
+    """What a pretraining leaves.
+
+    Attributes:
+        encoder: In evaluation mode, batch-norm statistics re-estimated on plain source images.
+        heads: One a task, by `head_key` of its name, as they were when the training ended.
+        history: One row an epoch, the same flat keys in each.
+        metrics: Figures of the last epoch, chance values, and figures of the whole training.
+    """
+
+    encoder: Encoder
+    heads: nn.ModuleDict
+    history: list[Row]
+    metrics: dict[str, float]
+
+
+def pretrain(
+    source: Source,
+    dataset: Dataset,
+    labels: Mapping[str, Mapping[str, Tensor]],
+    compute: Compute,
+    trial: int,
+    resume: Path | None,
+) -> Pretrained:
+    """Trains the source's encoder; without epochs, only its batch-norm statistics are estimated.
+
+    Source: Kim, Lee & Song 2019, section 3, as read in methods.md 1.2; every other method is another choice of parts.
+
+    Args:
+        labels: What each task's `prepare` made, by task.
+        trial: Seeds weights, order, batches and pretext labels, each by itself.
+        resume: Folder of the training's state, saved after each epoch; a training that goes on from it ends with the
+            same bytes on a CPU as one that was never interrupted. None saves nothing.
+
+    Raises:
+        StudyError: If schedule and fusion do not fit together.
+        TesseraError: If a loss is not finite; names the task, the epoch and the learning rate.
+    """
+    training = _Training(source, dataset, labels, compute, trial)
+    checkpoint = Checkpoint(resume)
+    if (state := checkpoint.load()) is not None:
+        training.load_state_dict(state)
+    progress = Progress("pretrain_source", source.epochs, done=len(training.history))
+    for epoch in range(len(training.history), source.epochs):
+        row = training.epoch(epoch)
+        checkpoint.save(training.state_dict())
+        losses = {key: value for key, value in row.items() if key.endswith(".loss") and isinstance(value, float)}
+        progress.epoch(training.images[epoch], **losses)
+    return training.finish()
+
+
+class _Training:
+    """The state of a pretraining between two epochs, and one epoch of it."""
+
+    def __init__(
+        self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
+    ) -> None:
+        self.source, self.compute, self.trial = source, compute, trial
+        self.schedule: Schedule = registry.load("schedule", source.schedule.name)(source.schedule)
+        self.fusion: Fusion = registry.load("fusion", source.fusion.name)(source.fusion)
+        self.learner = Learner(source, dataset, labels, compute, trial)
+        self.history: list[Row] = []
+        self.images: list[int] = []  # drawn in each epoch
+        self._optimizers: dict[str, torch.optim.Optimizer] = {}
+        self._optimizer_states: dict[str, Any] = {}
+
+    def epoch(self, epoch: int) -> Row:
+        """Trains one epoch: all turns, then the fusion; returns its row of the history."""
+        start = time.monotonic()
+        learner, encoder, names = self.learner, self.learner.encoder, self.learner.names
+        turns = self.schedule.turns(names, self.source.iterations, generator_of(self.trial, "order", epoch))
+        feeds = learner.feeds(epoch, turns)
+        records: dict[str, list[Record]] = {name: [] for name in names}
+        learner.regularizer.begin_epoch(encoder, epoch)
+        previous = weights = copy_state(encoder)
+        branches: list[Branch] = []
+        before: dict[str, float] = {}  # held-out loss of each task at the end of its own branch
+        for turn in turns:
+            if turn.parallel:
+                encoder.load_state_dict(previous)
+                weights = previous
+            learner.take(turn, epoch, feeds, records, self._optimizer(turn, turns))
+            branches.append(Branch(turn.tasks, weights, copy_state(encoder), turn.parallel))
+            weights = branches[-1].end
+            if self.fusion.options.merges:
+                before |= {name: learner.validate(name)["loss"] for name in turn.tasks}
+
+        trained = {name: means(records[name]) for name in names}
+        losses = {name: figures["loss"] for name, figures in trained.items()}
+        self._check_finite(epoch, losses)
+        learner.balancing.end_epoch(losses)
+        fused = self._fuse(previous, branches, losses)
+        validated = {name: learner.validate(name) for name in names}
+        encoder.load_state_dict(self.fusion.next_start())
+        self.images.append(self.source.batch_size * sum(turn.count(name) for turn in turns for name in names))
+        self.history.append(self._row(epoch, turns, start, trained, validated, before, fused))
+        return self.history[-1]
+
+    def finish(self) -> Pretrained:
+        """The exported encoder, with statistics of plain images, and what the training measured."""
+        learner = self.learner
+        if self.history:
+            learner.encoder.load_state_dict(self.fusion.export())
+        reestimate_statistics(learner.encoder, learner.plain_batches(), self.compute)
+        metrics = summary(self.history, self.images)
+        for name, task in learner.tasks.items():
+            metrics |= {f"{name}.chance_{figure}": value for figure, value in task.chance().items()}
+        return Pretrained(learner.encoder, learner.heads.eval(), self.history, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next epochs depend on; random numbers need no state, as epochs seed their own."""
+        learner = self.learner
+        return {
+            "encoder": learner.encoder.state_dict(),
+            "heads": learner.heads.state_dict(),
+            "sharing": learner.sharing.state_dict(),
+            "balancing": learner.balancing.state_dict(),
+            "regularizer": learner.regularizer.state_dict(),
+            "fusion": self.fusion.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
+            "history": self.history,
+            "images": self.images,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from such a state."""
+        learner = self.learner
+        for name in ("encoder", "heads", "sharing", "balancing", "regularizer"):
+            getattr(learner, name).load_state_dict(state[name])
+        self.fusion.load_state_dict(state["fusion"])
+        self._optimizer_states = dict(state["optimizers"])
+        self.history, self.images = list(state["history"]), list(state["images"])
+
+    def _optimizer(self, turn: Turn, turns: Sequence[Turn]) -> torch.optim.Optimizer:
+        """A fresh optimiser, or the one of this name, which covers the tasks of all turns that use it."""
+        options = self.source.optimizer
+        if turn.optimizer is None:
+            return make_optimizer(options, (self.learner.modules(turn.tasks), 1.0))
+        if turn.optimizer not in self._optimizers:
+            covered = {task for other in turns if other.optimizer == turn.optimizer for task in other.tasks}
+            # In the study's order, so that a saved state fits whatever the epoch's order.
+            tasks = [name for name in self.learner.names if name in covered]
+            optimizer = make_optimizer(options, (self.learner.modules(tasks), 1.0))
+            if turn.optimizer in self._optimizer_states:
+                optimizer.load_state_dict(self._optimizer_states.pop(turn.optimizer))
+            self._optimizers[turn.optimizer] = optimizer
+        return self._optimizers[turn.optimizer]
+
+    def _fuse(self, previous: State, branches: Sequence[Branch], losses: Mapping[str, float]) -> Fused:
+        try:
+            fused = self.fusion.fuse(previous, branches, losses, self.learner.encoder)
+        except ValueError as error:
+            raise StudyError(f"`source.fusion`: {error}") from error
+        self.learner.encoder.load_state_dict(fused.state)
+        return fused
+
+    def _check_finite(self, epoch: int, losses: Mapping[str, float]) -> None:
+        for name, loss in losses.items():
+            if not isfinite(loss):
+                rate = learning_rate_at(self.source.optimizer, (epoch + 0.5) / self.source.epochs)
+                raise TesseraError(
+                    f"pretrain_source: the loss of task `{name}` is {loss} in epoch {epoch + 1}, at learning rate "
+                    f"{rate:.4g}. Lower source.optimizer.learning_rate, or set source.optimizer.clip_norm or warmup."
+                )
+
+    def _row(
+        self,
+        epoch: int,
+        turns: Sequence[Turn],
+        start: float,
+        trained: Mapping[str, Mapping[str, float]],
+        validated: Mapping[str, Mapping[str, float]],
+        before: Mapping[str, float],
+        fused: Fused,
+    ) -> Row:
+        row: Row = {
+            "epoch": epoch + 1,
+            "learning_rate": learning_rate_at(self.source.optimizer, (epoch + 0.5) / self.source.epochs),
+            "seconds": time.monotonic() - start,
+            "order": " > ".join(" + ".join(turn.tasks) for turn in turns),
+        }
+        for name in self.learner.names:
+            row |= {f"{name}.{figure}": value for figure, value in trained[name].items()}
+            row |= {f"{name}.validation_{figure}": value for figure, value in validated[name].items()}
+            if name in before:
+                row[f"{name}.fusion_jump"] = validated[name]["loss"] - before[name]
+            if name in fused.impacts:
+                row[f"{name}.impact"] = fused.impacts[name]
+        return row | fused.figures

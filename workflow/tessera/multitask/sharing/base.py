@@ -1,0 +1,35 @@
+"""What every way of sharing is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from tessera.models.encoders.base import Encoder
+from tessera.registry import Options
+
+
+class Sharing(nn.Module, ABC):
+    """How do the tasks share the encoder? A module, since some ways have trained weights; those are never fused.
+
+    Args:
+        options: What the study set.
+        encoder: The encoder, to read its layers; not kept.
+        tasks: Names of the tasks, in the study's order.
+    """
+
+    def __init__(self, options: Options, encoder: Encoder, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.options = options
+
+    @abstractmethod
+    def features(self, encoder: Encoder, task: str, inputs: Tensor) -> Tensor:
+        """The features that the task's head reads.
+
+        Args:
+            encoder: The encoder, or an earlier copy of it.
+
+        Shape:
+            inputs: (M, 3, h, w), normalised.
+            returns: (M, encoder.num_features, h', w').
+        """
