@@ -72,6 +72,12 @@ def test_noise_is_never_called_a_gain(study: SummarizeStudy, tmp_path: Path, wri
     assert "| joint | **71.0 ± 1.3** | – |" in text
 
 
+def test_a_stand_in_is_never_passed_over_in_silence(study: SummarizeStudy, tmp_path: Path) -> None:
+    text = summarize(study.model_copy(update={"stand_ins": {"cifar10": "digits_m"}}), tmp_path)
+    assert "scale `smoke`. At this scale digits_m stands in for cifar10." in text
+    assert json.loads(results(tmp_path, "table.json").read_text())["stand_ins"] == {"cifar10": "digits_m"}
+
+
 def test_one_trial_says_that_it_proves_nothing(study: SummarizeStudy, tmp_path: Path) -> None:
     cells = [cell.model_copy(update={"artifacts": cell.artifacts[:1]}) for cell in study.cells]
     text = summarize(study.model_copy(update={"cells": tuple(cells), "trials": 1}), tmp_path)

@@ -16,6 +16,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "title": summary.title,
         "description": summary.description,
         "scale": summary.scale,
+        "stand_ins": summary.stand_ins,
         "trials": summary.trials,
         "rows": list(summary.rows),
         "columns": list(summary.columns),

@@ -4,7 +4,7 @@ import re
 
 from tessera import registry
 from tessera.report.statistics import CONFIDENCE
-from tessera.report.table import Compared, Figure, Table, digits, lower_is_better
+from tessera.report.table import Compared, Figure, Table, digits, in_percent, lower_is_better
 
 MISSING = "–"
 
@@ -34,7 +34,8 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
 def _caption(table: Table) -> str:
     summary = table.summary
     trials = f"Mean ± sample standard deviation over {summary.trials} trials" if summary.trials > 1 else "One trial"
-    return f"{trials}; scale `{summary.scale}`."
+    others = "".join(f" At this scale {other} stands in for {name}." for name, other in summary.stand_ins.items())
+    return f"{trials}; scale `{summary.scale}`.{others}"
 
 
 def _grid(table: Table) -> str:
@@ -86,7 +87,7 @@ def how_measured(protocol: str, metric: str, chance: float | None) -> str:
         about = " ".join((registry.find("protocol", protocol).options.__doc__ or protocol).split()).rstrip(".")
     better = "lower is better" if lower_is_better(metric) else "higher is better"
     guess = "" if chance is None else f", chance is {chance:.3g}"
-    unit = ", %" if "accuracy" in metric else ""
+    unit = ", %" if in_percent(metric) else ""
     return f"{about} (`{protocol}`, figure `{metric}`{unit}; {better}{guess})."
 
 

@@ -92,6 +92,11 @@ def lower_is_better(metric: str) -> bool:
     return metric.endswith(LOWER_IS_BETTER)
 
 
+def in_percent(metric: str) -> bool:
+    """Whether this figure is a share in percent."""
+    return "accuracy" in metric or metric.removeprefix("initial_").startswith(("nmi", "ari", "recall"))
+
+
 def read_table(summary: SummarizeStudy, root: Path) -> Table:
     """Reads every cell's artifacts.
 

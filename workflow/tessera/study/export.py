@@ -5,7 +5,6 @@
 
 import argparse
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,21 +40,19 @@ def stale(root: Path) -> str:
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         lines = (old.splitlines(), text.splitlines())
         changes += list(difflib.unified_diff(*lines, f"{name} (is)", f"{name} (should be)", n=1, lineterm=""))
-        if not lines[0] != lines[1] and old != text:
+        if lines[0] == lines[1] and old != text:
             changes.append(f"{name}: line ends differ")
     return "\n".join(changes)
 
 
 def export(root: Path) -> list[str]:
-    """Writes the files that are not current, each in one step, and returns their names."""
+    """Writes the files that are not current, and returns their names."""
     written = []
     for name, text in generated(root).items():
         path = root / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
+        path.write_text(text, encoding="utf-8", newline="\n")
         written.append(name)
     return written
 

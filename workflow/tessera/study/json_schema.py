@@ -44,7 +44,8 @@ def json_schema() -> Schema:
 
 def model_schema(model: type[BaseModel]) -> Schema:
     """One model as pydantic describes it; a part's field holds the family under the key `PART_OF`."""
-    return _untitled(model.model_json_schema())
+    schema: Schema = _untitled(model.model_json_schema())
+    return schema
 
 
 def _models() -> dict[str, Schema]:

@@ -17,7 +17,6 @@ from tessera.targets.options import ProtocolOptions
 from tessera.tasks.options import TaskOptions
 from tessera.transfer.options import TransferOptions
 
-
 PART_OF = "x-part-of"
 
 

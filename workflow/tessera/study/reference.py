@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tessera import registry
@@ -50,21 +51,23 @@ Generated from the models in `workflow/tessera/study/schema.py` and the tables o
 
 - `config.yaml` says what to run. `quickstart.yaml` is the same for a first run.
 - `studies/` has the studies, `scales/` says how big a run is, `methods/` names combinations of parts.
-- `schema.json` is for editors. A study starts with `# yaml-language-server: $schema=../schema.json`; a scale, a method or a
-  configuration names `schema.json#/$defs/Scale`, `…/Method` or `…/Config`.
+- `schema.json` is for editors. A study starts with `# yaml-language-server: $schema=../schema.json`; a scale, a
+  method or a configuration names `schema.json#/$defs/Scale`, `…/Method` or `…/Config`.
 
-Unknown keys are refused, before any job starts. Lengths are in px, fractions are 0 to 1, losses use the natural logarithm.
+Unknown keys are refused before any job starts. Lengths are in px, fractions are 0 to 1, losses are in nats.
 """
 NOTES = {
-    "A study": """Rows and columns, extra rows and `base` hold settings. A key may be nested or dotted: `source.fusion.window: 3`.
-A `+` sets several keys together: `source.dataset+target.dataset: cifar10`. A grid written as a mapping gives every combination
-of its lists; one written as a list gives a line for each entry, with a `label` of your choice.
+    "A study": """Rows and columns, extra rows and `base` hold settings. A key may be nested or dotted:
+`source.fusion.window: 3`. A `+` sets several keys together: `source.dataset+target.dataset: cifar10`. A grid written
+as a mapping gives every combination of its lists; one written as a list gives a line for each entry, with a `label`
+of your choice.
 
-Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale, the
-method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and column's own.
-Mappings merge; a part that is named anew starts afresh.""",
-    "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its options:
-`tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A part of your own is named `my_package.my_module:MyTask`.""",
+Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale,
+the method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and
+column's own. Mappings merge; a part that is named anew starts afresh.""",
+    "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
+options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A part of your own is named
+`my_package.my_module:MyTask`.""",
 }
 
 
@@ -135,7 +138,14 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
         if name == "name" and issubclass(model, Options):
             continue
         default = "needed" if field.is_required() else default_text(field.get_default(call_default_factory=True))
-        yield f"| `{name}` | {_cell(field.description or '')} | {_cell(type_text(properties[name]))} | {_cell(default)} |"
+        cells = (f"`{name}`", _meaning(field), type_text(properties[name]), default)
+        yield f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _meaning(field: FieldInfo) -> str:
+    model = field.annotation
+    own = _sentence(model) if isinstance(model, type) and issubclass(model, BaseModel) else ""
+    return field.description or own
 
 
 def type_text(schema: Mapping[str, Any]) -> str:
@@ -195,9 +205,9 @@ def default_text(value: Any) -> str:
         return "[" + ", ".join(default_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{}" if not value else str(value)
-    return (
-        f"`{value}`" if isinstance(value, str) and value else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if value == "":
+        return "empty"
+    return f"`{value}`" if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _cell(text: str) -> str:
