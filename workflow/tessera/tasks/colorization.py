@@ -75,7 +75,7 @@ class Colorization(Task):
     def prepare(
         cls, options: ColorizationOptions, image_size: int, dataset: Dataset | None, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Counts the bins of training images.
+        """Counts the bins of training images, seen as in training.
 
         Shape:
             counts: (Q,) int64, sampled pixels whose nearest bin this is, gray images left out.
@@ -93,7 +93,9 @@ class Colorization(Task):
         energy = torch.zeros((), dtype=torch.float64, device=images.device)
         rows = torch.randperm(len(images), generator=generator)[: options.prior_images]
         for part in torch.split(rows.to(images.device), 1000):
-            entries = table_entry(sample_points(images[part], options.grid(image_size)))
+            # Views, not images: the crop's black frame is part of what the task sees.
+            views = flip_and_crop(images[part], generator, image_size // 8)
+            entries = table_entry(sample_points(views, options.grid(image_size)))
             entries = entries[_colorful(table.ab[entries].movedim(-1, 1))]
             counts += table.bins[entries].long().flatten().bincount(minlength=len(centers))
             energy += table.ab[entries].double().square().sum()
@@ -135,7 +137,7 @@ class Colorization(Task):
         return {"accuracy": hits.sum() / number, "ab_rmse": (errors.sum() / number).sqrt()}
 
     def chance(self) -> dict[str, float]:
-        """Of the best constant distribution, the commonest bin, and a gray image; the rest of the range is ln Q."""
+        """Of the best constant distribution, the commonest bin, and a gray image."""
         shares = (self.prepared["counts"] / self.prepared["counts"].sum()).cpu()
         weighted = shares * self.weights.cpu()
         mean_code = weighted @ _mean_codes(self.centers.cpu(), self.options.neighbors, self.options.sigma)

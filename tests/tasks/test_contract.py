@@ -1,0 +1,183 @@
+"""What every task promises, whatever it predicts."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tessera import registry
+from tessera.data.store import Dataset, Split
+from tessera.tasks import PARTS
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+
+NUM_CLASSES = 4
+OPTIONS: dict[str, dict[str, Any]] = {
+    "jigsaw": {"permutations": 6},
+    "segmentation": {"segments": 5, "radius": 3.0},
+}
+
+
+def colorful(number: int, size: int, seed: int = 0) -> Tensor:
+    """Smooth images: random colours on a 4 x 4 raster, enlarged."""
+    coarse = torch.rand(number, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return (nn.functional.interpolate(coarse, size=(size, size), mode="bilinear") * 255).to(torch.uint8)
+
+
+def dataset(size: int) -> Dataset:
+    labels = torch.arange(8) % NUM_CLASSES
+    split = Split(colorful(8, size), labels)
+    splits = {"train": split, "test": split}
+    return Dataset(tuple("abcd"), size, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), splits)
+
+
+def make_task(name: str, size: int, **options: Any) -> Task:
+    part = PARTS[name]
+    chosen = part.options(name=name, **(OPTIONS.get(name, {}) | options))
+    cls = registry.load("task", name)
+    chosen = chosen.at(size)  # type: ignore[attr-defined]
+    source = dataset(size) if chosen.labels_from_images else None
+    prepared = cls.prepare(chosen, size, source, torch.Generator().manual_seed(0))
+    assert bool(prepared) == bool(chosen.label_fields)
+    task: Task = cls(chosen, ImageStatistics.of(dataset(size)), prepared, torch.device("cpu"))
+    return task
+
+
+def encoder() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU())
+
+
+def batch_of(task: Task, size: int, seed: int = 1) -> TaskBatch:
+    split = dataset(size).train
+    return task.make_batch(split.images, split.labels, torch.Generator().manual_seed(seed))
+
+
+def tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    return [tensor for part in value for tensor in tensors(part)]
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    return type(value)(*(map_tensors(function, part) for part in value))
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+@pytest.mark.parametrize("name", PARTS)
+def test_a_step_reaches_the_encoder_and_all_of_the_head(name: str, size: int) -> None:
+    task, body = make_task(name, size), encoder()
+    head = task.build_head(8)
+    batch = batch_of(task, size)
+    assert batch.inputs.dtype == torch.float32
+    assert batch.inputs.shape[:2] == (8 * (9 if name == "jigsaw" else 1), 3)
+    prediction = head(body(batch.inputs))
+    loss = task.loss(prediction, batch.labels)
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    loss.backward()
+    for parameter in [*body.parameters(), *head.parameters()]:
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert parameter.ndim < 2 or parameter.grad.abs().sum() > 0  # biases may stand behind units that are off
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_metrics_are_scalars_without_gradient_and_chance_names_some_of_them(name: str) -> None:
+    task = make_task(name, 32)
+    batch = batch_of(task, 32)
+    metrics = task.metrics(task.build_head(8)(encoder()(batch.inputs)), batch.labels)
+    assert metrics
+    for value in metrics.values():
+        assert value.shape == ()
+        assert not value.requires_grad
+        assert value.isfinite()
+    chance = task.chance()
+    assert set(chance) <= {"loss", *metrics}
+    assert all(isinstance(value, float) and math.isfinite(value) for value in chance.values())
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_seed_alone_decides_the_batch(name: str) -> None:
+    task = make_task(name, 32)
+    torch.manual_seed(1)
+    first = tensors(tuple(batch_of(task, 32)))
+    torch.manual_seed(2)
+    same = tensors(tuple(batch_of(task, 32)))
+    other = tensors(tuple(batch_of(task, 32, seed=2)))
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_making_a_batch_leaves_the_images_alone(name: str) -> None:
+    split = dataset(32).train
+    before = split.images.clone()
+    make_task(name, 32).make_batch(split.images, split.labels, torch.Generator())
+    assert torch.equal(split.images, before)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_prepared_labels_repeat(name: str) -> None:
+    first, second = make_task(name, 32).prepared, make_task(name, 32).prepared
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_bfloat16_prediction_is_scored_in_float32(name: str) -> None:
+    task = make_task(name, 32)
+    batch = batch_of(task, 32)
+    prediction = task.build_head(8)(encoder()(batch.inputs))
+    coarse = map_tensors(lambda tensor: tensor.detach().bfloat16(), prediction)
+    loss = task.loss(coarse, batch.labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, task.loss(prediction, batch.labels), rtol=0.02, atol=0.02)
+    assert all(value.isfinite() for value in task.metrics(coarse, batch.labels).values())
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_heads_run_under_autocast(name: str) -> None:
+    task = make_task(name, 32)
+    batch = batch_of(task, 32)
+    head, body = task.build_head(8), encoder()
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = head(body(batch.inputs))
+    loss = task.loss(prediction, batch.labels)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (7, 7), (16, 16)])
+@pytest.mark.parametrize("name", PARTS)
+def test_heads_take_a_map_of_any_size(name: str, shape: tuple[int, int]) -> None:
+    task = make_task(name, 32)
+    batch = batch_of(task, 32)
+    features = torch.randn(len(batch.inputs), 5, *shape)
+    assert task.loss(task.build_head(5)(features), batch.labels).isfinite()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_each_task_can_be_learned_beyond_chance(name: str) -> None:
+    """`chance` is what no prediction without a look at the image can beat: training must beat all of it."""
+    task = make_task(name, 32)
+    body = nn.Sequential(encoder(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
+    head = task.build_head(16)
+    batch = batch_of(task, 32)
+    optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=5e-3)
+    first = task.loss(head(body(batch.inputs)), batch.labels).item()
+    for _ in range(60):
+        loss = task.loss(head(body(batch.inputs)), batch.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    prediction = head(body(batch.inputs))
+    final = {"loss": task.loss(prediction, batch.labels), **task.metrics(prediction, batch.labels)}
+    assert final["loss"] < 0.75 * first
+    for figure, chance in task.chance().items():
+        assert final[figure] > 1.5 * chance if figure == "accuracy" else final[figure] < 0.75 * chance, figure
