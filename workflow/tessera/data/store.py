@@ -99,7 +99,7 @@ def load_dataset(folder: Path, device: torch.device) -> Dataset:
         about = json.loads((folder / "dataset.json").read_text())
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
-        with np.load(folder / "splits.npz", allow_pickle=False) as stored:
+        with (folder / "splits.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
             index = {name: stored[name] for name in stored.files}
         facts = tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

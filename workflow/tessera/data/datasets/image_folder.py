@@ -39,7 +39,7 @@ class ImageFolder(DatasetReader):
         images = decode_images(
             self._encoded(path, layout, names, skipped), self.options.image_size, self.options.word()
         )
-        if not names and not layout.num_images:
+        if not layout.holders:
             raise DataError(f"{path}: holds no images. Found {layout.found()}.")
 
         # An archive can hold a name twice; as in tar itself, the last one counts.

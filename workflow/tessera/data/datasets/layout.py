@@ -57,7 +57,7 @@ class Layout:
         self.named = {split: Path(folder).parts for split, folder in named.items() if folder is not None}
         self.train_at_top = train is None
         self.folders: dict[Parts, tuple[str, Parts] | None] = {}  # folder to its split and the split's root
-        self.num_images = 0
+        self.holders: set[Parts] = set()  # folders in which an image lies
 
     def note(self, folder: Parts) -> tuple[str, Parts] | None:
         """Remembers a folder, so that a class without images is found, and gives its split and the split's root."""
@@ -67,7 +67,7 @@ class Layout:
 
     def wants(self, image: Parts) -> bool:
         """Whether this image may be needed; `resolve` decides."""
-        self.num_images += 1
+        self.holders.add(image[:-1])
         place = self.note(image[:-1])
         if place is None:
             return False
@@ -134,8 +134,8 @@ class Layout:
         return roots[0]
 
     def _top(self) -> Parts:
-        """The deepest folder that holds all training images' folders, and is none of them unless it is the only one."""
-        folders = [folder for folder, place in self.folders.items() if place == ("train", ()) and folder]
+        """The deepest folder that holds every class: of a single class's folder, the one above."""
+        folders = [folder for folder in self.holders if folder and self.folders[folder] == ("train", ())]
         if not folders:
             return ()
         first, last = min(folders), max(folders)
@@ -172,9 +172,9 @@ class Layout:
 
     def _seen(self, split: str, roots: dict[str, Parts]) -> set[str]:
         """Names of the classes of a split that have a folder, with images or without."""
-        depth = len(roots[split])
+        root = roots[split]
         return {
-            folder[depth]
+            folder[len(root)]
             for folder, place in self.folders.items()
-            if place is not None and place[0] == split and len(folder) > depth
+            if place is not None and place[0] == split and len(folder) > len(root) and folder[: len(root)] == root
         }

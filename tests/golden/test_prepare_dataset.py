@@ -1,0 +1,95 @@
+"""Pins the results of stage `prepare_dataset`: if they change on purpose, its version must be bumped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tessera.data.datasets.options import DatasetOptions, DigitsMOptions, ImageFolderOptions
+from tessera.data.prepare import prepare_dataset
+from tessera.data.store import Dataset, load_dataset
+
+CHANGED = "results of prepare_dataset changed: bump PrepareDataset.version"
+
+
+def prepared(options: DatasetOptions, data_root: Path, folder: Path) -> tuple[dict[str, float], Dataset]:
+    folder.mkdir()
+    metrics = prepare_dataset(options, data_root, folder)
+    return metrics, load_dataset(folder, torch.device("cpu"))
+
+
+def figures(dataset: Dataset) -> list[float]:
+    """Statistics, and sums that depend on the order of images, channels, rows, columns and labels."""
+    numbers = [*dataset.mean, *dataset.std]
+    for split in (dataset.train, dataset.test):
+        for axis in range(4):
+            profile = split.images.double().mean([other for other in range(4) if other != axis])
+            numbers.append(float(profile @ torch.linspace(0, 1, len(profile), dtype=torch.float64)))
+        numbers.append(float((split.labels * torch.arange(len(split))).sum()))
+    return [round(number, 4) for number in numbers]
+
+
+def test_digits_m(tmp_path: Path) -> None:
+    metrics, dataset = prepared(DigitsMOptions(copies=1), tmp_path, tmp_path / "out")
+    assert metrics == {
+        "num_train": 1258, "num_test": 539, "num_unlabeled": 0, "num_classes": 10, "image_size": 32, "num_skipped": 0,
+    }  # fmt: skip
+    # Tolerant of other releases of the libraries that decode and enlarge.
+    assert figures(dataset) == pytest.approx(
+        [
+            0.3911,
+            0.3794,
+            0.3763,
+            0.3268,
+            0.2662,
+            0.2821,
+            61521.7949,
+            144.3263,
+            1536.799,
+            1557.2075,
+            3535973.0,
+            29006.0329,
+            155.7089,
+            1717.0052,
+            1708.7648,
+            662860.0,
+        ],
+        rel=1e-3,
+    ), CHANGED
+
+
+def test_image_folder(tmp_path: Path) -> None:
+    rows, columns, channels = np.indices((24, 40, 3))
+    for number in range(12):
+        image = (rows * 5 + columns * (number % 5 + 1) + channels * 20) % 256
+        file = tmp_path / f"images/{'ab'[number % 2]}/{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.astype(np.uint8)).save(file)
+    options = ImageFolderOptions(path="images", image_size=16, train=None, test=None)
+    metrics, dataset = prepared(options, tmp_path, tmp_path / "out")
+    assert metrics == {
+        "num_train": 10, "num_test": 2, "num_unlabeled": 0, "num_classes": 2, "image_size": 16, "num_skipped": 0,
+    }  # fmt: skip
+    assert figures(dataset) == pytest.approx(
+        [
+            0.4156,
+            0.4898,
+            0.5554,
+            0.1857,
+            0.1831,
+            0.1819,
+            635.6282,
+            204.0654,
+            1149.0522,
+            1065.1281,
+            35.0,
+            136.0,
+            235.4326,
+            1308.1125,
+            1274.7403,
+            1.0,
+        ],
+        rel=1e-3,
+    ), CHANGED
