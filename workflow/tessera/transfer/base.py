@@ -1,14 +1,26 @@
 """What every transfer method is."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tessera.data.store import Dataset, Split
-from tessera.models.encoders.base import Encoder, LayeredNetwork
+from tessera.errors import StudyError
+from tessera.models.encoders.base import Encoder
+from tessera.models.networks.base import TargetNetwork
+from tessera.models.store import StoredEncoder
+from tessera.registry import Options
 from tessera.training import Compute
+
+
+class Augment(Protocol):
+    """From images (N, 3, H, W) uint8 to a random view of each, of the same shape."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor: ...
 
 
 class Teacher:
@@ -16,17 +28,66 @@ class Teacher:
 
     Attributes:
         encoder: On the device, batch-norm statistics re-estimated.
+        options: What it was built from.
         mean, std: Input normalisation of the source, in units of [0, 1].
     """
 
-    def __init__(self, encoder: Encoder, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+    def __init__(
+        self, encoder: Encoder, options: Options, mean: tuple[float, float, float], std: tuple[float, float, float]
+    ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
+        self.options = options
         self.mean, self.std = mean, std
+        device = next(encoder.parameters()).device
+        self._mean, self._std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
+
+    @classmethod
+    def of(cls, stored: StoredEncoder) -> "Teacher":
+        """The teacher that an artifact holds."""
+        return cls(stored.encoder, stored.options, stored.mean, stored.std)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1] to the encoder's input."""
-        mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
-        return (pixels - mean) / std
+        return (pixels - self._mean) / self._std
+
+    @torch.no_grad()
+    def maps(self, pixels: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Maps of these names, of pixels (N, 3, H, W) float32 in [0, 1]; no gradient."""
+        return self.encoder.maps(self.normalize(pixels), names)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """The average of z over space, (N, num_features) float32; no gradient."""
+        last = list(self.encoder.layer_channels)[-1]
+        return self.maps(pixels, (last,))[last].float().mean(dim=(2, 3))
+
+
+class Views(NamedTuple):
+    """One batch of images, augmented once: the same pixels for teacher and student.
+
+    Shape:
+        pixels: (N, 3, H, W) float32 in [0, 1]; the teacher normalises them in its own way.
+        inputs: (N, 3, H, W) float32, the same, normalised for the student.
+    """
+
+    pixels: Tensor
+    inputs: Tensor
+
+
+@dataclass(frozen=True)
+class TargetImages:
+    """What a method may look at before training.
+
+    Attributes:
+        dataset: The target's.
+        labeled: The training images whose labels may be read.
+        augment: Makes the training's random views; None: the training does not augment.
+        normalize: From pixels in [0, 1] to the student's input.
+    """
+
+    dataset: Dataset
+    labeled: Split
+    augment: Augment | None
+    normalize: Callable[[Tensor], Tensor]
 
 
 class TransferMethod(nn.Module, ABC):
@@ -40,38 +101,52 @@ class TransferMethod(nn.Module, ABC):
         super().__init__()
         self.options = options
 
-    def build_network(
-        self, network: LayeredNetwork | None, teacher: Teacher | None, num_classes: int
-    ) -> LayeredNetwork:
+    def build_network(self, network: TargetNetwork | None, teacher: Teacher | None, num_classes: int) -> TargetNetwork:
         """The network that is trained; the target network as it is, unless the method is one with the encoder."""
         assert network is not None
         return network
 
-    def parameter_groups(self, network: LayeredNetwork) -> list[tuple[list[nn.Module], float]]:
-        """(modules, factor on the learning rate) pairs for the stage with labels."""
+    def fit_teacher(
+        self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
+    ) -> dict[str, float]:
+        """What must be learned or measured of the teacher before training; returns figures to report.
+
+        Repeats exactly for the same arguments: a resumed training calls it again. `network` is new, and stays so.
+        """
+        return {}
+
+    def first_stage_images(self, images: TargetImages) -> Split:
+        """Images of the first stage, which reads no labels."""
+        return images.dataset.train
+
+    def first_stage_loss(self, views: Views, network: TargetNetwork) -> Tensor:
+        """Loss of the first stage, from the source alone, (), float32; only two-stage methods have one."""
+        raise NotImplementedError
+
+    def first_stage_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
+        """(modules, factor on the learning rate) pairs for the first stage."""
         return [([network, self], 1.0)]
 
     @abstractmethod
-    def fit_teacher(
-        self,
-        network: LayeredNetwork,
-        teacher: Teacher | None,
-        dataset: Dataset,
-        labeled: Split,
-        compute: Compute,
-        trial: int,
-    ) -> dict[str, float]:
-        """What must be learned or measured of the teacher before training; returns figures to report."""
-
-    def first_stage_loss(self, pixels: Tensor, network: LayeredNetwork) -> Tensor:
-        """Loss of the first stage, from the source alone; only two-stage methods have one. (), float32."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def loss(self, pixels: Tensor, labels: Tensor, network: LayeredNetwork) -> Tensor:
-        """Loss of the stage with labels, (), float32.
+    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
+        """Loss of the stage with labels, (), float32, and the student's logits (N, K).
 
         Shape:
-            pixels: (N, 3, H, W) float32 in [0, 1], augmented: the same for teacher and student.
             labels: (N,) int64.
         """
+
+    def parameter_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
+        """(modules, factor on the learning rate) pairs for the stage with labels."""
+        return [([network, self], 1.0)]
+
+    def need(self, teacher: Teacher | None) -> Teacher:
+        """The teacher.
+
+        Raises:
+            StudyError: If there is none.
+        """
+        if teacher is None:
+            raise StudyError(
+                f"transfer `{self.options.name}` needs a source encoder, but the job has no input `source`"
+            )
+        return teacher

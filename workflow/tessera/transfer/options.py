@@ -70,7 +70,7 @@ class FspOptions(TransferOptions):
     align: Literal["common", "channel_group", "student_conv1x1"] = Field(
         "common", description="How maps of unequal width are made comparable (methods.md 4.2)."
     )
-    width: int = Field(64, ge=1, description="Largest common width.")
+    width: int = Field(64, ge=1, description="Largest common width; `student_conv1x1` keeps the teacher's own.")
     weight: float = Field(1.0, gt=0, description="Weight of the loss in the first stage.")
     calibration_images: int = Field(2_000, ge=2, description="Target images that set the teacher's axes and scale.")
     images: Literal["all", "labeled"] = Field(

@@ -18,8 +18,9 @@ class ReducedAlexNet(TargetNetwork):
     """Five convolutions and three fully connected layers.
 
     Source: Kim, Lee & Song 2019, section 4.1: half to a quarter of AlexNet's kernels, all of them 3x3. The paper names
-    neither strides nor pooling: we max-pool 2x2 after convolutions 1, 2 and 5 and average the result over a grid of at
-    most 7x7. From 128 px on the first convolution has stride 2. Batch normalisation is our addition.
+    neither strides nor pooling: we max-pool 2x2 after convolutions 1, 2 and 5 and average the result over the cells of
+    the largest grid, up to 7x7, that divides it evenly (32 px: 4x4, 96 px: 6x6, 224 px: 7x7). From 128 px on the first
+    convolution has stride 2. Batch normalisation is our addition.
 
     Args:
         options: What the study set.
@@ -48,7 +49,10 @@ class ReducedAlexNet(TargetNetwork):
         self.conv3 = _convolution(two, three, options.batch_norm)
         self.conv4 = _convolution(three, four, options.batch_norm)
         self.conv5 = _convolution(four, five, options.batch_norm)
-        self.grid = min(LARGEST_GRID, -(-image_size // stride) // 8)
+        side = -(-image_size // stride) // 8
+        # Even cells: averages over uneven ones have no deterministic gradient on a GPU.
+        self.grid = max(grid for grid in range(1, LARGEST_GRID + 1) if side % grid == 0)
+        self.cell = side // self.grid
         output = nn.Linear(options.hidden, num_classes)
         self.classifier = nn.Sequential(
             nn.Linear(five * self.grid**2, options.hidden),
@@ -80,7 +84,7 @@ class ReducedAlexNet(TargetNetwork):
         return {name: found[name] for name in names}
 
     def classify(self, z: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(F.max_pool2d(z, 2), self.grid)
+        pooled = F.avg_pool2d(F.max_pool2d(z, 2), self.cell)
         logits: Tensor = self.classifier(pooled.flatten(1))
         return logits
 

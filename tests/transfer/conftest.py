@@ -1,0 +1,77 @@
+"""A tiny target, a tiny teacher, and settings that train in a blink."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tessera.data.store import Dataset, Split
+from tessera.models.encoders.cifar_resnet import ResNet8
+from tessera.models.encoders.options import ResNet8Options
+from tessera.study.jobs import TransferKnowledge
+from tessera.training import Compute
+from tessera.transfer.base import Teacher
+
+MakeSettings = Callable[..., TransferKnowledge]
+
+
+@pytest.fixture
+def compute() -> Compute:
+    return Compute(torch.device("cpu"), "float32")
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Three classes of 20 images of 16 px: noise over a grating whose direction is the class."""
+    generator = torch.Generator().manual_seed(1)
+
+    def split(per_class: int) -> Split:
+        labels = torch.arange(3).repeat_interleave(per_class)
+        across, down = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="xy")
+        gratings = torch.stack([torch.sin(across.float()), torch.sin(down.float()), torch.sin((across + down).float())])
+        noise = 40 * torch.randn(len(labels), 3, 16, 16, generator=generator)
+        images = 128 + 60 * gratings[labels][:, None] + noise
+        return Split(images.clamp(0, 255).to(torch.uint8), labels)
+
+    splits = {"train": split(20), "test": split(4)}
+    return Dataset(("a", "b", "c"), 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), splits)
+
+
+@pytest.fixture
+def teacher(dataset: Dataset) -> Teacher:
+    """Untrained, but with batch-norm statistics of the images."""
+    torch.manual_seed(5)
+    encoder = ResNet8(ResNet8Options())
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # cumulative: one pass is enough
+    mean, std = (0.45, 0.5, 0.55), (0.2, 0.25, 0.3)
+    pixels = dataset.train.images[::2].float() / 255
+    with torch.no_grad():
+        encoder((pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
+    return Teacher(encoder, ResNet8Options(), mean, std)
+
+
+@pytest.fixture
+def settings() -> MakeSettings:
+    """Makes settings; `transfer` is a name or a mapping, the rest are the stage's own keys."""
+
+    def make(transfer: str | dict[str, Any], **changes: Any) -> TransferKnowledge:
+        named = {"name": transfer} if isinstance(transfer, str) else transfer
+        small = {"probe_epochs": 3, "probe_hidden": (16,), "clusters": 5} if named["name"] == "soft_targets" else {}
+        content = {
+            "transfer": {**small, **named},
+            "network": {"name": "reduced_alexnet", "width": "quarter", "hidden": 16},
+            "label_fraction": 1.0,
+            "epochs": 2,
+            "first_stage_epochs": 2,
+            "iterations": 3,
+            "batch_size": 8,
+            "augmentation": "crop_flip",
+            "optimizer": {"learning_rate": 0.01, "milestones": [0.5]},
+        }
+        return TransferKnowledge.model_validate({**content, **changes})
+
+    return make

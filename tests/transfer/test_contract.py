@@ -1,0 +1,152 @@
+"""What holds for every entry of the family's table."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tessera import registry
+from tessera.data.store import Dataset
+from tessera.errors import StudyError
+from tessera.models.store import load_network, save_network
+from tessera.training import Checkpoint, Compute
+from tessera.transfer import train
+from tessera.transfer.base import Teacher
+from tessera.transfer.train import Trained, train_network
+
+VARIANTS: list[dict[str, Any]] = [
+    *({"name": name} for name in sorted(registry.parts("transfer"))),
+    {"name": "soft_targets", "teacher": "clusters"},
+    {"name": "fsp", "pairs": "within_stage"},
+    {"name": "fsp", "align": "channel_group"},
+    {"name": "fsp", "align": "student_conv1x1", "images": "labeled"},
+    {"name": "fine_tune", "freeze_layers": 2, "lr_factor": 1.0},
+]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(str(value) for value in variant.values()))
+def variant(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = request.param
+    return found
+
+
+def digest(trained: Trained) -> str:
+    state = trained.network.state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
+
+
+def given(variant: dict[str, Any], teacher: Teacher) -> Teacher | None:
+    options: Any = registry.find("transfer", variant["name"]).options
+    return teacher if options.needs_source else None
+
+
+def test_training_repeats_moves_the_student_and_leaves_the_teacher(
+    variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute, tmp_path: Path
+) -> None:
+    before = {name: tensor.clone() for name, tensor in teacher.encoder.state_dict().items()}
+    runs = [
+        train_network(settings(variant), given(variant, teacher), dataset, compute, trial=trial, resume=None)
+        for trial in (0, 0, 1)
+    ]
+    assert digest(runs[0]) == digest(runs[1]) != digest(runs[2])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.encoder.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in teacher.encoder.parameters())
+    assert not teacher.encoder.training
+
+    trained = runs[0]
+    two_stage = registry.find("transfer", variant["name"]).options.two_stage  # type: ignore[attr-defined]
+    assert [(row["stage"], row["epoch"]) for row in trained.history] == [
+        *([("first", 1), ("first", 2)] if two_stage else []),
+        ("second", 1),
+        ("second", 2),
+    ]
+    assert all(0 < row["loss"] < 100 for row in trained.history)
+    assert 0 <= trained.metrics["train_accuracy"] <= 100
+    assert not trained.network.training
+    save_network(trained.network, trained.about, tmp_path)
+    stored = load_network(tmp_path, compute.device)
+    images = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(stored.network(images), trained.network(images))
+    assert stored.mean == dataset.mean
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("epochs_before_kill", [1, 2, 3])
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    epochs_before_kill: int,
+    variant: dict[str, Any],
+    settings: Any,
+    dataset: Dataset,
+    teacher: Teacher,
+    compute: Compute,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = settings(variant)
+    whole = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=None)
+    if epochs_before_kill >= len(whole.history):
+        pytest.skip("shorter than that")
+
+    class Mortal(Checkpoint):
+        saved = 0
+
+        def save(self, state: dict[str, Any]) -> None:
+            super().save(state)
+            self.saved += 1
+            if self.saved == epochs_before_kill:
+                raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "Checkpoint", Mortal)
+        with pytest.raises(Killed):
+            train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=tmp_path)
+    torch.manual_seed(99)  # another process has another state
+    resumed = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=tmp_path)
+    assert digest(resumed) == digest(whole)
+    assert resumed.metrics == whole.metrics
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
+
+
+def test_every_parameter_of_the_student_learns(
+    variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    asked = settings(variant, optimizer={"learning_rate": 0.05, "weight_decay": 0.0, "milestones": [0.5]})
+    trained = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=None)
+    start = train_network(
+        settings(variant, optimizer={"learning_rate": 1e-30, "weight_decay": 0.0, "milestones": [0.5]}),
+        given(variant, teacher), dataset, compute, trial=0, resume=None,
+    )  # fmt: skip
+    still = {
+        name
+        for (name, a), b in zip(trained.network.named_parameters(), start.network.parameters(), strict=True)
+        if torch.equal(a, b)
+    }
+    frozen = {name for name, p in trained.network.named_parameters() if not p.requires_grad}
+    assert still == frozen
+
+
+def test_a_method_that_needs_a_source_says_so(
+    variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    if given(variant, teacher) is None:
+        pytest.skip("needs none")
+    with pytest.raises(StudyError, match=rf"transfer `{variant['name']}` needs a source encoder"):
+        train_network(settings(variant), None, dataset, compute, trial=0, resume=None)
+
+
+def test_bfloat16_stays_finite_and_near(
+    variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    half = Compute(torch.device("cpu"), "bfloat16")
+    losses = [
+        train_network(settings(variant), given(variant, teacher), dataset, kind, trial=0, resume=None).history[0][
+            "loss"
+        ]
+        for kind in (compute, half)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)

@@ -1,0 +1,132 @@
+from typing import Any
+
+import pytest
+import torch
+
+from tessera.data.store import Dataset, Split
+from tessera.errors import DataError, StudyError, TesseraError
+from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.training import Compute
+from tessera.transfer.base import Teacher
+from tessera.transfer.none import NoTransfer
+from tessera.transfer.train import train_network
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
+    """Every batch that `none` sees: pixels, labels, and the network's weights before the step."""
+    seen: list[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]] = []
+    loss = NoTransfer.loss
+
+    def spy(self: Any, views: Any, labels: Any, network: Any) -> Any:
+        seen.append((views.pixels, labels, {k: v.clone() for k, v in network.state_dict().items()}))
+        return loss(self, views, labels, network)
+
+    monkeypatch.setattr(NoTransfer, "loss", spy)
+    return seen
+
+
+def test_only_labelled_images_of_the_fraction_are_seen(
+    settings: Any, dataset: Dataset, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watch(monkeypatch)
+    asked = settings("none", label_fraction=0.2, augmentation="none", iterations=6)
+    train_network(asked, None, dataset, compute, trial=0, resume=None)
+    pixels = torch.cat([batch[0] for batch in seen])
+    distinct = pixels.flatten(1).unique(dim=0)
+    assert len(distinct) == 12  # a fifth of 60, four of each class
+    train = dataset.train.images.float().flatten(1) / 255
+    assert all((train == image).all(dim=1).any() for image in distinct)
+
+
+def test_augmentation_changes_the_pixels_and_keeps_the_labels(
+    settings: Any, dataset: Dataset, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watch(monkeypatch)
+    for augmentation in ("none", "crop_flip"):
+        train_network(settings("none", augmentation=augmentation), None, dataset, compute, trial=0, resume=None)
+    plain, augmented = seen[:6], seen[6:]
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(plain, augmented, strict=True))
+    assert not torch.equal(plain[0][0], augmented[0][0])
+
+
+def test_methods_of_a_trial_start_from_the_same_weights_and_see_the_same_batches(
+    settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watch(monkeypatch)
+    train_network(settings("none"), None, dataset, compute, trial=4, resume=None)
+    train_network(settings("none", optimizer={"learning_rate": 0.1}), None, dataset, compute, trial=4, resume=None)
+    assert all(torch.equal(seen[0][2][name], seen[6][2][name]) for name in seen[0][2])
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(seen[:6], seen[6:], strict=True))
+
+
+def test_iterations_batch_size_and_learning_rate_are_those_asked(
+    settings: Any, dataset: Dataset, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watch(monkeypatch)
+    asked = settings("none", epochs=4, iterations=2, batch_size=5, optimizer={"learning_rate": 0.1})
+    trained = train_network(asked, None, dataset, compute, trial=0, resume=None)
+    assert [len(batch[0]) for batch in seen] == [5] * 8
+    assert [row["learning_rate"] for row in trained.history] == [0.1, 0.1, 0.01, 0.001]
+
+
+def test_the_student_reads_the_target_normalised_by_its_own_statistics(
+    settings: Any, dataset: Dataset, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = []
+    loss = NoTransfer.loss
+
+    def spy(self: Any, views: Any, labels: Any, network: Any) -> Any:
+        inputs.append((views.pixels, views.inputs))
+        return loss(self, views, labels, network)
+
+    monkeypatch.setattr(NoTransfer, "loss", spy)
+    train_network(settings("none"), None, dataset, compute, trial=0, resume=None)
+    torch.testing.assert_close(inputs[0][1], (inputs[0][0] - 0.5) / 0.25)
+
+
+def test_fine_tuning_at_rate_zero_keeps_the_encoder(
+    settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    asked = settings({"name": "fine_tune", "lr_factor": 0.0}, network=None)
+    trained = train_network(asked, teacher, dataset, compute, trial=0, resume=None)
+    assert isinstance(trained.network, EncoderClassifier)
+    state = trained.network.encoder.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in teacher.encoder.state_dict().items())
+    assert trained.about.family == "encoder"
+
+
+def test_fine_tuning_moves_copied_layers_at_their_share_of_the_rate(
+    settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    moved = []
+    for factor in (0.5, 0.1):
+        asked = settings({"name": "fine_tune", "lr_factor": factor}, network=None, epochs=1, iterations=1)
+        trained = train_network(asked, teacher, dataset, compute, trial=0, resume=None)
+        weights = trained.network.state_dict()["encoder.layer3.0.conv2.weight"]
+        moved.append((weights - teacher.encoder.state_dict()["layer3.0.conv2.weight"]).norm().item())
+    assert moved[0] / moved[1] == pytest.approx(5.0, rel=1e-2)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_what_to_do(settings: Any, dataset: Dataset, compute: Compute) -> None:
+    asked = settings(
+        "none",
+        optimizer={"learning_rate": 1e30, "clip_norm": None},
+        network={"name": "reduced_alexnet", "width": "quarter", "hidden": 16, "batch_norm": False},
+    )
+    with pytest.raises(TesseraError, match=r"epoch 1 of the second stage. Lower target.optimizer.learning_rate \(now"):
+        train_network(asked, None, dataset, compute, trial=0, resume=None)
+
+
+def test_a_target_without_labels_is_refused(settings: Any, dataset: Dataset, compute: Compute) -> None:
+    bare = Split(dataset.train.images, torch.full_like(dataset.train.labels, -1))
+    altered = Dataset(dataset.classes, 16, dataset.mean, dataset.std, {"train": bare, "test": dataset.test})
+    with pytest.raises(DataError, match="have no labels"):
+        train_network(settings("none"), None, altered, compute, trial=0, resume=None)
+
+
+def test_too_many_frozen_layers_are_refused(
+    settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    asked = settings({"name": "fine_tune", "freeze_layers": 9}, network=None)
+    with pytest.raises(StudyError, match="freeze_layers is 9, but the encoder has 4 layers"):
+        train_network(asked, teacher, dataset, compute, trial=0, resume=None)

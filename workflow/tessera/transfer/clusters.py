@@ -1,0 +1,63 @@
+"""Soft assignment to k-means clusters of the teacher's features: knowledge that no label gave."""
+
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from tessera.errors import StudyError
+from tessera.measure import library_threads
+from tessera.models.networks.base import TargetNetwork
+from tessera.training import Compute, seed_of
+from tessera.transfer.base import TargetImages, Teacher
+from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.oracle import Oracle, features_of
+
+RESTARTS = 4
+
+
+class Clusters(Oracle):
+    """`p_m ~ exp(-|f - c_m|^2 / s)` for unit features f, centres c_m, and s the mean squared distance to the nearest.
+
+    The centres are those of the plain target training images. The student answers with a linear head on the average of
+    its last map.
+
+    Args:
+        options: What the study set.
+    """
+
+    centers: Tensor
+    spread: Tensor
+    head: nn.Linear
+
+    def __init__(self, options: SoftTargetsOptions) -> None:
+        super().__init__(options)
+        self.register_buffer("spread", torch.ones(()))
+
+    def fit(
+        self, network: TargetNetwork, teacher: Teacher, images: TargetImages, compute: Compute, trial: int
+    ) -> dict[str, float]:
+        train = images.dataset.train.images
+        if len(train) < self.options.clusters:
+            raise StudyError(
+                f"transfer.clusters is {self.options.clusters}, but the target has {len(train)} training images: "
+                "set fewer clusters"
+            )
+        features = F.normalize(features_of(teacher, train, compute), dim=1).cpu().numpy()
+        seed = seed_of(trial, "clusters") % 2**32
+        with library_threads():
+            found = KMeans(self.options.clusters, n_init=RESTARTS, random_state=seed).fit(features)
+        self.register_buffer("centers", torch.from_numpy(found.cluster_centers_).float())
+        self.spread = torch.tensor(max(found.inertia_ / len(features), 1e-12))
+        channels = network.layer_channels[list(network.layer_channels)[-1]]
+        self.head = nn.Linear(channels, self.options.clusters)
+        self.to(compute.device)
+        return {"cluster_spread": float(self.spread)}
+
+    def logits(self, features: Tensor) -> Tensor:
+        distances = torch.cdist(F.normalize(features, dim=1), self.centers).square()
+        return -distances / self.spread
+
+    def answer(self, z: Tensor, logits: Tensor) -> Tensor:
+        answer: Tensor = self.head(z.mean(dim=(2, 3)))
+        return answer

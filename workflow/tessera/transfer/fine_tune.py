@@ -1,0 +1,45 @@
+"""Fine-tuning: the source encoder itself becomes the target network."""
+
+import copy
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tessera.models.networks.base import TargetNetwork
+from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.transfer.base import Teacher, TransferMethod, Views
+from tessera.transfer.options import FineTuneOptions
+
+
+class FineTune(TransferMethod):
+    """The encoder, copied, with a new linear head; copied layers learn at a fraction of the head's rate.
+
+    `lr_factor` 0 keeps the whole encoder as it is, batch-norm statistics included. Its input is normalised with the
+    target's statistics, as for every method: then it has mean 0 and deviation 1, as in the source training.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: FineTuneOptions
+
+    def build_network(self, network: TargetNetwork | None, teacher: Teacher | None, num_classes: int) -> TargetNetwork:
+        """The encoder with a head.
+
+        Raises:
+            StudyError: If `freeze_layers` is more than the encoder has.
+        """
+        encoder = copy.deepcopy(self.need(teacher).encoder).requires_grad_(True)
+        built = EncoderClassifier(encoder, num_classes)
+        built.freeze(self.options.freeze_layers)
+        if self.options.lr_factor == 0:
+            built.freeze(len(built.layer_channels))
+        return built
+
+    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
+        logits = network(views.inputs).float()
+        return F.cross_entropy(logits, labels), logits
+
+    def parameter_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
+        assert isinstance(network, EncoderClassifier)
+        return [([network.encoder], self.options.lr_factor), ([network.head], 1.0)]

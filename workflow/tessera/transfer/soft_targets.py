@@ -1,0 +1,67 @@
+"""Soft targets: the student imitates the teacher's softened distribution beside the labels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tessera.models.networks.base import TargetNetwork
+from tessera.training import Compute
+from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
+from tessera.transfer.clusters import Clusters
+from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.oracle import Oracle
+from tessera.transfer.probe import Probe
+
+ORACLES: dict[str, type[Oracle]] = {"probe": Probe, "clusters": Clusters}
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the student with the teacher, both softened: `-sum_k p_k log q_k`, mean over the batch.
+
+    Source: Hinton, Vinyals & Dean 2015, section 2, arXiv:1503.02531; p = softmax(teacher / T), q of the student alike.
+
+    Args:
+        temperature: T, above 0.
+
+    Shape:
+        student, teacher: (N, K) float32 logits.
+        returns: ().
+    """
+    return F.cross_entropy(student / temperature, (teacher / temperature).softmax(dim=1))
+
+
+class SoftTargets(TransferMethod):
+    """`(1 - a) CE(y, q) + a T^2 CE(p_T, q_T)`; T^2 keeps the size of the soft term's gradient whatever T is.
+
+    Source: Hinton, Vinyals & Dean 2015. A self-supervised source has no classes, and Kim, Lee & Song 2019 do not say
+    whose distribution p is: we take that of a probe on the target's labels, or of k-means clusters (then q is a head of
+    its own on the student's last map, averaged over space, which is used for this term only).
+
+    Args:
+        options: What the study set.
+    """
+
+    options: SoftTargetsOptions
+
+    def __init__(self, options: SoftTargetsOptions) -> None:
+        super().__init__(options)
+        self.oracle = ORACLES[options.teacher](options)
+
+    def fit_teacher(
+        self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
+    ) -> dict[str, float]:
+        self.teacher = self.need(teacher)
+        return self.oracle.fit(network, self.teacher, images, compute, trial)
+
+    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
+        options = self.options
+        last = list(network.layer_channels)[-1]
+        z = network.maps(views.inputs, (last,))[last]
+        logits = network.classify(z).float()
+        features = self.teacher.features(views.pixels)
+        # In float32: a distance to a centre is a small difference of large numbers.
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+            knowledge = self.oracle.logits(features)
+        soft = soft_cross_entropy(self.oracle.answer(z, logits).float(), knowledge, options.temperature)
+        scale = options.temperature**2 if options.scale_by_temperature else 1.0
+        return (1 - options.weight) * F.cross_entropy(logits, labels) + options.weight * scale * soft, logits

@@ -1,0 +1,255 @@
+"""Trains a target network under one transfer method: with a first stage or without, resumable after every epoch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tessera import registry
+from tessera.data.store import Dataset, Split, label_subset
+from tessera.data.views import flip_and_crop, to_unit
+from tessera.errors import DataError, TesseraError
+from tessera.models.networks.base import TargetNetwork
+from tessera.models.store import NetworkAbout
+from tessera.study.jobs import TransferKnowledge
+from tessera.training import (
+    Checkpoint,
+    Compute,
+    Progress,
+    generator_of,
+    index_batches,
+    learning_rate_at,
+    make_optimizer,
+    run_steps,
+    seed_of,
+)
+from tessera.transfer.base import Augment, TargetImages, Teacher, TransferMethod, Views
+
+CROP_FRACTION = 8  # the crop moves by at most an eighth of the image
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes:
+        network: In eval mode.
+        about: What rebuilds it.
+        history: One row an epoch: stage, epoch, loss, train_accuracy (with labels), learning_rate, seconds.
+        metrics: Figures of the last epoch and of the teacher; accuracies in percent.
+    """
+
+    network: TargetNetwork
+    about: NetworkAbout
+    history: list[dict[str, Any]]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the two stages of a training.
+
+    Attributes:
+        groups: (modules, factor on the learning rate) pairs.
+        loss: The loss of a batch, and its logits where labels are read.
+    """
+
+    name: str
+    epochs: int
+    images: Split
+    groups: list[tuple[list[nn.Module], float]]
+    loss: Callable[[Views, Tensor], tuple[Tensor, Tensor | None]]
+
+
+def train_network(
+    settings: TransferKnowledge,
+    teacher: Teacher | None,
+    dataset: Dataset,
+    compute: Compute,
+    trial: int,
+    resume: Path | None,
+) -> Trained:
+    """Trains one target network.
+
+    The labelled subset, the first weights of the network and the batches of the stage with labels are drawn from the
+    trial's number alone: every method of a trial gets the same.
+
+    Args:
+        teacher: The source encoder; None where the method reads none.
+        dataset: The target's, on the device.
+        resume: Folder of the unfinished training's state; None keeps none.
+
+    Raises:
+        TesseraError: If the loss is not finite, or settings, networks and images do not fit together.
+    """
+    images = _target_images(settings, dataset, compute, trial)
+    num_classes = len(dataset.classes)
+
+    torch.manual_seed(seed_of(trial, "network"))
+    given = _build(settings, num_classes, dataset.image_size)
+    method: TransferMethod = registry.load("transfer", settings.transfer.name)(settings.transfer)
+    network = method.build_network(given, teacher, num_classes)
+    compute.place(network)
+
+    torch.manual_seed(seed_of(trial, "adapters"))
+    figures = method.fit_teacher(network, teacher, images, compute, trial)
+    compute.place(method)
+
+    training = _Training(settings, method, network, images, compute, trial, resume)
+    history = training.run()
+    network.eval()
+    about = _about(settings, teacher, dataset)
+    last = {f"train_{name.removeprefix('train_')}": history[-1][name] for name in ("loss", "train_accuracy")}
+    return Trained(network, about, history, {**figures, **last})
+
+
+class _Training:
+    """The stages of one training, and its state between epochs."""
+
+    def __init__(
+        self,
+        settings: TransferKnowledge,
+        method: TransferMethod,
+        network: TargetNetwork,
+        images: TargetImages,
+        compute: Compute,
+        trial: int,
+        resume: Path | None,
+    ) -> None:
+        self.settings, self.method, self.network, self.images = settings, method, network, images
+        self.compute, self.trial = compute, trial
+        self.checkpoint = Checkpoint(resume)
+        self.history: list[dict[str, Any]] = []
+
+    def run(self) -> list[dict[str, Any]]:
+        """Runs the stages, or what is left of them; returns the rows of the history."""
+        state = self.checkpoint.load()
+        reached = ("", 0)
+        if state is not None:
+            self.network.load_state_dict(state["network"])
+            self.method.load_state_dict(state["method"])
+            self.history = state["history"]
+            reached = (state["stage"], state["epoch"])
+        stages = self._stages()
+        names = [stage.name for stage in stages]
+        start = names.index(reached[0]) if state is not None else 0
+        for stage in stages[start:]:
+            # A new optimiser each: momentum and the course of the learning rate begin anew.
+            optimizer = make_optimizer(self.settings.optimizer, *stage.groups)
+            done = 0
+            if state is not None and stage.name == reached[0]:
+                optimizer.load_state_dict(state["optimizer"])
+                done = reached[1]
+            self._run_stage(stage, optimizer, done)
+        return self.history
+
+    def _stages(self) -> list[Stage]:
+        method, network = self.method, self.network
+        stages = []
+        if self.settings.transfer.two_stage and self.settings.first_stage_epochs > 0:
+            stages.append(
+                Stage(
+                    "first",
+                    self.settings.first_stage_epochs,
+                    method.first_stage_images(self.images),
+                    method.first_stage_groups(network),
+                    lambda views, _: (method.first_stage_loss(views, network), None),  # it never sees labels
+                )
+            )
+        groups = method.parameter_groups(network)
+        with_labels = partial(method.loss, network=network)
+        stages.append(Stage("second", self.settings.epochs, self.images.labeled, groups, with_labels))
+        return stages
+
+    def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
+        settings, options = self.settings, self.settings.optimizer
+        total = stage.epochs * settings.iterations
+        progress = Progress(f"{settings.transfer.name}, {stage.name} stage", stage.epochs, done)
+        for epoch in range(done, stage.epochs):
+            torch.manual_seed(seed_of(self.trial, stage.name, "dropout", epoch))
+            self.network.train()
+            generator = generator_of(self.trial, stage.name, "batches", epoch)
+            rows = index_batches(len(stage.images), settings.batch_size, settings.iterations, generator)
+            steps = range(epoch * settings.iterations, (epoch + 1) * settings.iterations)
+            records = run_steps(
+                rows.to(self.compute.device),
+                partial(self._step, stage, generator_of(self.trial, stage.name, "views", epoch)),
+                optimizer,
+                (learning_rate_at(options, step / total) for step in steps),
+                options.clip_norm,
+            )
+            figures = dict(zip(("loss", "train_accuracy"), records.double().mean(dim=0).tolist(), strict=False))
+            self._check(figures["loss"], stage, epoch)
+            seconds = progress.epoch(rows.numel(), **figures)
+            rate = learning_rate_at(options, steps[-1] / total)
+            row = {"stage": stage.name, "epoch": epoch + 1, **figures, "learning_rate": rate, "seconds": seconds}
+            self.history.append(row)
+            self.checkpoint.save({
+                "stage": stage.name,
+                "epoch": epoch + 1,
+                "network": self.network.state_dict(),
+                "method": self.method.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "history": self.history,
+            })  # fmt: skip
+
+    def _step(self, stage: Stage, generator: torch.Generator, rows: Tensor) -> Tensor:
+        images, labels = stage.images.images[rows], stage.images.labels[rows]
+        if self.images.augment is not None:
+            images = self.images.augment(images, generator=generator)
+        pixels = to_unit(images).contiguous(memory_format=torch.channels_last)
+        with self.compute.autocast():
+            loss, logits = stage.loss(Views(pixels, self.images.normalize(pixels)), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if logits is None:
+            return loss.detach()[None]
+        accuracy = 100 * (logits.argmax(dim=1) == labels).float().mean()
+        return torch.stack([loss.detach(), accuracy])
+
+    def _check(self, loss: float, stage: Stage, epoch: int) -> None:
+        if not math.isfinite(loss):
+            name, rate = self.settings.transfer.name, self.settings.optimizer.learning_rate
+            raise TesseraError(
+                f"transfer `{name}`: the loss is {loss} in epoch {epoch + 1} of the {stage.name} stage. "
+                f"Lower target.optimizer.learning_rate (now {rate:g}) or target.optimizer.clip_norm."
+            )
+
+
+def _build(settings: TransferKnowledge, num_classes: int, image_size: int) -> TargetNetwork | None:
+    if settings.network is None:
+        return None
+    cls = registry.load("network", settings.network.name)
+    network: TargetNetwork = cls(settings.network, num_classes=num_classes, image_size=image_size)
+    return network
+
+
+def _about(settings: TransferKnowledge, teacher: Teacher | None, dataset: Dataset) -> NetworkAbout:
+    if settings.transfer.builds_network:
+        assert teacher is not None
+        options = teacher.options
+        return NetworkAbout("encoder", options, len(dataset.classes), dataset.image_size, dataset.mean, dataset.std)
+    assert settings.network is not None
+    return NetworkAbout(
+        "network", settings.network, len(dataset.classes), dataset.image_size, dataset.mean, dataset.std
+    )
+
+
+def _target_images(settings: TransferKnowledge, dataset: Dataset, compute: Compute, trial: int) -> TargetImages:
+    if not (dataset.train.labels >= 0).any():
+        raise DataError("the target's training images have no labels: choose a labelled dataset as target")
+    index = label_subset(dataset.train.labels, settings.label_fraction, generator_of(trial, "labels"))
+    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (dataset.mean, dataset.std))
+    return TargetImages(
+        dataset, dataset.train.subset(index), _augment(settings, dataset), lambda pixels: (pixels - mean) / std
+    )
+
+
+def _augment(settings: TransferKnowledge, dataset: Dataset) -> Augment | None:
+    if settings.augmentation == "none":
+        return None
+    return partial(flip_and_crop, padding=dataset.image_size // CROP_FRACTION)
