@@ -51,7 +51,7 @@ class Cifar100(Cifar10):
 class C10s(Cifar10):
     """C10s: a fifth of CIFAR-10, 10,000 training and 2,000 test images.
 
-    Source: the paper, section 4.1: "20 % of CIFAR10 chosen at random", 12,000 images in Table 1. We draw the same
+    Source: the paper, section 4.1 and Table 1: a random 20 % of CIFAR-10, 12,000 images. We draw the same
     share of each class of each split, by a seed that is the dataset's own, so that all trials see the same images.
 
     Shape:

@@ -19,7 +19,7 @@ TESTED_TILES = {(0, 2), (1, 1)}  # of which these are for test crops, the others
 class DigitsM(DatasetReader):
     """scikit-learn's 1,797 handwritten digits, blended over random crops of its two colour photographs.
 
-    Source: in the manner of MNIST-M (Ganin et al., JMLR 2016, section 5.2.4): |crop - digit|, channel by channel.
+    Source: in the manner of MNIST-M (Ganin et al., JMLR 2016): |crop - digit|, channel by channel.
     We take the 8 x 8 digits of scikit-learn, enlarged, for MNIST, and two photographs for BSDS500.
 
     No handwritten digit is in both splits, and neither is any pixel of a photograph: test crops come from
