@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tessera.errors import TesseraError
-from tessera.multitask.learner import Learner, head_key
+from tessera.multitask.learner import Learner, head_key, means
 from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.schedule.base import Turn
 from tessera.training import Compute, generator_of, index_batches, learning_rate_at, make_optimizer, seed_of
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
@@ -131,7 +132,7 @@ def plain_training(source: Any, trial: int) -> dict[str, Tensor]:
 
 def test_tte_of_one_task_and_all_layers_is_plain_training_with_the_optimizer_restarted() -> None:
     fusion = {"name": "tte", "layers": "all", "alpha": "uniform", "beta0": 0.0, "window": 1}
-    settings = {"tasks": [TURN], "schedule": "branches", "fusion": fusion}
+    settings: dict[str, Any] = {"tasks": [TURN], "schedule": "branches", "fusion": fusion}
     expected = plain_training(tiny_source(**settings), trial=3)
     result = run(trial=3, **settings)
     for name, parameter in result.encoder.named_parameters():
@@ -139,7 +140,11 @@ def test_tte_of_one_task_and_all_layers_is_plain_training_with_the_optimizer_res
 
 
 def test_joint_step_adds_the_gradients_of_all_tasks() -> None:
-    settings = {"epochs": 1, "iterations": 2, "optimizer": {"learning_rate": 0.1, "clip_norm": None, "weight_decay": 0}}
+    settings: dict[str, Any] = {
+        "epochs": 1,
+        "iterations": 2,
+        "optimizer": {"learning_rate": 0.1, "clip_norm": None, "weight_decay": 0},
+    }
     source = tiny_source(**settings)
     learner = Learner(source, DATASET, {}, COMPUTE, 0)
     encoder, total = learner.encoder.train(), 0.0
@@ -157,7 +162,11 @@ def test_joint_step_adds_the_gradients_of_all_tasks() -> None:
 
 
 def test_branches_do_not_depend_on_the_order_but_for_beta() -> None:
-    settings = {"schedule": {"name": "branches", "order": "fixed"}, "epochs": 1, "fusion": {"name": "tte", "window": 1}}
+    settings: dict[str, Any] = {
+        "schedule": {"name": "branches", "order": "fixed"},
+        "epochs": 1,
+        "fusion": {"name": "tte", "window": 1},
+    }
     one, other = (run(tasks=tasks, **settings) for tasks in ([TURN, BRIGHTNESS], [BRIGHTNESS, TURN]))
     for name, parameter in one.encoder.named_parameters():
         assert_close(parameter, dict(other.encoder.named_parameters())[name], rtol=1e-5, atol=1e-7)
@@ -209,7 +218,7 @@ def test_fusion_jump_is_the_difference_of_held_out_losses() -> None:
 
 
 def test_regularizer_keeps_features_nearer_to_the_previous_ones() -> None:
-    settings = {"schedule": "branches", "fusion": "average", "epochs": 4, "iterations": 40}
+    settings: dict[str, Any] = {"schedule": "branches", "fusion": "average", "epochs": 4, "iterations": 40}
     weak, strong = (
         run(regularizer={"name": "divergence", "weight": weight}, **settings) for weight in (1e-3, 30.0)
     )  # recorded with its weight, as it is added to the loss
@@ -219,14 +228,18 @@ def test_regularizer_keeps_features_nearer_to_the_previous_ones() -> None:
 
 
 def test_loss_that_is_not_finite_names_task_epoch_and_remedy(tmp_path: Path) -> None:
-    settings = {"optimizer": {"learning_rate": 1e9, "clip_norm": None}, "tasks": [BRIGHTNESS], "iterations": 30}
+    settings: dict[str, Any] = {
+        "optimizer": {"learning_rate": 1e9, "clip_norm": None},
+        "tasks": [BRIGHTNESS],
+        "iterations": 30,
+    }
     with pytest.raises(TesseraError, match=r"`multitask_stand_ins:Brightness` is (nan|inf) in epoch 1.*learning_rate"):
         run(resume=tmp_path, **settings)
     assert not list(tmp_path.iterdir())  # nothing of the kind is kept
 
 
 def test_bfloat16_learns_alike() -> None:
-    settings = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
+    settings: dict[str, Any] = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
     exact = run(**settings)
     half = pretrain(tiny_source(**settings), DATASET, {}, Compute(torch.device("cpu"), "bfloat16"), 0, None)
     assert half.metrics[f"{TURN}.loss"] == pytest.approx(exact.metrics[f"{TURN}.loss"], rel=0.1)
@@ -239,3 +252,16 @@ def test_unlabelled_images_are_learned_from_and_heads_have_safe_names() -> None:
     assert len(Learner(tiny_source(), dataset, {}, COMPUTE, 0).split) == 53
     assert head_key("package.module:Task") == "package_module:Task"
     assert ENCODER.startswith("multitask_stand_ins")
+
+
+def test_training_figures_are_means_of_the_loss_at_every_and_of_metrics_at_some_steps() -> None:
+    learner = Learner(tiny_source(tasks=[TURN]), DATASET, {}, COMPUTE, 0)
+    turn = Turn(steps=((TURN,),) * 12)
+    records: dict[str, list[dict[str, Tensor]]] = {TURN: []}
+    optimizer = make_optimizer(learner.source.optimizer, (learner.modules([TURN]), 1.0))
+    learner.take(turn, 0, learner.feeds(0, [turn]), records, optimizer)
+    assert ["accuracy" in record for record in records[TURN]] == [step % 10 == 0 for step in range(12)]
+    figures = means(records[TURN])
+    assert figures["loss"] == pytest.approx(sum(record["loss"].item() for record in records[TURN]) / 12)
+    expected = (records[TURN][0]["accuracy"].item() + records[TURN][10]["accuracy"].item()) / 2
+    assert figures["accuracy"] == pytest.approx(expected)

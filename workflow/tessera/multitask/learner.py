@@ -20,6 +20,7 @@ from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training import Compute, generator_of, index_batches, learning_rate_at, run_steps, seed_of
 
 HELD_OUT_IMAGES = 512
+METRICS_EVERY = 10  # training batches of a task: some metrics cost as much as a forward pass
 Record = dict[str, Tensor]
 
 
@@ -141,8 +142,8 @@ class Learner:
         return prediction, penalty
 
     @torch.no_grad()
-    def validate(self, name: str) -> dict[str, float]:
-        """Loss and metrics of a task on the held-out images: the same ones, shown the same way, every time.
+    def validate(self, name: str, *, metrics: bool = True) -> dict[str, float]:
+        """Loss, and `metrics`, of a task on the held-out images: the same ones, shown the same way, every time.
 
         Batch norms use the batch's statistics, dropout is off, and nothing of the training's state is touched.
         """
@@ -157,7 +158,7 @@ class Learner:
                 batch = task.make_batch(some.images, some.labels, generator)
                 prediction, _ = self.predict(name, batch)
                 loss = task.loss(prediction, batch.labels)
-                records.append({"loss": loss, **task.metrics(prediction, batch.labels)})
+                records.append({"loss": loss, **(task.metrics(prediction, batch.labels) if metrics else {})})
         return means(records)
 
     def plain_batches(self) -> Iterable[Tensor]:
@@ -180,7 +181,9 @@ class Learner:
         prediction, penalty = self.predict(name, batch)
         loss = task.loss(prediction, batch.labels)
         with torch.no_grad():
-            record = {"loss": loss.detach(), **task.metrics(prediction, batch.labels)}
+            record = {"loss": loss.detach()}
+            if len(records) % METRICS_EVERY == 0:
+                record |= task.metrics(prediction, batch.labels)
             records.append(record if penalty is None else {**record, "regularizer": penalty.detach()})
         return loss if penalty is None else loss + penalty
 

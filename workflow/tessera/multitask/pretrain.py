@@ -110,7 +110,7 @@ class _Training:
             branches.append(Branch(turn.tasks, weights, copy_state(encoder), turn.parallel))
             weights = branches[-1].end
             if self.fusion.options.merges:
-                before |= {name: learner.validate(name)["loss"] for name in turn.tasks}
+                before |= {name: learner.validate(name, metrics=False)["loss"] for name in turn.tasks}
 
         trained = {name: means(records[name]) for name in names}
         losses = {name: figures["loss"] for name, figures in trained.items()}
