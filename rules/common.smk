@@ -8,24 +8,21 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource
 
-# Jobs find this very Python and package, whether or not a virtual environment is active.
-PACKAGE = str(Path(workflow.basedir) / "workflow")
-sys.path.insert(0, PACKAGE)
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ["PATH"]]
-)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from tessera.devices import num_devices
+from tessera.environment import prefer_this_python
 from tessera.errors import TesseraError
 from tessera.stages import pack_spec
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import make_plan
 
+prefer_this_python()
+
 try:
-    PLAN = make_plan(config, Path(workflow.basedir), workflow.configfiles[-1])
+    PLAN = make_plan(
+        config, Path(workflow.basedir), os.path.relpath(workflow.configfiles[0])
+    )
 except TesseraError as error:
     raise WorkflowError(str(error)) from None
 

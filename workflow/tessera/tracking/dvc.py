@@ -1,8 +1,8 @@
 """Stores what was made with DVC: one `dvc commit` when Snakemake ends.
 
 The stages of dvc.yaml wrap Snakemake's targets for config/config.yaml. A stage is committed whatever it holds, so that
-`dvc push` shares everything. Where it lacks jobs of config/config.yaml, the command in dvc.lock says so, and `dvc repro`
-runs it.
+`dvc push` shares everything. Where it lacks jobs of config/config.yaml, the command in dvc.lock says so, and
+`dvc repro` runs it.
 """
 
 import importlib.util

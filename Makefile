@@ -1,0 +1,48 @@
+# make quickstart   the whole chain in minutes, on this machine as it is
+# make test         tests            make lint   style, types, rules            make lock   newer versions of everything
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: quickstart test lint lock environment
+.DELETE_ON_ERROR:
+
+quickstart: $(READY)
+	$(BIN)/snakemake --configfile config/quickstart.yaml --cores $(CORES)
+
+test: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/mypy workflow/scripts/*.py
+	$(BIN)/snakemake --lint
+
+# The same versions for Python 3.11 to 3.13, on any platform, with checksums.
+lock: $(READY)
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+		--python-version 3.11 --upgrade --quiet --output-file requirements.lock
+
+environment: $(READY)
+
+# Made once, and again when the locked versions change. uv installs in seconds what pip does in minutes.
+$(READY): requirements.lock pyproject.toml
+ifeq ($(strip $(PYTHON)),)
+	@echo "error: Tessera needs Python 3.11, 3.12 or 3.13, but none was found. Install one, or name it:" >&2
+	@echo "       make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2
+	@exit 1
+endif
+	$(PYTHON) -m venv .venv
+	if $(BIN)/python -m pip install --quiet uv; then \
+		$(BIN)/uv pip install --python $(BIN)/python --quiet -r requirements.lock; \
+	else \
+		$(BIN)/python -m pip install --quiet -r requirements.lock; \
+	fi
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
