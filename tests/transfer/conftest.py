@@ -67,7 +67,7 @@ def settings() -> MakeSettings:
             "label_fraction": 1.0,
             "epochs": 2,
             "first_stage_epochs": 2,
-            "iterations": 3,
+            "iterations": 2,
             "batch_size": 8,
             "augmentation": "crop_flip",
             "optimizer": {"learning_rate": 0.01, "milestones": [0.5]},

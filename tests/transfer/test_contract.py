@@ -72,14 +72,17 @@ def test_training_repeats_moves_the_student_and_leaves_the_teacher(
     assert stored.mean == dataset.mean
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("epochs_before_kill", [1, 2, 3])
+KILLS = [*((1, name) for name in sorted(registry.parts("transfer"))), (2, "fsp"), (3, "fsp")]
+
+
+@pytest.mark.parametrize(("epochs_before_kill", "name"), KILLS)
 def test_a_killed_training_goes_on_to_the_same_bytes(
     epochs_before_kill: int,
-    variant: dict[str, Any],
+    name: str,
     settings: Any,
     dataset: Dataset,
     teacher: Teacher,
@@ -87,10 +90,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    variant = {"name": name}
     asked = settings(variant)
     whole = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=None)
-    if epochs_before_kill >= len(whole.history):
-        pytest.skip("shorter than that")
 
     class Mortal(Checkpoint):
         saved = 0
@@ -99,11 +101,11 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
             super().save(state)
             self.saved += 1
             if self.saved == epochs_before_kill:
-                raise Killed
+                raise KilledError
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "Checkpoint", Mortal)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=tmp_path)
     torch.manual_seed(99)  # another process has another state
     resumed = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=tmp_path)
@@ -115,19 +117,19 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 def test_every_parameter_of_the_student_learns(
     variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
 ) -> None:
-    asked = settings(variant, optimizer={"learning_rate": 0.05, "weight_decay": 0.0, "milestones": [0.5]})
-    trained = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=None)
-    start = train_network(
-        settings(variant, optimizer={"learning_rate": 1e-30, "weight_decay": 0.0, "milestones": [0.5]}),
-        given(variant, teacher), dataset, compute, trial=0, resume=None,
+    trained, start = (
+        train_network(
+            settings(variant, epochs=1, first_stage_epochs=1, optimizer={"learning_rate": rate, "weight_decay": 0.0}),
+            given(variant, teacher), dataset, compute, trial=0, resume=None,
+        )
+        for rate in (0.05, 1e-30)
     )  # fmt: skip
     still = {
         name
         for (name, a), b in zip(trained.network.named_parameters(), start.network.parameters(), strict=True)
         if torch.equal(a, b)
     }
-    frozen = {name for name, p in trained.network.named_parameters() if not p.requires_grad}
-    assert still == frozen
+    assert still == {name for name, p in trained.network.named_parameters() if not p.requires_grad}
 
 
 def test_a_method_that_needs_a_source_says_so(
@@ -139,14 +141,13 @@ def test_a_method_that_needs_a_source_says_so(
         train_network(settings(variant), None, dataset, compute, trial=0, resume=None)
 
 
+@pytest.mark.parametrize("name", sorted(registry.parts("transfer")))
 def test_bfloat16_stays_finite_and_near(
-    variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+    name: str, settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
 ) -> None:
+    asked, source = settings(name, epochs=1, first_stage_epochs=1), given({"name": name}, teacher)
     half = Compute(torch.device("cpu"), "bfloat16")
     losses = [
-        train_network(settings(variant), given(variant, teacher), dataset, kind, trial=0, resume=None).history[0][
-            "loss"
-        ]
-        for kind in (compute, half)
+        train_network(asked, source, dataset, kind, trial=0, resume=None).history[0]["loss"] for kind in (compute, half)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

@@ -11,6 +11,7 @@ from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training import Compute
+from tessera.transfer.alignment import Alignment, Scale
 from tessera.transfer.base import TargetImages, Teacher, Views
 from tessera.transfer.fsp import Fsp, fsp_loss, gram, pool_to
 from tessera.transfer.options import FspOptions
@@ -140,8 +141,11 @@ def test_equal_networks_have_zero_loss(teacher: Teacher, images: TargetImages, c
     method = Fsp(FspOptions(align="student_conv1x1"))
     method.fit_teacher(student, teacher, images, compute, trial=0)
     for point in method.alignments.values():  # the adapter that undoes the teacher's scale
-        channels = point.student.weight.shape[0]
-        point.student.weight.data = (torch.eye(channels) * point.teacher.factor)[:, :, None, None]
+        assert isinstance(point, Alignment)
+        assert isinstance(point.student, nn.Conv2d)
+        assert isinstance(point.teacher, Scale)
+        identity = torch.eye(point.student.out_channels)
+        point.student.weight.data = (identity * point.teacher.factor)[:, :, None, None]
     pixels = images.dataset.test.images.float() / 255
     loss = method.first_stage_loss(Views(pixels, teacher.normalize(pixels)), student.eval())
     assert loss.item() == pytest.approx(0.0, abs=1e-9)
@@ -190,3 +194,20 @@ def test_unequal_numbers_of_pairs_are_refused(
         fitted(FspOptions(), network, teacher, images, compute)
     with pytest.raises(StudyError, match="ReducedAlexNet has no pairs `within_stage`"):
         fitted(FspOptions(pairs="within_stage"), network, teacher, images, compute)
+
+
+@pytest.mark.parametrize("align", ["common", "channel_group", "student_conv1x1"])
+def test_the_teachers_maps_have_unit_size_as_the_loss_pools_them(
+    align: str, network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
+) -> None:
+    options = FspOptions.model_validate({"align": align})
+    method = fitted(options, network, teacher, images, compute)
+    pixels = images.dataset.train.images.float() / 255
+    sizes = []
+    for (a, b), (c, d) in method.pairs:
+        theirs = teacher.maps(pixels, (a, b))
+        for layer, other in ((a, c), (b, d)):
+            alignment = method.alignments[f"{layer}:{other}"]
+            assert isinstance(alignment, Alignment)
+            sizes.append(alignment.teacher(pool_to(theirs[layer], (4, 4))).square().mean().item())
+    assert sizes == pytest.approx([1.0] * 6, rel=1e-3)

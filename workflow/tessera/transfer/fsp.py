@@ -19,7 +19,7 @@ from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
 from tessera.transfer.options import FspOptions
 
 CHUNK = 250
-Pairs = Sequence[tuple[str, str]]
+Layers = tuple[str, str]
 
 
 def gram(first: Tensor, second: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Fsp(TransferMethod):
 
     Source: Yim et al. 2017. The i-th pair of the teacher's layers is matched with the i-th of the student's; all four
     maps are max-pooled to the smallest of them before their channels are aligned (`align`), and the teacher's are
-    divided by their root mean square over calibration images, since deep maps would outweigh the others.
+    divided by their root mean square over calibration images, since large maps would outweigh the others.
 
     Args:
         options: What the study set.
@@ -123,21 +123,14 @@ class Fsp(TransferMethod):
         return [([network], 1.0)]  # the student's adapters have done their work
 
     def _align(
-        self,
-        pair: tuple[tuple[str, str], tuple[str, str]],
-        teacher: Mapping[str, Tensor],
-        student: Mapping[str, Tensor],
+        self, pair: tuple[Layers, Layers], teacher: Mapping[str, Tensor], student: Mapping[str, Tensor]
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        names = list(zip(*pair, strict=True))
-        sizes = [found.shape[2:] for a, b in names for found in (teacher[a], student[b])]
-        size = min(height for height, _ in sizes), min(width for _, width in sizes)
-        sides: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for a, b in names:
-            alignment = self.alignments[_key(a, b)]
+        sides = []
+        for key, theirs, ours in _pooled(pair, teacher, student):
+            alignment = self.alignments[key]
             assert isinstance(alignment, Alignment)
-            sides[0].append(alignment.teacher(pool_to(teacher[a].float(), size)))
-            sides[1].append(alignment.student(pool_to(student[b].float(), size)))
-        (first, second), (third, fourth) = sides
+            sides.append((alignment.teacher(theirs), alignment.student(ours)))
+        (first, third), (second, fourth) = sides
         return (first, second), (third, fourth)
 
     @torch.no_grad()
@@ -152,9 +145,11 @@ class Fsp(TransferMethod):
             pixels = to_unit(part).contiguous(memory_format=torch.channels_last)
             with compute.autocast():
                 maps = self._maps(Views(pixels, images.normalize(pixels)), student)
-            for key, (a, b) in self.points.items():
-                found[key][0].add(maps[0][a])
-                found[key][1].add(maps[1][b])
+            # As the loss pools them: maxima are larger. A layer in two pairs is measured as the first has it.
+            pooled = [point for pair in reversed(self.pairs) for point in _pooled(pair, *maps)]
+            for key, theirs, ours in {point[0]: point for point in pooled}.values():
+                found[key][0].add(theirs)
+                found[key][1].add(ours)
         return found
 
     def _maps(self, views: Views, network: TargetNetwork) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -162,11 +157,21 @@ class Fsp(TransferMethod):
         return self.teacher.maps(views.pixels, teacher), network.maps(views.inputs, student)
 
 
+def _pooled(
+    pair: tuple[Layers, Layers], teacher: Mapping[str, Tensor], student: Mapping[str, Tensor]
+) -> list[tuple[str, Tensor, Tensor]]:
+    """Both points of a pair: key, teacher's map and student's map, float32, pooled to the smallest of the four."""
+    names = list(zip(*pair, strict=True))
+    sizes = [found.shape[2:] for a, b in names for found in (teacher[a], student[b])]
+    size = min(height for height, _ in sizes), min(width for _, width in sizes)
+    return [(_key(a, b), pool_to(teacher[a].float(), size), pool_to(student[b].float(), size)) for a, b in names]
+
+
 def _key(teacher: str, student: str) -> str:
     return f"{teacher}:{student}".replace(".", "_")  # a module's name has no dot
 
 
-def _pairs(network: LayeredNetwork, which: str) -> Pairs:
+def _pairs(network: LayeredNetwork, which: str) -> Sequence[Layers]:
     pairs = network.stage_pairs
     if which not in pairs:
         raise StudyError(f"transfer `fsp`: {type(network).__name__} has no pairs `{which}`. {suggest(which, pairs)}")
