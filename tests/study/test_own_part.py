@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tessera import registry
 from tessera.errors import StudyError
 from tessera.study.plan import Plan

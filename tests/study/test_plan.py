@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tessera.errors import StudyError
 from tessera.study.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
@@ -174,3 +175,18 @@ def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     }  # fmt: skip
     named = set(chain.from_iterable(summary.artifacts for summary in plan.studies.values()))
     assert named == set(plan.jobs)
+
+
+def test_a_scale_lets_one_dataset_stand_in_for_another_and_says_so(plan_of: PlanOf, project: Path) -> None:
+    scale = project / "config/scales/smoke.yaml"
+    scale.write_text(scale.read_text() + "stand_ins: {stl10: digits_m, cifar10: digits_m}\n")
+    plan = plan_of({"base/target/dataset": "stl10"})
+    assert stages(plan.jobs)["datasets"] == 1
+    assert plan.studies["small"].stand_ins == {"stl10": "digits_m"}
+
+
+def test_a_scale_that_sets_an_unknown_option_is_refused(plan_of: PlanOf, project: Path) -> None:
+    scale = project / "config/scales/smoke.yaml"
+    scale.write_text(scale.read_text().replace("permutations: 10", "permutation: 10"))
+    with pytest.raises(StudyError, match=r"parts.task.jigsaw: unknown key 'permutation'. Did you mean 'permutations'"):
+        plan_of()

@@ -174,7 +174,6 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy:
         for row in (comparison.row, comparison.against):
             if row not in rows:
                 raise StudyError(f"{shown}: `compare`: no row is named '{row}'. {suggest(row, rows)}")
-    stand_ins = resolver.scale.stand_ins
     return SummarizeStudy(
         name=name,
         title=study.title,
@@ -185,7 +184,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy:
         columns=tuple(dict.fromkeys(cell.column for cell in cells)),
         cells=tuple(cells),
         compare=tuple(study.compare),
-        stand_ins={key: str(value) for key, value in stand_ins.items()},
+        stand_ins=resolver.stood_in,
         artifacts=tuple(needed),
         run=run,
     )

@@ -79,12 +79,16 @@ class Resolver:
         scale: The scale's name.
         base: The study's base settings.
         shown: The study's file, for messages.
+
+    Attributes:
+        stood_in: Datasets of the study that another took the place of, as far as cells were resolved.
     """
 
     def __init__(self, presets: Presets, scale: str, base: Settings, shown: str) -> None:
         self.presets, self.shown = presets, shown
         self.scale_name, self.scale = scale, presets.scale(scale)
         self.base = self._nested(base, f"{shown}: base")
+        self.stood_in: dict[str, str] = {}
 
     def resolve(self, cell: Settings, where: str) -> Experiment:
         """The cell's experiment, every option explicit.
@@ -150,7 +154,9 @@ class Resolver:
                 if not isinstance(part, dict) or "name" not in part:
                     continue
                 if family == "dataset" and part["name"] in self.scale.stand_ins:
-                    part = holder[key] = dict(named(self.scale.stand_ins[part["name"]]))
+                    stand_in = dict(named(self.scale.stand_ins[part["name"]]))
+                    self.stood_in[part["name"]] = str(stand_in.get("path", stand_in["name"]))
+                    part = holder[key] = stand_in
                 options = self.scale.parts.get(family, {}).get(part["name"])
                 if options is not None:
                     holder[key] = {**options, **part}
