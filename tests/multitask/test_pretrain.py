@@ -210,11 +210,28 @@ def test_validation_touches_nothing_and_repeats_itself() -> None:
     assert all(layer.track_running_stats for layer in (learner.encoder.norm1, learner.encoder.norm2))
 
 
-def test_fusion_jump_is_the_difference_of_held_out_losses() -> None:
-    result = run(schedule="branches", fusion={"name": "tte", "layers": "all", "window": 1}, tasks=[TURN])
-    assert result.history[0][f"{TURN}.fusion_jump"] == pytest.approx(0.0, abs=1e-5)  # one branch fuses to itself
-    both = run(schedule="branches", fusion="average", tasks=[BRIGHTNESS, CONTRAST])
-    assert abs(both.history[0][f"{CONTRAST}.fusion_jump"]) > 1e-4  # type: ignore[arg-type]
+def test_fusion_jump_is_the_rise_of_the_held_out_loss() -> None:
+    settings: dict[str, Any] = {"schedule": "branches", "fusion": "average", "epochs": 1}
+    both = run(tasks=[BRIGHTNESS, CONTRAST], iterations=6, **settings).history[0]
+    for task in (BRIGHTNESS, CONTRAST):
+        alone = run(tasks=[task], iterations=3, **settings).history[0]  # the same branch, fused with no other
+        assert alone[f"{task}.fusion_jump"] == 0.0
+        rise = both[f"{task}.validation_loss"] - alone[f"{task}.validation_loss"]  # type: ignore[operator]
+        assert both[f"{task}.fusion_jump"] == pytest.approx(rise, abs=1e-6)
+        assert abs(rise) > 1e-4
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_epochs_start_from_the_last_fusion_or_from_the_mean_which_is_exported(feedback: bool, tmp_path: Path) -> None:
+    fusion = {"name": "tte", "window": 2, "window_feedback": feedback}
+    result = run(schedule="branches", fusion=fusion, resume=tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    last, other = state["fusion"]["window"][-1], state["fusion"]["window"][0]
+    for name, parameter in result.encoder.named_parameters():
+        mean = (last[name] + other[name]) / 2
+        assert_close(parameter.data, mean)
+        assert_close(state["encoder"][name], mean if feedback else last[name])
+    assert not torch.equal(last["conv1.weight"], other["conv1.weight"])
 
 
 def test_regularizer_keeps_features_nearer_to_the_previous_ones() -> None:
