@@ -64,7 +64,7 @@ class Course:
         inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
         with self.compute.autocast():
             prediction = self.head(self.encoder(inputs))
-        self.task.loss(prediction, batch.labels).backward()
+        self.task.loss(prediction, batch.labels).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

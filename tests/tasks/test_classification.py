@@ -43,7 +43,7 @@ def test_images_without_a_label_count_for_nothing() -> None:
 def test_a_batch_without_labels_has_loss_0() -> None:
     logits, labels = torch.randn(3, 4, requires_grad=True), torch.full((3,), -1)
     loss = make().loss(logits, labels)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss == 0
     assert logits.grad is not None
     assert logits.grad.isfinite().all()

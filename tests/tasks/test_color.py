@@ -47,7 +47,7 @@ def test_lightness_is_the_first_channel_of_lab() -> None:
 def test_official_bins_are_the_released_ones() -> None:
     centers = bin_centers("official313")
     counts = [5, 8, 10, 12, 14, 15, 16, 16, 17, 18, 18, 18, 19, 20, 19, 20, 20, 19, 19, 10]
-    assert centers[:, 0].unique(return_counts=True)[1].tolist() == counts
+    assert centers[:, 0].unique(return_counts=True)[1].tolist() == counts  # type: ignore[no-untyped-call]
     assert centers.shape == (313, 2)
     assert centers[[0, 4, 5, -1]].tolist() == [[-90, 50], [-90, 90], [-80, 20], [100, 0]]
     assert centers.tolist() == sorted(centers.tolist())
@@ -59,7 +59,7 @@ def test_gamut_bins_are_nearest_to_some_color(step: int) -> None:
     found: set[tuple[float, ...]] = set()
     for red in levels:
         ab = lab_from_rgb(torch.cartesian_prod(red[None], levels, levels))[:, 1:]
-        found |= {tuple(point) for point in ((ab / 10).round() * 10).unique(dim=0).tolist()}
+        found |= {tuple(point) for point in ((ab / 10).round() * 10).unique(dim=0).tolist()}  # type: ignore[no-untyped-call]
     bins = {tuple(point) for point in bin_centers("gamut_nn").tolist()}
     assert len(bins) == 261
     assert bins <= {tuple(point) for point in bin_centers("official313").tolist()}

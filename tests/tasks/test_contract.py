@@ -79,7 +79,7 @@ def test_a_step_reaches_the_encoder_and_all_of_the_head(name: str, size: int) ->
     assert loss.shape == ()
     assert loss.dtype == torch.float32
     assert loss.isfinite()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     for parameter in [*body.parameters(), *head.parameters()]:
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
@@ -148,7 +148,7 @@ def test_heads_run_under_autocast(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         prediction = head(body(batch.inputs))
     loss = task.loss(prediction, batch.labels)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.dtype == torch.float32
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
@@ -171,10 +171,10 @@ def test_each_task_can_be_learned_beyond_chance(name: str) -> None:
     batch = batch_of(task, 32)
     optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=5e-3)
     first = task.loss(head(body(batch.inputs)), batch.labels).item()
-    for _ in range(60):
+    for _ in range(40):
         loss = task.loss(head(body(batch.inputs)), batch.labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     prediction = head(body(batch.inputs))
     final = {"loss": task.loss(prediction, batch.labels), **task.metrics(prediction, batch.labels)}

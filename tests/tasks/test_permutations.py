@@ -47,7 +47,7 @@ def test_seeds_decide_the_set_and_ties_are_drawn() -> None:
 
 
 def test_no_permutation_comes_twice() -> None:
-    assert len(choose(60, "max_avg").unique(dim=0)) == 60
+    assert len(choose(60, "max_avg").unique(dim=0)) == 60  # type: ignore[no-untyped-call]
 
 
 def test_too_many_are_refused() -> None:

@@ -120,7 +120,7 @@ def test_the_loss_sums_its_parts(kl: str) -> None:
 
 def test_sparsity_reaches_the_features() -> None:
     features = torch.randn(2, 5, requires_grad=True)
-    make(sparse_weight=1.0).loss(Rebuilt(torch.rand(2, 3, 4, 4), features), torch.rand(2, 3, 4, 4)).backward()
+    make(sparse_weight=1.0).loss(Rebuilt(torch.rand(2, 3, 4, 4), features), torch.rand(2, 3, 4, 4)).backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert features.grad.any()
 

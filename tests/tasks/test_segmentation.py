@@ -97,7 +97,7 @@ def test_asking_for_a_second_derivative_is_refused() -> None:
     shares = torch.randn(1, 2, 4, 4).softmax(dim=1).requires_grad_()
     (gradient,) = torch.autograd.grad(cut(shares, torch.rand(1, 4, 4)).sum(), shares, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.square().sum().backward()
+        gradient.square().sum().backward()  # type: ignore[no-untyped-call]
 
 
 STATISTICS = ImageStatistics(32, (0.5,) * 3, (0.2,) * 3, 2)

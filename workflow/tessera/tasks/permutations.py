@@ -1,5 +1,6 @@
 """Sets of permutations of nine tiles that are far from each other."""
 
+from functools import lru_cache
 from itertools import chain, permutations
 from math import factorial
 from typing import Literal
@@ -58,6 +59,7 @@ def hamming_distances(chosen: Tensor) -> Tensor:
     return (chosen[first] != chosen[second]).sum(dim=1)
 
 
+@lru_cache(maxsize=1)
 def _all_permutations() -> Tensor:
     count = factorial(NUM_TILES)
     flat = np.fromiter(chain.from_iterable(permutations(range(NUM_TILES))), dtype=np.uint8, count=count * NUM_TILES)
