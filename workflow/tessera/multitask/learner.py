@@ -70,6 +70,8 @@ class Learner:
             for options in source.tasks
         }
         self.split = _on(compute.device, dataset.source_split())
+        labelled = _on(compute.device, dataset.train)  # supervised tasks have no use for unlabelled images
+        self.splits = {options.name: labelled if options.uses_class_labels else self.split for options in source.tasks}
         self.held_out = _on(compute.device, _held_out(dataset.test))
 
         def build(family: str, options: Any, *arguments: Any) -> Any:
@@ -102,7 +104,7 @@ class Learner:
         """The batches of every task in an epoch."""
         return {
             name: Feed(
-                task, self.split, self.source.batch_size, sum(turn.count(name) for turn in turns),
+                task, self.splits[name], self.source.batch_size, sum(turn.count(name) for turn in turns),
                 self.trial, epoch, name,
             )
             for name, task in self.tasks.items()

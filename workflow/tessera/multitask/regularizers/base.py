@@ -26,7 +26,7 @@ class Regularizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor, recompute: Callable[[Encoder], Tensor]) -> Tensor | None:
-        """What is added to a task's loss, (), float32; None adds nothing and costs nothing.
+        """What is added to a task's loss, (), float32; None adds nothing and is not recorded.
 
         Args:
             features: (M, C, h, w), what the task's head reads, any float dtype.

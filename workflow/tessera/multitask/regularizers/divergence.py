@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from tessera.models.encoders.base import Encoder
@@ -32,9 +33,9 @@ class Divergence(Regularizer):
     def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
         self.anchor.begin_epoch(encoder, epoch)
 
-    def forward(self, features: Tensor, recompute: Callable[[Encoder], Tensor]) -> Tensor | None:
+    def forward(self, features: Tensor, recompute: Callable[[Encoder], Tensor]) -> Tensor:
         if self.weight == 0 or not self.anchor.active:
-            return None
+            return features.new_zeros((), dtype=torch.float32)  # recorded, so that every epoch has the same columns
         shares = self.distribution(features)
         anchor = self.anchor(shares, lambda encoder: self.distribution(recompute(encoder)))
         return self.weight * distance(self.metric, shares, anchor, scaled=self.scaled).mean()
