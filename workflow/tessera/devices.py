@@ -73,8 +73,8 @@ def lease_dir() -> Path:
     if folder := os.environ.get(LEASE_DIR):
         return Path(folder)
     cluster_job = next((os.environ[name] for name in _CLUSTER_JOBS if os.environ.get(name)), "")
-    of_job = re.sub(r"\W", "_", f"-{cluster_job}") if cluster_job else ""
-    return Path(tempfile.gettempdir()) / f"tessera-leases-{os.getuid()}{of_job}"
+    words = ["tessera-leases", str(os.getuid()), re.sub(r"\W", "_", cluster_job)]
+    return Path(tempfile.gettempdir()) / "-".join(filter(None, words))
 
 
 _CLUSTER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")

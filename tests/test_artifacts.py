@@ -1,0 +1,141 @@
+"""Artifacts: complete or absent, restored rather than made again, moved aside where they are damaged."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tessera import artifacts
+from tessera.errors import ArtifactError
+from tessera.study.jobs import FOLDERS, Job
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.chdir(tmp_path)
+    settings = {"dataset": {"name": "digits_m"}}
+    return Job(stage="prepare_dataset", words="digits", version=1, trial=None, settings=settings, inputs={})
+
+
+def make(job: Job) -> Path:
+    draft = artifacts.resume_folder(job) / "output"
+    draft.mkdir(parents=True)
+    (draft / "images.bin").write_bytes(b"\x00\x01" * 500)
+    (draft / "more").mkdir()
+    (draft / "more" / "labels.txt").write_text("1 2 3")
+    return artifacts.publish(job, draft, 1.5, {"device": "cpu"})
+
+
+def test_a_published_artifact_says_where_it_came_from(job: Job) -> None:
+    folder = make(job)
+    assert folder == Path(job.folder)
+    assert not (artifacts.resume_folder(job) / "output").exists()
+    about = artifacts.verify(folder, whole=True)
+    assert (about["kind"], about["key"], about["settings"]) == ("prepare_dataset", job.key, job.settings)
+    assert about["files"]["images.bin"]["bytes"] == 1000
+    # The two bytes 00 01, five hundred times, by coreutils' sha256sum.
+    expected = "a397a563ae79e726a32a764b5336d80c7b7f34c8e721acdd429c328a739a0779"
+    assert about["files"]["images.bin"]["sha256"] == expected
+    assert set(about["files"]) == {"images.bin", "more/labels.txt"}
+    assert about["seconds"] == 1.5
+    assert {"python", "torch", "numpy"} <= about["versions"].keys()
+    assert about["hardware"]["device"] == "cpu"
+    assert about["hardware"]["memory_gb"] > 0
+
+
+def test_publishing_takes_the_place_of_the_empty_folder_that_snakemake_makes(job: Job) -> None:
+    Path(job.folder).mkdir(parents=True)
+    assert artifacts.verify(make(job))
+
+
+def test_a_stage_that_made_nothing_is_an_error(job: Job) -> None:
+    draft = artifacts.resume_folder(job) / "output"
+    draft.mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="made no file"):
+        artifacts.publish(job, draft, 1.0, {})
+    assert not Path(job.folder).exists()
+
+
+def test_a_deleted_manifest_is_put_back_where_the_files_are_whole(job: Job) -> None:
+    folder = make(job)
+    before = (folder / "artifact.json").read_bytes()
+    (folder / "artifact.json").unlink()  # as Snakemake does with an incomplete output
+    assert artifacts.restore(job)
+    assert (folder / "artifact.json").read_bytes() == before
+
+
+def test_nothing_is_restored_that_is_not_whole(job: Job) -> None:
+    assert not artifacts.restore(job)
+    folder = make(job)
+    (folder / "artifact.json").unlink()
+    (folder / "images.bin").write_bytes(b"\x00\x02" * 500)
+    assert not artifacts.restore(job)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x00\x02" * 500, "does not match its checksum"),
+        (b"\x00", "has 1 bytes, but should have 1000"),
+        (None, "missing"),
+    ],
+)
+def test_a_damaged_artifact_is_moved_aside(job: Job, content: bytes | None, message: str) -> None:
+    folder = make(job)
+    (folder / "images.bin").unlink()
+    if content is not None:
+        (folder / "images.bin").write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{job.name}: images.bin .*{message}.*the next run makes it again"):
+        artifacts.verify(folder)
+    assert not folder.exists()
+    (aside,) = Path("resume/damaged").iterdir()
+    assert aside.name.startswith(job.name)
+
+
+def test_an_unreadable_manifest_is_damage_and_a_missing_one_is_incompleteness(job: Job) -> None:
+    folder = make(job)
+    (folder / "artifact.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"artifact.json cannot be read .*Moved to resume/damaged"):
+        artifacts.verify(folder)
+    with pytest.raises(ArtifactError, match=r"no artifact.json, so it is not complete"):
+        artifacts.verify(folder)
+
+
+def test_large_files_are_read_only_when_the_whole_is_checked(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(job)
+    (folder / "images.bin").write_bytes(b"\x00\x02" * 500)
+    monkeypatch.setattr(artifacts, "CHECKED_BYTES", 100)
+    assert artifacts.verify(folder)
+    with pytest.raises(ArtifactError, match="checksum"):
+        artifacts.verify(folder, whole=True)
+
+
+def test_replacing_a_file_never_writes_through_a_link(tmp_path: Path) -> None:
+    cached, linked = tmp_path / "cached", tmp_path / "linked"
+    cached.write_text("old")
+    os.link(cached, linked)
+    artifacts.replace_file(linked, "new")
+    assert (cached.read_text(), linked.read_text()) == ("old", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cached", "linked"]
+
+
+def test_history_and_metrics(tmp_path: Path) -> None:
+    artifacts.save_history([{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.0, "val": 2.0}], tmp_path / "history.csv")
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss,val\n0,1.5,\n1,1.0,2.0\n"
+    artifacts.save_metrics({"accuracy": 50.0, "loss": float("nan")}, tmp_path / "metrics.json")
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"accuracy": 50.0, "loss": None}
+
+
+def test_artifacts_of_other_code_are_found(job: Job) -> None:
+    folder = make(job)
+    assert artifacts.from_other_code([job]) == []
+    about = json.loads((folder / "artifact.json").read_text())
+    (folder / "artifact.json").write_text(json.dumps({**about, "code": "before"}))
+    assert artifacts.from_other_code([job]) == [job.folder]
+
+
+def test_every_stage_names_code_that_exists() -> None:
+    package = Path(artifacts.__file__).parent
+    assert artifacts._CODE.keys() == FOLDERS.keys()
+    assert all((package / word).exists() for words in artifacts._CODE.values() for word in words)

@@ -1,0 +1,237 @@
+"""Stages: one writer a job, one line an error, and nothing done twice."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tessera import stages
+from tessera.errors import DataError, StudyError
+from tessera.stages import StageJob, explain, pack_spec, parse_spec, run_stage
+from tessera.study.jobs import Cell, Job, PrepareDataset, SummarizeStudy
+
+Make = Callable[[StageJob[PrepareDataset]], None]
+Process = subprocess.Popen[str]
+
+SLOW_STAGE = """
+import os, sys, time
+from tessera.stages import run_stage
+from tessera.study.jobs import PrepareDataset
+
+def make(job):
+    with open("journal", "a") as journal:
+        journal.write(f"{os.getpid()} starts\\n")
+    print("started", flush=True)
+    sys.stdin.readline()
+    (job.output / "images.bin").write_text("done")
+    with open("journal", "a") as journal:
+        journal.write(f"{os.getpid()} ends\\n")
+
+run_stage(PrepareDataset, make)
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    settings = {"dataset": {"name": "digits_m"}}
+    return Job(stage="prepare_dataset", words="digits", version=1, trial=None, settings=settings, inputs={})
+
+
+@pytest.fixture
+def start(job: Job) -> Iterator[Callable[[], Process]]:
+    """Starts a process that runs a stage until it reads a line."""
+    package = str(Path(stages.__file__).parent.parent)
+    with ExitStack() as stack:
+
+        def run() -> Process:
+            process = subprocess.Popen(
+                [sys.executable, "-c", SLOW_STAGE, job.model_dump_json()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": package},
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield run
+
+
+def line_of(process: Process) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def log_line_of(process: Process) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline().strip()
+
+
+def run(job: Job, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["script", job.model_dump_json()])
+    run_stage(PrepareDataset, make)
+
+
+def write(stage_job: StageJob[PrepareDataset]) -> None:
+    (stage_job.output / "images.bin").write_text("images")
+    stage_job.save_metrics({"num_train": 3.0})
+
+
+def test_a_stage_publishes_what_it_wrote_and_drops_its_state(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(stage_job: StageJob[PrepareDataset]) -> None:
+        assert stage_job.settings.dataset.name == "digits_m"
+        assert stage_job.trial == 0
+        (stage_job.resume / "state.pt").write_text("half")
+        write(stage_job)
+
+    run(job, make, monkeypatch)
+    assert {path.name for path in Path(job.folder).iterdir()} == {"artifact.json", "images.bin", "metrics.json"}
+    assert {path.name for path in Path("resume/datasets", job.name).iterdir()} == {".lock", "artifact.json"}
+
+
+def test_a_stage_whose_artifact_is_there_does_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(job, write, monkeypatch)
+    Path(job.manifest).unlink()  # what Snakemake does with what it takes for incomplete
+    run(job, lambda _: pytest.fail("made again"), monkeypatch)
+    assert Path(job.manifest).exists()
+
+
+def test_a_damaged_artifact_is_made_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(job, write, monkeypatch)
+    Path(job.folder, "images.bin").write_text("IMAGES")
+    run(job, write, monkeypatch)
+    assert Path(job.folder, "images.bin").read_text() == "images"
+
+
+def test_a_failed_stage_leaves_its_state_and_no_artifact(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(stage_job: StageJob[PrepareDataset]) -> None:
+        (stage_job.resume / "state.pt").write_text("half")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(job, fail, monkeypatch)
+    assert not Path(job.folder).exists()
+    assert Path("resume/datasets", job.name, "state", "state.pt").exists()
+
+
+def test_an_error_that_the_user_can_mend_is_one_line(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: StageJob[PrepareDataset]) -> None:
+        raise DataError("class `cat` has no images")
+
+    with pytest.raises(SystemExit, match="1"):
+        run(job, fail, monkeypatch)
+    assert capsys.readouterr().err == "error: class `cat` has no images\n"
+
+
+def test_a_damaged_input_stops_the_job_and_names_the_file(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(job, write, monkeypatch)
+    Path(job.folder, "images.bin").write_text("x")
+    second = job.model_copy(update={"words": "second", "inputs": {"dataset": job.folder}})
+    with pytest.raises(SystemExit, match="1"):
+        run(second, write, monkeypatch)
+    message = capsys.readouterr().err
+    assert f"{job.folder}: images.bin has 1 bytes, but should have 6. Moved to resume/damaged/" in message
+    assert not Path(job.folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "resume/x"), "the disk is full while writing resume/x"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried"), "Lower `batch_size`"),
+        (MemoryError(), "Run fewer jobs at once"),
+    ],
+)
+def test_what_runs_out_is_explained(error: Exception, words: str) -> None:
+    assert words in str(explain(error))
+    assert "\n" not in str(explain(error))
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    assert explain(KeyError("x")) is None
+    assert explain(OSError(errno.EIO, "I/O error")) is None
+
+
+def test_a_job_of_another_stage_is_refused(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(job.model_copy(update={"stage": "pretrain_source"}), write, monkeypatch)
+    assert "runs the stage `prepare_dataset`, but the job is one of `pretrain_source`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["{"], ['{"stage": 3}'], ["bm90IHppcHBlZA=="]])
+def test_a_wrong_specification_is_refused(words: list[str]) -> None:
+    with pytest.raises(StudyError, match="specification"):
+        parse_spec(Job, words)
+
+
+def test_a_long_specification_fits_on_a_command_line() -> None:
+    artifacts = tuple(f"artifacts/target/cifar10.classification.fsp.t0-{index:08x}" for index in range(4000))
+    cell = Cell(row="r", column="c", protocol="knn", metric="accuracy", artifacts=artifacts)
+    summary = SummarizeStudy(
+        name="s",
+        title="t",
+        description="",
+        scale="paper",
+        trials=1,
+        rows=("r",),
+        columns=("c",),
+        cells=(cell,),
+        artifacts=artifacts,
+    )
+    assert len(summary.model_dump_json()) > 2**17  # the limit of Linux
+    packed = pack_spec(summary)
+    assert len(packed) < 2**17
+    assert parse_spec(SummarizeStudy, [packed]) == summary
+
+
+def test_threads_are_no_more_than_snakemake_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert [stages.num_threads(wanted) for wanted in (1, 2, 8)] == [1, 2, 2]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert stages.num_threads(8) == 8
+
+
+def test_a_new_job_waits_for_the_orphan_and_takes_what_it_made(job: Job, start: Callable[[], Process]) -> None:
+    orphan = start()
+    assert line_of(orphan) == "started"
+    new = start()
+    assert f"process {orphan.pid} is at work on this job" in log_line_of(new)
+    orphan.communicate("\n")
+    output, log = new.communicate("\n")
+    assert (orphan.returncode, new.returncode) == (0, 0)
+    assert output == ""
+    assert "is complete already" in log
+    assert Path("journal").read_text() == f"{orphan.pid} starts\n{orphan.pid} ends\n"
+
+
+def test_a_new_job_goes_on_when_the_orphan_is_killed(job: Job, start: Callable[[], Process]) -> None:
+    orphan = start()
+    assert line_of(orphan) == "started"
+    new = start()
+    assert "is at work" in log_line_of(new)
+    orphan.send_signal(signal.SIGKILL)
+    orphan.wait()
+    assert line_of(new) == "started"
+    new.communicate("\n")
+    assert new.returncode == 0
+    assert json.loads(Path(job.manifest).read_text())["files"].keys() == {"images.bin"}
