@@ -5,6 +5,8 @@ from pathlib import Path
 from tessera.report.summary import summarize
 from tessera.stages import explained, parse_spec
 from tessera.study.jobs import SummarizeStudy
+from tessera.tracking.dvc import gather
 
 with explained():
     print(summarize(parse_spec(SummarizeStudy), Path()))
+    gather(Path())

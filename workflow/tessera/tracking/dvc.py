@@ -5,13 +5,17 @@ The stages of dvc.yaml wrap Snakemake's targets for config/config.yaml. A stage 
 `dvc repro` runs it.
 """
 
+import csv
 import importlib.util
+import io
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from tessera.artifacts import replace_file
 from tessera.study.jobs import FOLDERS
@@ -62,6 +66,31 @@ def commit(root: Path, plan: Plan | None) -> str | None:
         return lines[0].removeprefix("ERROR: ") if lines else f"dvc ended with code {done.returncode}"
     _mark(root / "dvc.lock", set(stages) - complete_stages(plan))
     return None
+
+
+def gather(root: Path) -> None:
+    """Collects what `dvc metrics` and `dvc plots` show: they take no patterns, so each needs one place for all studies.
+
+    Writes results/metrics.json (study, row, column) and results/plots/<study>.csv (losses and accuracies by epoch).
+    """
+    results = root / "results"
+    (root / "resume").mkdir(exist_ok=True)
+    with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
+        metrics = {path.parent.name: json.loads(path.read_text()) for path in sorted(results.glob("*/metrics.json"))}
+        replace_file(results / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+        for path in sorted(results.glob("*/curves.csv")):
+            replace_file(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
+
+
+def _main_curves(path: Path) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "value", "curve", "artifact"])
+    with path.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            if line["name"].endswith(("loss", "accuracy")):
+                writer.writerow([line["epoch"], line["value"], f"{line['stage']} {line['name']}", line["artifact"]])
+    return text.getvalue()
 
 
 def _mark(path: Path, incomplete: set[str]) -> None:
