@@ -137,3 +137,18 @@ def test_metric_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         result = regularizer(torch.randn(4, 6, 3, 3).bfloat16(), lambda other: other)
     assert result.dtype == torch.float32
+
+
+def test_no_gradient_flows_through_the_anchor() -> None:
+    encoder, regularizer = TinyEncoder(), divergence(filter="learned")
+    regularizer.begin_epoch(encoder, 1)
+    images = torch.randn(4, 3, 16, 16)
+    old = encoder(images).detach()
+    with torch.no_grad():
+        encoder.conv2.weight.add_(0.3 * torch.randn_like(encoder.conv2.weight))
+    weights = list(regularizer.parameters())
+    (gradient,) = torch.autograd.grad(value(regularizer, encoder, images), weights)
+    shares, anchor = regularizer.distribution(encoder(images)), regularizer.distribution(old).detach()
+    (expected,) = torch.autograd.grad((shares * (shares / anchor).log()).sum(dim=1).mean(), weights)
+    assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
+    assert expected.abs().sum() > 1e-4
