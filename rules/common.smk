@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
@@ -24,10 +23,11 @@ try:
         config, Path(workflow.basedir), os.path.relpath(workflow.configfiles[0])
     )
 except TesseraError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")  # a WorkflowError would add places in this file
 
 JOBS = {job.name: job for job in PLAN.jobs.values()}
 SUMMARIES = {**PLAN.studies, **PLAN.others}
+GPUS_A_JOB = 0 if PLAN.config.device == "cpu" else 1
 
 # Without a limit Snakemake takes `gpu` for unlimited. Where there is none, 0 leaves the limit to --cores.
 if workflow.local_exec and "gpu" not in workflow.global_resources:
@@ -44,18 +44,6 @@ def inputs_of_job(wildcards):
 
 def spec_of_job(wildcards):
     return pack_spec(JOBS[wildcards.job])
-
-
-def threads_of_job(wildcards):
-    return JOBS[wildcards.job].run.threads
-
-
-def gpus_of_job(wildcards):
-    return 0 if PLAN.config.device == "cpu" else 1
-
-
-def mem_mb_of_job(wildcards, attempt):
-    return 8_000 * attempt
 
 
 def minutes_of_job(wildcards, attempt):

@@ -13,7 +13,7 @@ rule generate_pretext_labels:
     conda:
         "../envs/tessera.yaml"
     resources:
-        mem_mb=mem_mb_of_job,
+        mem_mb=8_000,
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,

@@ -11,7 +11,7 @@ rule prepare_dataset:
     conda:
         "../envs/tessera.yaml"
     resources:
-        mem_mb=mem_mb_of_job,
+        mem_mb=8_000,
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,

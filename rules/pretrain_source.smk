@@ -12,10 +12,10 @@ rule pretrain_source:
         "logs/source/{job}.bench.tsv"
     conda:
         "../envs/tessera.yaml"
-    threads: threads_of_job
+    threads: PLAN.config.threads
     resources:
-        gpu=gpus_of_job,
-        mem_mb=mem_mb_of_job,
+        gpu=GPUS_A_JOB,
+        mem_mb=8_000,
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,

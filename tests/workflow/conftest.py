@@ -1,0 +1,83 @@
+"""A project of its own in a temporary folder: the real rules and package, a study of seconds, 48 images."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.parent
+COPIED = ("Snakefile", "rules", "envs", "profiles", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "config")
+CONFIG = """
+studies: [tiny]
+device: auto
+tracking: {mlflow: {enabled: false}}
+"""
+STUDY = """
+title: Do untrained features tell light from dark?
+scale: smoke
+trials: 2
+base:
+  source.dataset+target.dataset: {name: image_folder, path: shades, image_size: 32}
+  source: {encoder: resnet8, method: random}
+  target: {protocol: knn}
+"""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project's folder."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    ignored = shutil.ignore_patterns("tmp", "cache", "__pycache__")
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name, **({"ignore": ignored} if (ROOT / name).is_dir() else {}))
+    (folder / "workflow").symlink_to(ROOT / "workflow")
+    (folder / "config" / "config.yaml").write_text(CONFIG)
+    for study in (folder / "config" / "studies").glob("*.yaml"):
+        study.unlink()
+    (folder / "config" / "studies" / "tiny.yaml").write_text(STUDY)
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label, brightness in (("light", 200), ("dark", 60)):
+            images = folder / "data" / "shades" / split / label
+            images.mkdir(parents=True)
+            for index in range(12):
+                pixels = random.normal(brightness, 30, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(images / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def run() -> Run:
+    """Runs a command of this environment; fails with its output where it fails."""
+
+    def call(*words: str, at: Path, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command(*words), cwd=at, env=environment(**variables), capture_output=True, text=True)
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+def command(*words: str) -> list[str]:
+    """The command, found beside this Python."""
+    beside = Path(sys.executable).parent / words[0]
+    return [str(beside) if beside.exists() else words[0], *words[1:]]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Variables of a process: what a user has, and no GPU."""
+    left_out = {"OMP_NUM_THREADS", "PYTHONPATH", "DVC_STAGE"}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
+    author = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return {**kept, **author, "PATH": path, "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore", **variables}

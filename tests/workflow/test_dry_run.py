@@ -1,0 +1,60 @@
+"""What Snakemake would run: quickly, without torch, with and without GPUs."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def num_jobs(output: str, rule: str) -> int:
+    """Of the table that Snakemake prints."""
+    lines = [line.split() for line in output.splitlines()]
+    return next((int(words[1]) for words in lines if len(words) == 2 and words[0] == rule and words[1].isdigit()), 0)
+
+
+@pytest.fixture
+def no_torch(tmp_path: Path) -> str:
+    """A folder for PYTHONPATH in which an import of torch fails."""
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "torch.py").write_text("raise RuntimeError('torch was imported')")
+    return str(tmp_path / "blocked")
+
+
+def test_a_plan_of_a_thousand_jobs_never_imports_torch(run: Run, project: Path, no_torch: str) -> None:
+    study = project / "config" / "studies" / "tiny.yaml"
+    study.write_text(study.read_text().replace("trials: 2", "trials: 500"))
+    done = run("snakemake", "-n", at=project, PYTHONPATH=no_torch)
+    assert num_jobs(done.stdout + done.stderr, "total") == 1003
+
+
+@pytest.mark.parametrize("options", [[], ["--resources", "gpu=4"], ["--config", "device=cpu"]])
+def test_a_machine_without_gpus_runs_the_same_jobs(run: Run, project: Path, options: list[str]) -> None:
+    done = run("snakemake", "-n", "--cores", "8", *options, at=project)
+    assert num_jobs(done.stdout + done.stderr, "total") == 7
+
+
+@pytest.mark.parametrize(("target", "jobs"), [("tiny", 7), ("all_pretrain_source", 4), ("all_prepare_dataset", 2)])
+def test_studies_and_stages_are_targets(run: Run, project: Path, target: str, jobs: int) -> None:
+    done = run("snakemake", "-n", target, at=project)
+    assert num_jobs(done.stdout + done.stderr, "total") == jobs
+
+
+def test_a_mistake_is_told_without_a_traceback(run: Run, project: Path) -> None:
+    (project / "config" / "config.yaml").write_text("studis: [tiny]")
+    done = run("snakemake", "-n", at=project, code=1)
+    message = done.stdout + done.stderr
+    assert "Did you mean 'studies'?" in message
+    assert "Traceback" not in message
+    assert "common.smk" not in message
+
+
+def test_the_stages_of_dvc_wrap_targets_that_exist(run: Run, project: Path) -> None:
+    stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    targets = {stage["cmd"].removeprefix("snakemake --cores all").strip() for stage in stages.values()}
+    known = set(run("snakemake", "--list-target-rules", at=project).stdout.split())
+    assert targets - {""} <= known
+    assert {f"all_{name}" for name in stages} - {"all_summarize_study"} == targets - {""}
