@@ -190,3 +190,9 @@ def test_a_scale_that_sets_an_unknown_option_is_refused(plan_of: PlanOf, project
     scale.write_text(scale.read_text().replace("permutations: 10", "permutation: 10"))
     with pytest.raises(StudyError, match=r"parts.task.jigsaw: unknown key 'permutation'. Did you mean 'permutations'"):
         plan_of()
+
+
+def test_a_scale_sets_options_of_parts_that_nobody_named(plan_of: PlanOf) -> None:
+    jobs = plan_of().jobs.values()
+    networks = [job.settings["network"] for job in jobs if job.stage == "transfer_knowledge"]
+    assert {(network["width"], network["hidden"]) for network in networks} == {("quarter", 64)}

@@ -42,6 +42,16 @@ def part_paths() -> dict[Keys, str]:
 PARTS = part_paths()
 
 
+def _defaults() -> dict[Keys, str]:
+    """Names of the parts that an experiment has where nothing names another."""
+    models: dict[Keys, type[BaseModel]] = {("source",): Source, ("target",): Target, (): Experiment}
+    fields = {path: models[path[:-1]].model_fields[path[-1]] for path in PARTS if path[-1] != "*"}
+    return {path: field.default.name for path, field in fields.items() if not field.is_required()}
+
+
+DEFAULTS = _defaults()
+
+
 class Layer(NamedTuple):
     """Settings and where they come from, for messages."""
 
@@ -148,6 +158,11 @@ class Resolver:
 
     def _use_scale(self, merged: dict[str, Any]) -> None:
         """Stand-ins for datasets, then this scale's options of parts beneath those that were set."""
+        for path, default in DEFAULTS.items():
+            if default in self.scale.parts.get(PARTS[path], {}):
+                holder = merged.setdefault(path[0], {}) if len(path) > 1 else merged
+                if isinstance(holder, dict):
+                    holder.setdefault(path[-1], {}).setdefault("name", default)
         for path, family in PARTS.items():
             for holder, key in _slots(merged, path):
                 part = holder[key]
