@@ -22,4 +22,4 @@ rule cluster_target:
     message:
         "Clustering: {wildcards.job}"
     shell:
-        "python workflow/scripts/cluster_target.py {params.spec:q} >> {log} 2>&1"
+        "python workflow/scripts/cluster_target.py {params.spec:q} > {log} 2>&1"

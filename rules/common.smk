@@ -65,8 +65,12 @@ def spec_of_study(wildcards):
     return pack_spec(SUMMARIES[wildcards.study])
 
 
-def markers_of(studies):
-    return [SUMMARIES[name].marker for name in studies]
+def results_of(studies):
+    """Every artifact and the tables: asked for by name, so that one that was deleted is made again."""
+    manifests = [job.manifest for job in PLAN.jobs_of(studies).values()]
+    return [ancient(manifest) for manifest in manifests] + [
+        SUMMARIES[name].marker for name in studies
+    ]
 
 
 def manifests_of_stage(stage):

@@ -22,4 +22,4 @@ rule evaluate_target:
     message:
         "Evaluating: {wildcards.job}"
     shell:
-        "python workflow/scripts/evaluate_target.py {params.spec:q} >> {log} 2>&1"
+        "python workflow/scripts/evaluate_target.py {params.spec:q} > {log} 2>&1"

@@ -20,4 +20,4 @@ rule generate_pretext_labels:
     message:
         "Making pretext labels: {wildcards.job}"
     shell:
-        "python workflow/scripts/generate_pretext_labels.py {params.spec:q} >> {log} 2>&1"
+        "python workflow/scripts/generate_pretext_labels.py {params.spec:q} > {log} 2>&1"

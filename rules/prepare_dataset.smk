@@ -18,4 +18,4 @@ rule prepare_dataset:
     message:
         "Preparing images: {wildcards.job}"
     shell:
-        "python workflow/scripts/prepare_dataset.py {params.spec:q} >> {log} 2>&1"
+        "python workflow/scripts/prepare_dataset.py {params.spec:q} > {log} 2>&1"

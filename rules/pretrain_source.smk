@@ -22,4 +22,4 @@ rule pretrain_source:
     message:
         "Pretraining: {wildcards.job}"
     shell:
-        "python workflow/scripts/pretrain_source.py {params.spec:q} >> {log} 2>&1"
+        "python workflow/scripts/pretrain_source.py {params.spec:q} > {log} 2>&1"

@@ -6,7 +6,7 @@ for study in SUMMARIES:
         name:
             study
         input:
-            markers_of([study]),
+            results_of([study]),
 
 
 for stage in FOLDERS:

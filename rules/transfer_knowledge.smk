@@ -22,4 +22,4 @@ rule transfer_knowledge:
     message:
         "Transferring knowledge: {wildcards.job}"
     shell:
-        "python workflow/scripts/transfer_knowledge.py {params.spec:q} >> {log} 2>&1"
+        "python workflow/scripts/transfer_knowledge.py {params.spec:q} > {log} 2>&1"

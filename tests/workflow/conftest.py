@@ -38,8 +38,10 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir()
     ignored = shutil.ignore_patterns("tmp", "cache", "__pycache__")
     for name in COPIED:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name, **({"ignore": ignored} if (ROOT / name).is_dir() else {}))
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder / name)
     (folder / "workflow").symlink_to(ROOT / "workflow")
     (folder / "config" / "config.yaml").write_text(CONFIG)
     for study in (folder / "config" / "studies").glob("*.yaml"):
@@ -57,27 +59,26 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run() -> Run:
-    """Runs a command of this environment; fails with its output where it fails."""
-
-    def call(*words: str, at: Path, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command(*words), cwd=at, env=environment(**variables), capture_output=True, text=True)
-        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    return call
-
-
-def command(*words: str) -> list[str]:
-    """The command, found beside this Python."""
-    beside = Path(sys.executable).parent / words[0]
-    return [str(beside) if beside.exists() else words[0], *words[1:]]
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """Variables of a process: what a user has, and no GPU."""
+def environment() -> Callable[..., dict[str, str]]:
+    """Variables of a process: what a user has, and no GPU; keywords add to them."""
     left_out = {"OMP_NUM_THREADS", "PYTHONPATH", "DVC_STAGE"}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     author = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return {**kept, **author, "PATH": path, "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore", **variables}
+    common = {**author, "PATH": path, "PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    return lambda **variables: {**kept, **common, **hidden, **variables}
+
+
+@pytest.fixture
+def run(environment: Callable[..., dict[str, str]]) -> Run:
+    """Runs a command of this environment; fails with its output where it fails."""
+
+    def call(*words: str, at: Path, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        beside = Path(sys.executable).parent / words[0]
+        command = [str(beside) if beside.exists() else words[0], *words[1:]]
+        done = subprocess.run(command, cwd=at, env=environment(**variables), capture_output=True, text=True)
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call

@@ -1,0 +1,106 @@
+"""The whole chain on 48 images: run, share, restore, change, kill, prune."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tessera.artifacts import verify
+
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+NOTHING = "Nothing to be done"
+
+
+def output(done: "subprocess.CompletedProcess[str]") -> str:
+    return done.stdout + done.stderr
+
+
+def git_commit(run: Run, project: Path) -> None:
+    run("git", "add", "-A", at=project)
+    run("git", "commit", "-qm", "state", at=project)
+
+
+def num_ran(log: str, rule: str) -> int:
+    """Jobs of a rule that finished."""
+    return log.count(f"(Rule: {rule})")
+
+
+def test_run_share_restore_and_change(run: Run, project: Path, tmp_path: Path) -> None:
+    run("git", "init", "-q", at=project)
+    run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"), at=project)
+    git_commit(run, project)
+
+    # Four pretended GPUs: each job has one to itself.
+    leases = tmp_path / "leases"
+    pretended = {"TESSERA_PRETEND_GPUS": "4", "TESSERA_LEASE_DIR": str(leases)}
+    log = output(run("snakemake", "--cores", "4", "--resources", "gpu=4", at=project, **pretended))
+    assert "| " in log
+    assert "DVC: artifacts and results committed" in log
+    assert (project / "results" / "tiny" / "table.md").exists()
+    events = [json.loads(line) for line in (leases / "journal.jsonl").read_text().splitlines()]
+    assert len([event for event in events if event["event"] == "taken"]) == 4
+    for manifest in project.glob("artifacts/*/*/artifact.json"):
+        assert verify(manifest.parent, whole=True)["seconds"] > 0
+    assert not list(project.glob("resume/*/*/state"))
+    assert NOTHING in output(run("snakemake", "--cores", "2", at=project))
+    assert "up to date" in output(run("dvc", "status", at=project))
+    assert "tiny" in run("dvc", "metrics", "show", "--md", at=project).stdout
+    run("dvc", "plots", "show", at=project)
+    git_commit(run, project)
+    run("dvc", "push", "-q", at=project)
+
+    # A clone has everything that the original has, whatever its files' times.
+    clone = tmp_path / "clone"
+    run("git", "clone", "-q", str(project), str(clone), at=tmp_path)
+    shutil.copytree(project / "data", clone / "data")
+    run("dvc", "pull", "-q", at=clone)
+    for index, path in enumerate(sorted(clone.glob("artifacts/**/*.*"))):
+        os.utime(path, (1e9 + index % 7, 1e9 + index % 7))
+    assert NOTHING in output(run("snakemake", "-n", at=clone))
+    assert "up to date" in output(run("dvc", "status", at=clone))
+    assert "didn't change, skipping" in output(run("dvc", "repro", at=clone))
+    done = run("python", "-m", "tessera", "sync", "--config", "tracking={mlflow: {enabled: true}}", at=clone)
+    assert "MLflow: 5 runs new, 0 known" in done.stdout
+    assert len(list(clone.glob("mlflow.db"))) == 1
+
+    # A third trial costs one training; going back costs none, and the table is the first one's again.
+    study = clone / "config" / "studies" / "tiny.yaml"
+    table = (clone / "results" / "tiny" / "table.csv").read_text()
+    study.write_text(study.read_text().replace("trials: 2", "trials: 3"))
+    log = output(run("snakemake", "--cores", "2", at=clone))
+    assert (num_ran(log, "pretrain_source"), num_ran(log, "prepare_dataset")) == (1, 0)
+    assert (clone / "results" / "tiny" / "table.csv").read_text() != table
+    study.write_text(study.read_text().replace("trials: 3", "trials: 2"))
+    log = output(run("dvc", "repro", at=clone))
+    assert (num_ran(log, "pretrain_source"), num_ran(log, "summarize_study")) == (0, 1)
+    assert (clone / "results" / "tiny" / "table.csv").read_text() == table
+
+    # What the third trial left is needed by no study now.
+    done = run("python", "-m", "tessera", "prune", at=clone, code=1)
+    assert done.stdout.count("needed by no study") == 2
+    assert "say --yes" in done.stdout
+    run("python", "-m", "tessera", "prune", "--yes", at=clone)
+    assert len(list(clone.glob("artifacts/*/*"))) == 5
+    assert NOTHING in output(run("snakemake", "-n", at=clone))
+
+
+def test_what_another_configuration_made_is_shared_but_never_taken_for_complete(run: Run, project: Path) -> None:
+    run("git", "init", "-q", at=project)
+    git_commit(run, project)
+    other = project / "config" / "other.yaml"
+    other.write_text("trials: 1")
+    run("snakemake", "--cores", "2", "--configfile", "config/other.yaml", at=project)
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    assert lock["pretrain_source"]["outs"][0]["nfiles"] >= 4
+    assert "not all" in lock["pretrain_source"]["cmd"]
+    assert "not all" not in lock["prepare_dataset"]["cmd"]
+    log = output(run("dvc", "repro", at=project))
+    assert num_ran(log, "pretrain_source") == 1
+    assert "up to date" in output(run("dvc", "status", at=project))
