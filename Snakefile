@@ -10,7 +10,7 @@ include: "rules/common.smk"
 rule all:
     default_target: True
     input:
-        markers_of(PLAN.studies),
+        results_of(PLAN.studies),
 
 
 include: "rules/prepare_dataset.smk"

@@ -34,12 +34,19 @@ if workflow.local_exec and "gpu" not in workflow.global_resources:
     workflow.global_resources["gpu"] = Resource("gpu", num_devices())
 
 
+def manifests_for(output, folders):
+    """Manifests of the artifacts that are read: every one ancient(), for the key in the path decides.
+
+    What is made already needs nothing: Snakemake would make it again whenever something before it is gone.
+    """
+    if Path(output).exists():
+        return []
+    return [ancient(f"{folder}/artifact.json") for folder in folders]
+
+
 def inputs_of_job(wildcards):
-    """Manifests of the artifacts that a job reads: every one ancient(), for the key in the path decides."""
-    return [
-        ancient(f"{folder}/artifact.json")
-        for folder in JOBS[wildcards.job].inputs.values()
-    ]
+    job = JOBS[wildcards.job]
+    return manifests_for(job.manifest, job.inputs.values())
 
 
 def spec_of_job(wildcards):
@@ -55,10 +62,8 @@ def minutes_of_job(wildcards, attempt):
 
 
 def inputs_of_study(wildcards):
-    return [
-        ancient(f"{folder}/artifact.json")
-        for folder in SUMMARIES[wildcards.study].artifacts
-    ]
+    summary = SUMMARIES[wildcards.study]
+    return manifests_for(summary.marker, summary.artifacts)
 
 
 def spec_of_study(wildcards):
@@ -68,9 +73,7 @@ def spec_of_study(wildcards):
 def results_of(studies):
     """Every artifact and the tables: asked for by name, so that one that was deleted is made again."""
     manifests = [job.manifest for job in PLAN.jobs_of(studies).values()]
-    return [ancient(manifest) for manifest in manifests] + [
-        SUMMARIES[name].marker for name in studies
-    ]
+    return manifests + [SUMMARIES[name].marker for name in studies]
 
 
 def manifests_of_stage(stage):
