@@ -9,7 +9,7 @@ Row = dict[str, float | int | str]
 def impact_spread(history: Sequence[Row]) -> float | None:
     """How unevenly the tasks move the encoder: std over mean of the tasks' impacts, averaged over the epochs.
 
-    Source: Kim, Lee & Song 2019, Fig. 1; the figure is ours (methods.md 1.11). None for fewer than two impacts.
+    Source: Kim, Lee & Song 2019, Fig. 1; the figure is ours (docs/methods.md 1.11). None for fewer than two impacts.
 
     >>> impact_spread([{"jigsaw.impact": 1.0, "colorization.impact": 3.0}])
     0.5

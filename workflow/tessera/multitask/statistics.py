@@ -18,7 +18,7 @@ def batch_norms(*modules: nn.Module) -> list[_BatchNorm]:
 def use_batch_statistics(*modules: nn.Module) -> None:
     """Switches to evaluation, save that batch norms use the batch's statistics; running ones stay untouched.
 
-    The running statistics mix tasks and inputs while a training lasts (methods.md 1.7), so only the batch's own
+    The running statistics mix tasks and inputs while a training lasts (docs/methods.md 1.7), so only the batch's own
     describe what a task sees.
     """
     for module in modules:

@@ -49,8 +49,8 @@ PUZZLES = {
     32: PuzzleGeometry(10, 8, 8, 100),
     64: PuzzleGeometry(21, 17, 48, 100),
     96: PuzzleGeometry(32, 26, 64, 100),
-}  # methods.md, section 2.8
-GRIDS = {32: 16, 64: 16, 96: 24}  # height and width of colour bins and segments, methods.md 2.8
+}  # docs/methods.md, section 2.8
+GRIDS = {32: 16, 64: 16, 96: 24}  # height and width of colour bins and segments, docs/methods.md 2.8
 
 
 def _preset(table: dict[int, Any], image_size: int, what: str) -> Any:

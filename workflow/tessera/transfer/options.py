@@ -68,7 +68,7 @@ class FspOptions(TransferOptions):
         "across_stage", description="Outputs of neighbouring stages, or first and last layer of each stage."
     )
     align: Literal["common", "channel_group", "student_conv1x1"] = Field(
-        "common", description="How maps of unequal width are made comparable (methods.md 4.2)."
+        "common", description="How maps of unequal width are made comparable (docs/methods.md 4.2)."
     )
     width: int = Field(64, ge=1, description="Largest common width; `student_conv1x1` keeps the teacher's own.")
     weight: float = Field(1.0, gt=0, description="Weight of the loss in the first stage.")

@@ -36,14 +36,14 @@ class LayeredNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
-        """Pairs of layers for FSP: `across_stage` and `within_stage` (methods.md 4.2)."""
+        """Pairs of layers for FSP: `across_stage` and `within_stage` (docs/methods.md 4.2)."""
 
 
 class Encoder(LayeredNetwork):
     """From images to the last feature map z; no classifier. The last entry of `layer_channels` is z.
 
     Attributes:
-        fusion_convolutions: `conv_before_pool` and `stage_last` to the names of convolution modules (methods.md 1.7).
+        fusion_convolutions: `conv_before_pool` and `stage_last` to the names of convolution modules (docs/methods.md 1.7).
     """
 
     fusion_convolutions: ClassVar[dict[str, tuple[str, ...]]]

@@ -1,7 +1,7 @@
 """Weights of the temporal and the task gradients, from the tasks' progress.
 
 Source: Kim, Lee & Song 2019, Eq. 9, say that they come from the losses of this epoch and the one before; the formulas,
-in a supplement that is lost, are ours (methods.md 1.6), in the spirit of dynamic weight averaging.
+in a supplement that is lost, are ours (docs/methods.md 1.6), in the spirit of dynamic weight averaging.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Temporal and task gradients of one layer: the readings of Eq. 7 to 9 (methods.md 1.5)."""
+"""Temporal and task gradients of one layer: the readings of Eq. 7 to 9 (docs/methods.md 1.5)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the features' distribution is compared with (v_p of the paper, which leaves it open; methods.md 1.4)."""
+"""What the features' distribution is compared with (v_p of the paper, which leaves it open; docs/methods.md 1.4)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -17,7 +17,7 @@ class Divergence(Regularizer):
     """Weight times the mean over the batch of D(v, v_p).
 
     Source: Kim, Lee & Song 2019, Eq. 3 and Table 5. The paper leaves the filter, the normalisation and the
-    anchor v_p open; their readings are options, explained in methods.md 1.4. Every metric is computed in float32.
+    anchor v_p open; their readings are options, explained in docs/methods.md 1.4. Every metric is computed in float32.
 
     Shape:
         features: (M, C, h, w), exactly what the task's head reads (for puzzles, the features of all tiles).

@@ -22,7 +22,7 @@ class AttentionAverage(nn.Module):
     """Average over space, weighted by the softmax of each place's `score`: its mean over the channels.
 
     Source: Kim, Lee & Song 2019, section 3.1, say "weighted average" and no more; the weights are our reading
-    (methods.md 1.4). They have no parameters and suit any size of map.
+    (docs/methods.md 1.4). They have no parameters and suit any size of map.
 
     Shape:
         features: (M, C, h, w) float32.

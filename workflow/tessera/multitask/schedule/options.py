@@ -28,7 +28,7 @@ class TurnOptions(ScheduleOptions):
     """A schedule in which each task has a turn of its own in an epoch."""
 
     order: Literal["shuffled", "fixed"] = Field("shuffled", description="Order of the tasks within an epoch.")
-    reset_optimizer: bool = Field(True, description="Fresh momentum at each turn (methods.md 1.7).")
+    reset_optimizer: bool = Field(True, description="Fresh momentum at each turn (docs/methods.md 1.7).")
 
 
 class BranchesOptions(TurnOptions):
