@@ -9,6 +9,7 @@ from snakemake.resources import Resource
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
+from tessera.artifacts import from_other_code
 from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import TesseraError
@@ -32,6 +33,14 @@ GPUS_A_JOB = 0 if PLAN.config.device == "cpu" else 1
 # Without a limit Snakemake takes `gpu` for unlimited. Where there is none, 0 leaves the limit to --cores.
 if workflow.local_exec and "gpu" not in workflow.global_resources:
     workflow.global_resources["gpu"] = Resource("gpu", num_devices())
+
+OTHER = from_other_code(PLAN.jobs_of(PLAN.studies).values())
+if OTHER and workflow.is_main_process:
+    print(
+        f"note: {len(OTHER)} cached artifacts were made by other code than the present. Their stages' versions are "
+        "the same, so their results should be; delete an artifact to make it again.",
+        file=sys.stderr,
+    )
 
 
 def manifests_for(output, folders):

@@ -51,7 +51,7 @@ def pretrain(
 ) -> Pretrained:
     """Trains the source's encoder; without epochs, only its batch-norm statistics are estimated.
 
-    Source: Kim, Lee & Song 2019, section 3, as read in docs/methods.md 1.2; every other method is another choice of parts.
+    Source: Kim, Lee & Song 2019, section 3, as read in docs/methods.md 1.2; other methods are other choices of parts.
 
     Args:
         labels: What each task's `prepare` made, by task.

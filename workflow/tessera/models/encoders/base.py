@@ -43,7 +43,7 @@ class Encoder(LayeredNetwork):
     """From images to the last feature map z; no classifier. The last entry of `layer_channels` is z.
 
     Attributes:
-        fusion_convolutions: `conv_before_pool` and `stage_last` to the names of convolution modules (docs/methods.md 1.7).
+        fusion_convolutions: `conv_before_pool` and `stage_last` to names of convolutions (docs/methods.md 1.7).
     """
 
     fusion_convolutions: ClassVar[dict[str, tuple[str, ...]]]

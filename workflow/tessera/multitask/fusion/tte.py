@@ -17,8 +17,8 @@ class TemporalTaskEnsemble(Fusion):
     """Adds each task's change, weighed by its progress, and a step from the first to the last task's weights.
 
     Source: Kim, Lee & Song 2019, Eq. 7 to 10. Read literally, Eq. 9 adds magnitudes, and diverges; the default
-    keeps the signs (docs/methods.md 1.5), and Eq. 7's magnitude is what is recorded. Only `layers` are fused so; all other
-    tensors, batch-norm statistics among them, are those of the mean or the last branch (`rest`).
+    keeps the signs (docs/methods.md 1.5), and Eq. 7's magnitude is what is recorded. Only `layers` are fused so; all
+    other tensors, batch-norm statistics among them, are those of the mean or the last branch (`rest`).
     """
 
     options: TteOptions
