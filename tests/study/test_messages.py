@@ -30,7 +30,12 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"base/source/optimizer": {"learning_rate": float("nan")}}, "`source.optimizer.learning_rate`: .*nan"),
     ({"base/source/method": "tt"}, FILE + r".*`source.method`: Unknown method 'tt'. Did you mean 'tte'"),
     ({"grid/rows": {"source.methd": ["tte"]}}, FILE + r" \(row 'tte'.*`source.methd`: unknown key. Did you mean 'method'"),
-    ({"grid/rows": {"source.method": "tte"}}, FILE + ": `grid.rows"),
+    ({"grid/rows": {"source.method": "tte"}}, FILE + r": `grid.rows`: `source.method` should list its values, as in `source.method: \[a, b\]`"),
+    ({"grid/rows": {"source.method": []}}, FILE + ": `grid.rows`: `source.method` should list its values"),
+    ({"grid/rows": [{"label": None, "source.method": "tte"}]}, "`label` should be a name, but is None"),
+    ({"grid/rows": [{"label": "a", "column": "b", "source.method": "tte"}]}, "`column` names the column of a row under `also` only"),
+    ({"base/source": 3}, FILE + ": base: `source`: should hold settings, but is 3"),
+    ({"base/source/tasks": "jigsaw"}, "`source.tasks`: should be a list of tasks"),
     ({"grid/rows": {"target.label_fraction": [0.1]}}, "both rows and columns set `target.label_fraction`"),
     ({"grid/columns": {"target.label_fraction": [0.0, 2]}}, "label_fraction.*should be less than or equal to 1, but is 2"),
     ({"also": [{"label": "tte"}]}, "two rows are named 'tte'"),
@@ -38,8 +43,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"compare": [{"row": "ttee", "against": "equal"}]}, r"`compare`: no row is named 'ttee'. Did you mean 'tte'"),
     ({"published": "nowhere.csv"}, r"`published`: no file config/studies/nowhere.csv"),
     ({"base/target/metric": "mAP"}, "protocol `classification` has no metric `mAP`. Known: accuracy"),
-    ({"scale": "tiny"}, "Unknown scale 'tiny'"),
-    ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 50}}, "jigsaw has presets for images of 32, 64, 96 px, but these have 50 px"),
+    ({"scale": "tiny"}, r"config/config.yaml \(or --config\): `scale`: Unknown scale 'tiny'"),
+    ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 50}}, r"tasks\[0\]: jigsaw has presets for images of 32, 64, 96 px, but these have 50 px"),
     ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 32}}, r"dataset `image_folder`: no .*`x.tar`.*TESSERA_DATA"),
     ({"base/source/tasks": [{"name": "jigsaw", "cell_px": 20}]}, "three cells of 20 px do not fit images of 32 px"),
     ({"base/source/dataset": "my_package.data:Mine"}, "Cannot import `my_package.data:Mine`"),
@@ -67,7 +72,8 @@ def test_bad_studies(plan_of: PlanOf, changes: dict[str, Any], message: str) -> 
         ({"studies": ["small", "elsewhere/small.yaml"]}, "the name 'small' is taken by config/studies/small.yaml"),
         ({"studes": ["small"]}, r"`studes`: unknown key. Did you mean 'studies'\?"),
         ({"device": "tpu"}, "`device`: should be 'auto', 'cpu' or 'cuda', but is 'tpu'"),
-        ({"tracking": {"mlflow": {"url": "x"}}}, r"`tracking.mlflow.url`: unknown key"),
+        ({"tracking": {"mlflow": {"url": "x"}}}, r"`tracking.mlflow.url`: unknown key. Did you mean 'uri'"),
+        ({"tracking": {"mlflw": {}}}, r"`tracking.mlflw`: unknown key. Did you mean 'mlflow'"),
     ],
 )
 def test_bad_configurations(plan_of: PlanOf, project: Path, config: dict[str, Any], message: str) -> None:
@@ -94,7 +100,7 @@ def test_files_that_are_no_study(project: Path, text: str, message: str) -> None
         make_plan({"studies": ["odd"]}, project)
 
 
-@pytest.mark.parametrize("name", ["all", "pretrain_source", "2nd", "with space"])
+@pytest.mark.parametrize("name", ["all", "plots", "pretrain_source", "2nd", "with space"])
 def test_names_that_no_study_can_have(project: Path, name: str) -> None:
     (project / f"config/studies/{name}.yaml").write_text("title: x")
     with pytest.raises(StudyError, match="rename the file"):

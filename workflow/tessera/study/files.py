@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -63,8 +63,10 @@ def parse(model: type[M], content: Mapping[str, Any], shown: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        keys = list(model.model_fields)
-        lines = [f"{shown}: {describe(item, keys)}" for item in error.errors(include_url=False)]
+        lines = [
+            f"{shown}: {describe(item, known_keys(model, item['loc'][:-1]))}"
+            for item in error.errors(include_url=False)
+        ]
         raise StudyError("\n".join(lines)) from error
 
 
@@ -85,6 +87,16 @@ def describe(item: Mapping[str, Any], known: Iterable[str]) -> str:
     found = item.get("input")
     plain = isinstance(found, str | int | float | bool | type(None))
     return f"`{key}`: {message}" + (f", but is {found!r}" if plain and item["type"] != "part" else "")
+
+
+def known_keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """Keys of the model that stands at a path within a model; of the innermost one that can be told."""
+    for word in path:
+        field = model.model_fields.get(str(word))
+        for part in (field.annotation, *get_args(field.annotation)) if field else ():
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                model = part
+    return list(model.model_fields)
 
 
 def dotted(path: Iterable[str | int]) -> str:

@@ -42,7 +42,7 @@ class PartOf:
         if not isinstance(value, dict) or "name" not in value:
             known = ", ".join(sorted(registry.parts(self.family)))
             raise PydanticCustomError(
-                "part", "should name a {family}: {known}", {"family": self.family, "known": known}
+                "part", "should name one {family} of: {known}", {"family": self.family, "known": known}
             )
         try:
             part = registry.find(self.family, str(value["name"]))

@@ -31,7 +31,7 @@ from tessera.study.resolve import Presets, Resolver
 from tessera.study.schema import Config, Experiment, Source, Study
 
 STUDIES = "config/studies"
-RESERVED = {"all", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study", "render_report"}
+RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
 
 
 @dataclass
@@ -116,7 +116,7 @@ def _study_files(names: Iterable[str], root: Path, shown: str) -> dict[str, Path
 
 def _check_name(name: str, shown: str) -> None:
     if name in RESERVED:
-        raise StudyError(f"{shown}: the name '{name}' is taken by a rule of the workflow: rename the file")
+        raise StudyError(f"{shown}: the name '{name}' is taken by the workflow itself: rename the file")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise StudyError(
             f"{shown}: a study's name is typed as a target, so it takes letters, digits and `_` only, "
@@ -133,7 +133,13 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy:
     study = parse(Study, read_yaml(path, shown), shown)
     scale = plan.config.scale or study.scale or "paper"
     trials = plan.config.trials or study.trials
-    resolver = Resolver(Presets(plan.root), scale, study.base, shown)
+    try:
+        resolver = Resolver(Presets(plan.root), scale, study.base, shown)
+    except StudyError as error:
+        if "Unknown scale" not in str(error):
+            raise
+        where = "config/config.yaml (or --config)" if plan.config.scale else shown
+        raise StudyError(f"{where}: `scale`: {error}") from error
     rows, columns, grid_cells = expand(study, shown)
     published = _published(study, path, plan.root, rows, columns)
     run = _run_of(plan.config, name)

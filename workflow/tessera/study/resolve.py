@@ -66,16 +66,26 @@ class Presets:
     root: Path
 
     def scale(self, name: str) -> Scale:
+        """The scale of this name.
+
+        Raises:
+            StudyError: If there is none, or its file says something else.
+        """
         return parse(Scale, *self._read("scales", name))
 
     @cache  # noqa: B019 - a handful of files, read once a plan
     def method(self, name: str) -> Method:
+        """The method of this name.
+
+        Raises:
+            StudyError: If there is none, or its file says something else.
+        """
         return parse(Method, *self._read("methods", name))
 
     def _read(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
         shown = f"config/{kind}/{name}.yaml"
         path = self.root / shown
-        if not path.is_file():
+        if not name.isidentifier() or not path.is_file():
             known = [item.stem for item in path.parent.glob("*.yaml")]
             raise StudyError(f"Unknown {kind[:-1]} '{name}'. {suggest(name, known)}")
         return read_yaml(path, shown), shown
@@ -187,6 +197,9 @@ class Resolver:
                 for word in reversed(words):
                     leaf = {word: leaf}
                 nested = overlay(nested, _normalized(leaf))
+        for key in ("source", "target"):
+            if not isinstance(nested.get(key, {}), dict):
+                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {nested[key]!r}")
         return nested
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tessera.models.encoders.options import ResNet26Options
 from tessera.models.networks.options import ReducedAlexNetOptions
@@ -57,12 +57,18 @@ class OptimizerOptions(Model):
         return self
 
 
+def _listed(value: Any) -> Any:
+    if isinstance(value, str | dict):
+        raise ValueError("should be a list of tasks, as in `[jigsaw, colorization]`")
+    return value
+
+
 class Source(Model):
     """The source: images without labels, an encoder, and the tasks that train it."""
 
     dataset: DatasetPart = Field(description="Images that the encoder learns from.")
     encoder: EncoderPart = Field(ResNet26Options(), description="The network that is learned.")
-    tasks: tuple[TaskPart, ...] = Field((), description="Tasks, trained together.")
+    tasks: Annotated[tuple[TaskPart, ...], BeforeValidator(_listed)] = Field((), description="Tasks, trained together.")
     sharing: SharingPart = Field(HardSharingOptions(), description="How the tasks share the encoder.")
     schedule: SchedulePart = Field(JointOptions(), description="In which order the tasks take steps.")
     balancing: BalancingPart = Field(EqualOptions(), description="How losses are weighed.")
@@ -83,8 +89,11 @@ class Source(Model):
             raise ValueError(f"tasks names a task twice: {', '.join(names)}")
         if self.epochs > 0 and not names:
             raise ValueError("tasks is empty: name at least one, or use method `random` for an untrained encoder")
-        for task in self.tasks:
-            task.check_image_size(self.dataset.pixels())
+        for index, task in enumerate(self.tasks):
+            try:
+                task.check_image_size(self.dataset.pixels())
+            except ValueError as error:
+                raise ValueError(f"tasks[{index}]: {error}") from None
         if not names:
             return self
         if self.schedule.branching == "parallel" and len(names) > 1 and not self.fusion.merges:
@@ -169,6 +178,26 @@ class Grid(Model):
 
     rows: dict[str, list[Any]] | list[Settings] = Field({}, description="One row of the table for each.")
     columns: dict[str, list[Any]] | list[Settings] = Field({}, description="One column of the table for each.")
+
+    @field_validator("rows", "columns", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        """Says in one line what pydantic would say once for each of the two forms."""
+        if isinstance(value, dict):
+            for key, values in value.items():
+                if not isinstance(values, list) or not values:
+                    raise ValueError(f"`{key}` should list its values, as in `{key}: [a, b]`, but is {values!r}")
+        elif isinstance(value, list):
+            for item in value:
+                if not isinstance(item, dict) or not item:
+                    raise ValueError(f"should hold mappings of settings, but one is {item!r}")
+                if "column" in item:
+                    raise ValueError("`column` names the column of a row under `also` only")
+                if "label" in item and not (isinstance(item["label"], str) and item["label"]):
+                    raise ValueError(f"`label` should be a name, but is {item['label']!r}")
+        else:
+            raise ValueError("should be `{key: [values]}` or a list of `{label: …, key: value}`")
+        return value
 
 
 class Study(Model):
