@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tessera.errors import StudyError
 from tessera.study.jobs import Job
@@ -196,3 +197,25 @@ def test_a_scale_sets_options_of_parts_that_nobody_named(plan_of: PlanOf) -> Non
     jobs = plan_of().jobs.values()
     networks = [job.settings["network"] for job in jobs if job.stage == "transfer_knowledge"]
     assert {(network["width"], network["hidden"]) for network in networks} == {("quarter", 64)}
+
+
+@pytest.mark.parametrize("scale", [path.stem for path in (Path(__file__).parents[2] / "config/scales").glob("*.yaml")])
+@pytest.mark.parametrize("method", ["tte", "equal", "random", "supervised"])
+def test_what_a_scale_says_of_a_part_holds_under_every_method(
+    plan_of: PlanOf, project: Path, scale: str, method: str
+) -> None:
+    said = yaml.safe_load((project / f"config/scales/{scale}.yaml").read_text()).get("parts", {})
+    plan = plan_of({"grid/rows": {"source.method": [method]}, "base/source/method": None}, scale=scale)
+
+    def parts_of(settings: Any) -> list[dict[str, Any]]:
+        inner = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else []
+        found = [part for item in inner for part in parts_of(item)]
+        return [settings, *found] if isinstance(settings, dict) and "name" in settings else found
+
+    options = {
+        (name, key): value for table in said.values() for name, part in table.items() for key, value in part.items()
+    }
+    for job in plan.jobs.values():
+        for part in parts_of(job.settings):
+            for key in part.keys() & {key for name, key in options if name == part["name"]}:
+                assert part[key] == options[part["name"], key], (job.name, part["name"], key)

@@ -46,7 +46,7 @@ def located(tile: Tensor, image: Tensor) -> tuple[int, int]:
 
 
 def test_each_tile_lies_in_the_cell_that_the_label_names() -> None:
-    task, images = make(gray=0, color_jitter=0), noise(3)
+    task, images = make(gray=0, channel_shift_px=0), noise(3)
     batch = draw(task, images)
     tiles = batch.inputs.view(3, 9, 3, 8, 8)
     corners_seen = set()
@@ -67,7 +67,7 @@ def test_each_tile_lies_in_the_cell_that_the_label_names() -> None:
 
 def test_unshuffling_restores_the_image() -> None:
     # Without room for jitter or crop the puzzle is the image itself; a ramp makes every tile's mean differ.
-    task = make(30, cell_px=10, tile_px=10, input_px=10, gray=0, color_jitter=0)
+    task = make(30, cell_px=10, tile_px=10, input_px=10, gray=0, channel_shift_px=0)
     images = noise(4, 30)
     batch = draw(task, images)
     tiles = unshuffle(batch.inputs.view(4, 9, 3, 10, 10), task.permutations[batch.labels])
@@ -93,14 +93,14 @@ def test_tiles_have_mean_0_and_deviation_1_and_flat_ones_are_0() -> None:
 
 @pytest.mark.parametrize(("probability", "shares"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5)])
 def test_whole_puzzles_are_gray_with_the_given_probability(probability: float, shares: float) -> None:
-    tiles = draw(make(gray=probability, color_jitter=0), noise(400)).inputs.view(400, 9, 3, 8, 8)
+    tiles = draw(make(gray=probability, channel_shift_px=0), noise(400)).inputs.view(400, 9, 3, 8, 8)
     equal = (tiles - tiles[:, :, :1]).abs().amax(dim=(2, 3, 4)) < 1e-4  # (400, 9)
     assert torch.equal(equal.all(dim=1), equal.any(dim=1))  # all nine tiles or none
     assert abs(equal.all(dim=1).float().mean() - shares) < 0.08
 
 
 def test_gray_is_the_luma() -> None:
-    task = make(30, cell_px=10, tile_px=10, input_px=10, gray=1.0, color_jitter=0)
+    task = make(30, cell_px=10, tile_px=10, input_px=10, gray=1.0, channel_shift_px=0)
     images = noise(1, 30)
     batch = draw(task, images)
     first = unshuffle(batch.inputs.view(1, 9, 3, 10, 10), task.permutations[batch.labels])[0, 0, 0]
@@ -109,12 +109,20 @@ def test_gray_is_the_luma() -> None:
     assert_close(first.double(), (luma - luma.mean()) / luma.std(correction=0), atol=1e-4, rtol=0)
 
 
-def test_color_shift_shows_where_pixels_saturate_and_nowhere_else() -> None:
-    middle = noise(5) // 2 + 64  # 64 to 191: a shift of 40 saturates nothing
-    same, moved = (draw(make(gray=0, color_jitter=levels), middle).inputs for levels in (0, 40))
-    assert_close(same, moved, atol=1e-4, rtol=0)
-    same, moved = (draw(make(gray=0, color_jitter=levels), noise(5)).inputs for levels in (0, 40))
-    assert (same - moved).abs().max() > 0.1
+def test_channels_are_cut_apart_by_at_most_the_shift_and_stay_in_their_cell() -> None:
+    images = noise(40)
+    images[:, 1:] = images[:, :1]  # three equal channels: where one differs from another, it was cut elsewhere
+    task = make(gray=0, channel_shift_px=2)
+    batch = draw(task, images)
+    seen = set()
+    for image, label, puzzle in zip(images, batch.labels, batch.inputs.view(40, 9, 3, 8, 8), strict=True):
+        for tile, cell in zip(puzzle, task.permutations[label].tolist(), strict=True):
+            places = [located(channel[None], image[:1]) for channel in tile]
+            apart = [(a - c, b - d) for a, b in places for c, d in places]
+            assert max(max(pair) for pair in apart) <= 2
+            assert all(0 <= row - 10 * (cell // 3) <= 4 for row, _ in places)
+            seen |= set(apart)
+    assert len(seen) == 25  # every difference from -2 to 2, in both directions
 
 
 def test_tiles_are_enlarged_to_the_preset() -> None:

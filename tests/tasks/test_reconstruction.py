@@ -101,17 +101,17 @@ def test_entropy_and_its_bound() -> None:
 
 @pytest.mark.parametrize(("mean", "divergence"), [(0.05, 0.0), (0.2, 0.093943), (0.5, 0.494632)])
 def test_sparsity(mean: float, divergence: float) -> None:
-    features = torch.full((4, 3), mean).logit()
+    features = -torch.log1p(-torch.full((4, 3), mean))  # 1 - exp(-z) is the mean activation
     assert_close(sparsity(features, 0.05).item(), divergence, atol=1e-5, rtol=0)
     # Mean over the batch first, mean over units last.
-    mixed = torch.tensor([[mean, 0.05], [mean, 0.05]]).logit()
+    mixed = -torch.log1p(-torch.tensor([[mean, 0.05], [mean, 0.05]]))
     assert_close(sparsity(mixed, 0.05).item(), divergence / 2, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kl", DIVERGENCES)
 def test_the_loss_sums_its_parts(kl: str) -> None:
     image, label = (part.float() for part in pair())
-    features = torch.randn(2, 5)
+    features = torch.rand(2, 5)
     task = make(kl=kl, entropy_weight=0.1, sparse_weight=2.0, sparse_target=0.1)
     squared = 0.5 * sum((a - b) ** 2 for a, b in zip(image.flatten().tolist(), label.flatten().tolist(), strict=True))
     expected = squared / (2 * 16) + ORACLES[kl]() + 0.1 * entropy(image).item() + 2 * sparsity(features, 0.1).item()
@@ -119,7 +119,7 @@ def test_the_loss_sums_its_parts(kl: str) -> None:
 
 
 def test_sparsity_reaches_the_features() -> None:
-    features = torch.randn(2, 5, requires_grad=True)
+    features = torch.rand(2, 5).requires_grad_()
     make(sparse_weight=1.0).loss(Rebuilt(torch.rand(2, 3, 4, 4), features), torch.rand(2, 3, 4, 4)).backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert features.grad.any()

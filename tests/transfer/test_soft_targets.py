@@ -114,7 +114,9 @@ def test_clusters_are_the_soft_assignment_to_k_means(
     spread = squares.min(axis=1).mean()
     powers = np.exp(-squares / spread)
     expected = powers / powers.sum(axis=1, keepdims=True)
-    found = oracle.logits(features_of(teacher, images.dataset.train.images, compute)).softmax(1)
+    # The loss divides by the temperature, so this is the distribution that the student is taught.
+    logits = oracle.logits(features_of(teacher, images.dataset.train.images, compute))
+    found = (logits / oracle.options.temperature).softmax(1)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 

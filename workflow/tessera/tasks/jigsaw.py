@@ -21,8 +21,8 @@ class Jigsaw(Task):
     """Cut an image into 3x3 tiles, shuffle them by one of P known permutations, and ask for its index.
 
     Source: Noroozi & Favaro, ECCV 2016, arXiv:1603.09246, with the shortcut prevention of their code: random gaps
-    between tiles, gray puzzles, shifts of colour, and normalisation tile by tile. It takes a shift of colour out
-    again save where a pixel saturates, in their code as in ours.
+    between tiles, gray puzzles, colour channels cut apart by a pixel or two (against chromatic aberration), and
+    normalisation tile by tile. A shift of colour values, which some ports draw, would be taken out by the last.
 
     Tile i of a puzzle shows cell perm[i] of the image, cells counted row by row; the label is the index of perm.
 
@@ -59,38 +59,38 @@ class Jigsaw(Task):
         number = len(images)
         permutation = torch.randint(len(self.permutations), (number,), generator=generator)
         gray = torch.rand(number, generator=generator) < self.options.gray
-        largest = self.options.color_jitter
-        shift = (2 * torch.rand(number, 3, NUM_TILES, generator=generator) - 1) * largest
         corners = self._corners(number, images.shape[-1], generator)
 
-        permutation, gray, shift, corners = (
-            drawn.to(images.device, non_blocking=True) for drawn in (permutation, gray, shift, corners)
+        permutation, gray, corners = (
+            drawn.to(images.device, non_blocking=True) for drawn in (permutation, gray, corners)
         )
         cells = self.permutations[permutation]  # (N, 9)
-        corners = corners.gather(1, cells[:, :, None].expand(-1, -1, 2))
+        corners = corners.gather(2, cells[:, None, :, None].expand(-1, 3, -1, 2))
         tiles = self._cut(images, corners).float()  # (N, 3, 9, t * t)
-        luma = GRAY[0] * tiles[:, 0] + GRAY[1] * tiles[:, 1] + GRAY[2] * tiles[:, 2]
+        luma = torch.einsum("nctp,c->ntp", tiles, torch.tensor(GRAY, device=tiles.device))
         tiles = torch.where(gray[:, None, None, None], luma[:, None], tiles)
-        if largest > 0:
-            tiles = (tiles + shift[..., None]).clamp_(0, 255)
         return TaskBatch(self._finish(tiles), permutation)
 
     def _corners(self, number: int, image_size: int, generator: torch.Generator) -> Tensor:
-        """Top left corner of the tile in each of the image's cells, (N, 9, 2) int64: one crop, nine jitters."""
-        cell, tile = self.options.cell_px, self.options.tile_px
+        """Top left corner of the tile in each of the image's cells, a channel, (N, 3, 9, 2) int64.
+
+        One crop an image, one jitter a cell, and a shift of each channel within what the jitter leaves.
+        """
+        cell, tile, shift = self.options.cell_px, self.options.tile_px, self.options.channel_shift_px
         assert cell is not None
         assert tile is not None
-        crop = torch.randint(image_size - 3 * cell + 1, (number, 1, 2), generator=generator)
-        jitter = torch.randint(cell - tile + 1, (number, NUM_TILES, 2), generator=generator)
-        cells = torch.arange(NUM_TILES)
-        return crop + cell * torch.stack([cells // 3, cells % 3], dim=1) + jitter
+        assert shift is not None
+        crop = torch.randint(image_size - 3 * cell + 1, (number, 1, 1, 2), generator=generator)
+        jitter = torch.randint(cell - tile - shift + 1, (number, 1, NUM_TILES, 2), generator=generator)
+        apart = torch.randint(shift + 1, (number, 3, NUM_TILES, 2), generator=generator)
+        return crop + cell * torch.cartesian_prod(torch.arange(3), torch.arange(3)) + jitter + apart
 
     def _cut(self, images: Tensor, corners: Tensor) -> Tensor:
         assert self.options.tile_px is not None
         steps = torch.arange(self.options.tile_px, device=images.device)
-        rows, columns = (corners[..., axis, None] + steps for axis in (0, 1))  # (N, 9, t)
-        pixels = (rows[..., :, None] * images.shape[-1] + columns[..., None, :]).view(len(images), 1, -1)
-        cut = images.flatten(2).gather(2, pixels.expand(-1, 3, -1))
+        rows, columns = (corners[..., axis, None] + steps for axis in (0, 1))  # (N, 3, 9, t)
+        pixels = (rows[..., :, None] * images.shape[-1] + columns[..., None, :]).flatten(2)
+        cut = images.flatten(2).gather(2, pixels)
         return cut.view(len(images), 3, NUM_TILES, -1)
 
     def _finish(self, tiles: Tensor) -> Tensor:

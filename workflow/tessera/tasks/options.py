@@ -42,13 +42,14 @@ class PuzzleGeometry(NamedTuple):
     cell_px: int
     tile_px: int
     input_px: int
+    channel_shift_px: int
     permutations: int
 
 
 PUZZLES = {
-    32: PuzzleGeometry(10, 8, 8, 100),
-    64: PuzzleGeometry(21, 17, 48, 100),
-    96: PuzzleGeometry(32, 26, 64, 100),
+    32: PuzzleGeometry(10, 8, 8, 1, 100),
+    64: PuzzleGeometry(21, 17, 48, 2, 100),
+    96: PuzzleGeometry(32, 26, 64, 2, 100),
 }  # docs/methods.md, section 2.8
 GRIDS = {32: 16, 64: 16, 96: 24}  # height and width of colour bins and segments, docs/methods.md 2.8
 
@@ -78,27 +79,31 @@ class JigsawOptions(TaskOptions):
     tile_px: int | None = Field(None, ge=2, description="Side of a tile, px; null: 8, 17, 26 at 32, 64, 96 px.")
     input_px: int | None = Field(None, ge=2, description="Tiles are upsampled to it, px; null: 8, 48, 64.")
     gray: float = Field(0.5, ge=0, le=1, description="Probability that a puzzle is shown in gray.")
-    color_jitter: float = Field(2.0, ge=0, le=64, description="Largest shift of each channel of a tile, levels of 255.")
+    channel_shift_px: int | None = Field(
+        None, ge=0, description="Colour channels are cut apart by up to this, px; null: 1, 2, 2 at 32, 64, 96 px."
+    )
     hidden: int = Field(512, ge=1, description="Units of the head's joint hidden layer.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the head; the paper's large head has 0.5.")
 
     def at(self, image_size: int) -> "JigsawOptions":
-        chosen = {"cell_px": self.cell_px, "tile_px": self.tile_px, "input_px": self.input_px}
-        if None in chosen.values() or self.permutations is None:
-            given = {key: value for key, value in (chosen | {"permutations": self.permutations}).items() if value}
-            if image_size not in PUZZLES and given.keys() >= {"cell_px", "tile_px", "permutations"}:
-                given.setdefault("input_px", given["tile_px"])
-                return self.model_copy(update=given)
-            preset = _preset(PUZZLES, image_size, "jigsaw")._asdict()
-            return self.model_copy(update=preset | given)
-        return self
+        fields = PuzzleGeometry._fields
+        given = {key: getattr(self, key) for key in fields if getattr(self, key) is not None}
+        if len(given) == len(fields):
+            return self
+        if image_size not in PUZZLES and given.keys() >= {"cell_px", "tile_px", "permutations"}:
+            return self.model_copy(update={"input_px": given["tile_px"], "channel_shift_px": 0} | given)
+        return self.model_copy(update=_preset(PUZZLES, image_size, "jigsaw")._asdict() | given)
 
     def check_image_size(self, image_size: int) -> None:
         full = self.at(image_size)
         assert full.cell_px is not None
         assert full.tile_px is not None
-        if full.tile_px > full.cell_px:
-            raise ValueError(f"jigsaw: tile_px {full.tile_px} is larger than cell_px {full.cell_px}")
+        assert full.channel_shift_px is not None
+        if full.tile_px + full.channel_shift_px > full.cell_px:
+            raise ValueError(
+                f"jigsaw: a tile of tile_px {full.tile_px} with channel_shift_px {full.channel_shift_px} does not fit "
+                f"a cell of cell_px {full.cell_px}"
+            )
         if 3 * full.cell_px > image_size:
             raise ValueError(
                 f"jigsaw: three cells of {full.cell_px} px do not fit images of {image_size} px: lower cell_px"

@@ -104,7 +104,8 @@ def entropy(image: Tensor) -> Tensor:
 def sparsity(features: Tensor, target: float) -> Tensor:
     """Mean over units of KL(rho || rho_j), of Bernoulli distributions; rho_j is the batch's mean activation.
 
-    Source: Ng, CS294A notes. ReLU features have no upper bound, so that the sigmoid of the pooled map is taken.
+    Source: Ng, CS294A notes, on sigmoid units. Ours are pooled ReLU features z >= 0, so that 1 - exp(-z) is taken: it
+    fills [0, 1), where a sigmoid would start at 1/2 and could never reach a small rho.
 
     Args:
         target: rho, between 0 and 1.
@@ -112,5 +113,5 @@ def sparsity(features: Tensor, target: float) -> Tensor:
     Shape:
         features: (N, C).
     """
-    mean = features.float().sigmoid().mean(dim=0).clamp(TINY, 1 - TINY)
+    mean = (-torch.expm1(-features.float().clamp_min(0))).mean(dim=0).clamp(TINY, 1 - TINY)
     return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).mean()

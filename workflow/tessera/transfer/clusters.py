@@ -56,7 +56,8 @@ class Clusters(Oracle):
 
     def logits(self, features: Tensor) -> Tensor:
         distances = torch.cdist(F.normalize(features, dim=1), self.centers).square()
-        return -distances / self.spread
+        # The loss divides by the temperature; the spread is the clusters' own, and softens them once.
+        return -distances / self.spread * self.options.temperature
 
     def answer(self, z: Tensor, logits: Tensor) -> Tensor:
         answer: Tensor = self.head(z.mean(dim=(2, 3)))
