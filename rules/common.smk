@@ -10,19 +10,32 @@ from snakemake.resources import Resource
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from tessera.artifacts import from_other_code
+from tessera.artifacts import replace_file, resume_folder
 from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
-from tessera.errors import TesseraError
-from tessera.stages import pack_spec
+from tessera.errors import StudyError, TesseraError
+from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import make_plan
 
 prefer_this_python()
 
+DEFAULT = "config/config.yaml"
+try:
+    read_yaml(Path(workflow.basedir) / DEFAULT, DEFAULT)  # says more of a mistake than Snakemake does
+except TesseraError as error:
+    sys.exit(f"error: {error}")
+
+
+configfile: DEFAULT
+
+
 try:
     PLAN = make_plan(
         config, Path(workflow.basedir), os.path.relpath(workflow.configfiles[0])
     )
+    for study in PLAN.failed.keys() & set(sys.argv[1:]):  # asked for by name
+        raise StudyError(PLAN.failed[study])
 except TesseraError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would add places in this file
 
@@ -58,8 +71,20 @@ def inputs_of_job(wildcards):
     return manifests_for(job.manifest, job.inputs.values())
 
 
+def spec_file(spec, path):
+    """Where a script reads what to do: written before the job starts, so that no later edit of a study is mixed in."""
+    if not workflow.dryrun:
+        replace_file(Path(path), spec.model_dump_json(indent=1))
+    return path
+
+
 def spec_of_job(wildcards):
-    return pack_spec(JOBS[wildcards.job])
+    job = JOBS[wildcards.job]
+    return spec_file(job, resume_folder(job) / "job.json")
+
+
+def mem_mb_of_job(wildcards, attempt):
+    return 8_000 * attempt
 
 
 def minutes_of_job(wildcards, attempt):
@@ -76,7 +101,8 @@ def inputs_of_study(wildcards):
 
 
 def spec_of_study(wildcards):
-    return pack_spec(SUMMARIES[wildcards.study])
+    summary = SUMMARIES[wildcards.study]
+    return spec_file(summary, f"resume/summaries/{summary.name}-{summary.key}.json")
 
 
 def results_of(studies):

@@ -13,11 +13,11 @@ rule generate_pretext_labels:
     conda:
         "../envs/tessera.yaml"
     resources:
-        mem_mb=8_000,
+        mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,
     message:
         "Making pretext labels: {wildcards.job}"
     shell:
-        "python workflow/scripts/generate_pretext_labels.py {params.spec:q} > {log} 2>&1"
+        "python workflow/scripts/generate_pretext_labels.py {params.spec} > {log} 2>&1"

@@ -11,11 +11,11 @@ rule prepare_dataset:
     conda:
         "../envs/tessera.yaml"
     resources:
-        mem_mb=8_000,
+        mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,
     message:
         "Preparing images: {wildcards.job}"
     shell:
-        "python workflow/scripts/prepare_dataset.py {params.spec:q} > {log} 2>&1"
+        "python workflow/scripts/prepare_dataset.py {params.spec} > {log} 2>&1"

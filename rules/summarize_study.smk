@@ -20,4 +20,4 @@ rule summarize_study:
     message:
         "Summarizing: {wildcards.study}"
     shell:
-        "python workflow/scripts/summarize_study.py {params.spec:q} > {log} 2>&1"
+        "python workflow/scripts/summarize_study.py {params.spec} > {log} 2>&1"

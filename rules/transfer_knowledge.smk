@@ -15,11 +15,11 @@ rule transfer_knowledge:
     threads: PLAN.config.threads
     resources:
         gpu=GPUS_A_JOB,
-        mem_mb=8_000,
+        mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,
     message:
         "Transferring knowledge: {wildcards.job}"
     shell:
-        "python workflow/scripts/transfer_knowledge.py {params.spec:q} > {log} 2>&1"
+        "python workflow/scripts/transfer_knowledge.py {params.spec} > {log} 2>&1"

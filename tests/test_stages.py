@@ -14,8 +14,8 @@ import pytest
 
 from tessera import stages
 from tessera.errors import DataError, StudyError
-from tessera.stages import StageJob, explain, pack_spec, parse_spec, run_stage
-from tessera.study.jobs import Cell, Job, PrepareDataset, SummarizeStudy
+from tessera.stages import StageJob, explain, parse_spec, run_stage
+from tessera.study.jobs import Job, PrepareDataset
 
 Make = Callable[[StageJob[PrepareDataset]], None]
 Process = subprocess.Popen[str]
@@ -178,30 +178,15 @@ def test_a_job_of_another_stage_is_refused(
     assert "runs the stage `prepare_dataset`, but the job is one of `pretrain_source`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["{"], ['{"stage": 3}'], ["bm90IHppcHBlZA=="]])
+@pytest.mark.parametrize("words", [[], ["{"], ['{"stage": 3}'], ["no/such/file.json"]])
 def test_a_wrong_specification_is_refused(words: list[str]) -> None:
     with pytest.raises(StudyError, match="specification"):
         parse_spec(Job, words)
 
 
-def test_a_long_specification_fits_on_a_command_line() -> None:
-    artifacts = tuple(f"artifacts/target/cifar10.classification.fsp.t0-{index:08x}" for index in range(4000))
-    cell = Cell(row="r", column="c", protocol="knn", metric="accuracy", artifacts=artifacts)
-    summary = SummarizeStudy(
-        name="s",
-        title="t",
-        description="",
-        scale="paper",
-        trials=1,
-        rows=("r",),
-        columns=("c",),
-        cells=(cell,),
-        artifacts=artifacts,
-    )
-    assert len(summary.model_dump_json()) > 2**17  # the limit of Linux
-    packed = pack_spec(summary)
-    assert len(packed) < 2**17
-    assert parse_spec(SummarizeStudy, [packed]) == summary
+def test_a_specification_is_a_file_or_the_json_itself(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(job.model_dump_json(indent=1))
+    assert parse_spec(Job, ["job.json"]) == parse_spec(Job, [job.model_dump_json()]) == job
 
 
 def test_threads_are_no_more_than_snakemake_granted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,12 @@
 Imports torch only when a stage asks for `compute`: a job that waits, or finds its artifact made, stays light.
 """
 
-import base64
 import errno
 import logging
 import os
 import shutil
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -36,7 +34,6 @@ log = logging.getLogger("tessera")
 
 S = TypeVar("S", bound=StageSettings)
 M = TypeVar("M", bound=BaseModel)
-_LONG = 100_000  # Linux takes at most 128 KiB in one argument
 
 
 class StageJob(Generic[S]):
@@ -185,32 +182,24 @@ def explain(error: BaseException) -> str | None:
 
 
 def parse_spec(model: type[M], arguments: list[str] | None = None) -> M:
-    """The specification on the command line: JSON, or JSON as `pack_spec` packed it.
+    """The specification that the command line names: a file of JSON, or the JSON itself.
 
     Raises:
         StudyError: If there is none, or it does not fit.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if len(words) != 1:
-        raise StudyError("give the job's specification, as JSON, as the one argument (snakemake -n -p shows it)")
+        raise StudyError(
+            "give one argument: the job's specification, as Snakemake leaves it in resume/<stage>/<job>/job.json"
+        )
     try:
-        text = words[0]
-        if not text.startswith("{"):
-            text = zlib.decompress(base64.b64decode(text)).decode()
-        return model.model_validate_json(text)
-    except (ValueError, zlib.error) as error:
-        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise StudyError(f"the specification is not one of a {model.__name__}: {detail}") from None
-
-
-def pack_spec(spec: BaseModel) -> str:
-    """A specification as JSON; compressed where it is too long for a command line.
-
-    >>> pack_spec(Job(stage="prepare_dataset", words="w", version=1, trial=None, settings={}, inputs={}))[:26]
-    '{"stage":"prepare_dataset"'
-    """
-    text = spec.model_dump_json()
-    return text if len(text) < _LONG else base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+        return model.model_validate_json(words[0] if words[0].startswith("{") else Path(words[0]).read_bytes())
+    except OSError as error:
+        raise StudyError(f"the specification {words[0]} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(word) for word in first["loc"])
+        raise StudyError(f"the specification is not one of a {model.__name__}: {where} {first['msg']}") from None
 
 
 def num_threads(wanted: int) -> int:

@@ -39,7 +39,8 @@ def find_waste(plan: Plan) -> list[Waste]:
         for folder in _folders(root / "resume" / stage_folder):
             artifact = f"artifacts/{stage_folder}/{folder.name}"
             finished = (root / artifact / "artifact.json").exists()
-            if (finished or artifact not in needed) and not _is_running(folder):
+            left = finished and any((folder / name).exists() for name in ("state", "output"))
+            if (left or artifact not in needed) and not _is_running(folder):
                 waste.append(Waste(folder, "state", _size(folder)))
     waste += [Waste(folder, "damaged", _size(folder)) for folder in _folders(root / "resume" / "damaged")]
     return waste
