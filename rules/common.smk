@@ -9,8 +9,7 @@ from snakemake.resources import Resource
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from tessera.artifacts import from_other_code
-from tessera.artifacts import replace_file, resume_folder
+from tessera.artifacts import from_other_code, replace_file, resume_folder
 from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
@@ -81,10 +80,6 @@ def spec_file(spec, path):
 def spec_of_job(wildcards):
     job = JOBS[wildcards.job]
     return spec_file(job, resume_folder(job) / "job.json")
-
-
-def mem_mb_of_job(wildcards, attempt):
-    return 8_000 * attempt
 
 
 def minutes_of_job(wildcards, attempt):
