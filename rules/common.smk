@@ -21,7 +21,9 @@ prefer_this_python()
 
 DEFAULT = "config/config.yaml"
 try:
-    read_yaml(Path(workflow.basedir) / DEFAULT, DEFAULT)  # says more of a mistake than Snakemake does
+    read_yaml(
+        Path(workflow.basedir) / DEFAULT, DEFAULT
+    )  # says more of a mistake than Snakemake does
 except TesseraError as error:
     sys.exit(f"error: {error}")
 
@@ -82,6 +84,10 @@ def spec_of_job(wildcards):
     return spec_file(job, resume_folder(job) / "job.json")
 
 
+def mem_mb_of_job(wildcards, attempt):
+    return 8_000 * attempt
+
+
 def minutes_of_job(wildcards, attempt):
     """A generous guess: an hour, and a minute for every hundred steps."""
     settings = JOBS[wildcards.job].settings
@@ -115,4 +121,5 @@ def manifests_of_stage(stage):
 
 
 CONFIGURATION = json.dumps(config)
-FINISH = "python -m tessera finish --resolved {CONFIGURATION:q}"
+ASKED = [study for study in SUMMARIES if study in sys.argv]
+FINISH = "python -m tessera finish --resolved {CONFIGURATION:q} --studies {ASKED}"
