@@ -1,9 +1,6 @@
 # Loads the configuration, makes the plan, includes the rules and names the targets: see rules/ for the stages.
 
 
-configfile: "config/config.yaml"
-
-
 include: "rules/common.smk"
 
 

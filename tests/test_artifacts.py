@@ -1,5 +1,6 @@
 """Artifacts: complete or absent, restored rather than made again, moved aside where they are damaged."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from tessera import artifacts
 from tessera.errors import ArtifactError
+from tessera.files import replace_text
 from tessera.study.jobs import FOLDERS, Job
 
 
@@ -115,7 +117,7 @@ def test_replacing_a_file_never_writes_through_a_link(tmp_path: Path) -> None:
     cached, linked = tmp_path / "cached", tmp_path / "linked"
     cached.write_text("old")
     os.link(cached, linked)
-    artifacts.replace_file(linked, "new")
+    replace_text(linked, "new")
     assert (cached.read_text(), linked.read_text()) == ("old", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cached", "linked"]
 
@@ -139,3 +141,23 @@ def test_every_stage_names_code_that_exists() -> None:
     package = Path(artifacts.__file__).parent
     assert artifacts._CODE.keys() == FOLDERS.keys()
     assert all((package / word).exists() for words in artifacts._CODE.values() for word in words)
+
+
+def test_an_artifact_is_published_across_file_systems(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    (draft / "metrics.json").write_text("{}")
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(source) == draft:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    folder = artifacts.publish(job, draft, 1.0, {})
+    assert sorted(path.name for path in folder.iterdir()) == ["artifact.json", "metrics.json"]
+    assert not draft.exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]

@@ -30,7 +30,7 @@ with lease("auto") as device:
 @pytest.fixture(autouse=True)
 def own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESSERA_LEASE_DIR", str(tmp_path / "leases"))
-    for name in ("CUDA_VISIBLE_DEVICES", "TESSERA_PRETEND_GPUS", "TESSERA_LEASED_GPU", "SLURM_JOB_ID"):
+    for name in ("CUDA_VISIBLE_DEVICES", "TESSERA_PRETEND_GPUS", "SLURM_JOB_ID"):
         monkeypatch.setenv(name, "")  # so that what a lease sets is undone as well
         monkeypatch.delenv(name)
 

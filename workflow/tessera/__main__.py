@@ -37,7 +37,7 @@ def run_sync(plan: Plan, options: argparse.Namespace) -> int:
     if not mlflow.enabled:
         _say("MLflow: switched off in the configuration (tracking.mlflow.enabled)")
         return 0
-    studies = {folder: job.run.studies for folder, job in plan.jobs_of(plan.studies).items()}
+    studies = {folder: job.run.studies for folder, job in plan.jobs.items()}
     done = sync(mlflow.uri, mlflow.experiment, studies, plan.root)
     if done.failure is not None:
         _say(f"warning: MLflow at {mlflow.uri}: {done.failure}. Nothing is lost: `python -m tessera sync` tries again.")
@@ -63,7 +63,9 @@ def run_commit(plan: Plan, options: argparse.Namespace) -> int:
 
 def run_finish(plan: Plan, options: argparse.Namespace) -> int:
     """What Snakemake calls when it ends: shows the tables, then commits and syncs. Never fails a run."""
-    for name, summary in plan.studies.items():
+    studies = {**plan.studies, **plan.others}
+    for name in options.studies or plan.studies:
+        summary = studies[name]
         table = plan.root / "results" / name / "table.md"
         if (plan.root / summary.marker).exists() and table.exists():
             _say(f"\n{table.read_text().strip()}\n\nresults/{name}: table.md, .csv, .tex, .json")
@@ -79,6 +81,9 @@ def run_prune(plan: Plan, options: argparse.Namespace) -> int:
         _say(f"Nothing to remove: {', '.join(plan.studies)} needs all that is there.")
         return 0
     _say(f"Needed are the studies {', '.join(plan.studies)}. Not needed:\n{prune.describe(waste)}")
+    if plan.others:
+        others = ", ".join(plan.others)
+        _say(f"(Not chosen, so not needed: {others}. Name them too to keep what is theirs: --config studies=…)")
     if options.dry_run:
         return 0
     if not options.yes:
@@ -107,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--configfile", action="append", help=f"as of snakemake; laid over {DEFAULT}")
         command.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as of snakemake")
         command.add_argument("--resolved", help=argparse.SUPPRESS)  # the whole configuration as JSON, from Snakemake
+        if name == "finish":
+            command.add_argument("--studies", nargs="*", default=[], help="those that were asked for by name")
         if name == "prune":
             command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
             command.add_argument("--yes", action="store_true", help="do not ask")

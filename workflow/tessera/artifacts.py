@@ -5,6 +5,7 @@ place in one rename.
 """
 
 import csv
+import errno
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import ArtifactError
+from tessera.files import replace_text
 from tessera.provenance import git_state, hardware
 from tessera.study.jobs import FOLDERS, Job
 
@@ -31,9 +33,9 @@ _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn
 # What of the package determines the result of a stage; a change is recorded, though only `version` changes keys.
 _CODE = {
     "prepare_dataset": ("data",),
-    "generate_pretext_labels": ("data", "tasks"),
+    "generate_pretext_labels": ("data", "tasks", "models", "training.py"),
     "pretrain_source": ("data", "tasks", "models", "multitask", "training.py"),
-    "transfer_knowledge": ("data", "models", "transfer", "training.py"),
+    "transfer_knowledge": ("data", "models", "transfer", "training.py", "measure.py"),
     "evaluate_target": ("data", "models", "targets", "training.py", "measure.py"),
     "cluster_target": ("data", "models", "targets", "clustering", "training.py", "measure.py"),
 }
@@ -78,13 +80,26 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any]) ->
     folder = Path(job.folder)
     # The copy comes first: Snakemake deletes its declared output, artifact.json, when it was killed before it noted
     # the job as done. The copy then tells the next run that everything is there.
-    replace_file(resume_folder(job) / MANIFEST, text)
-    replace_file(draft / MANIFEST, text)
+    replace_text(resume_folder(job) / MANIFEST, text)
+    replace_text(draft / MANIFEST, text)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():  # made by Snakemake, empty; or left without its manifest
         shutil.rmtree(folder)
-    os.replace(draft, folder)
+    _move(draft, folder)
     return folder
+
+
+def _move(draft: Path, folder: Path) -> None:
+    """Moves a folder in one rename, also where artifacts/ is a link to another disk than resume/."""
+    try:
+        os.replace(draft, folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+        shutil.copytree(draft, beside)
+        os.replace(beside, folder)
+        shutil.rmtree(draft)
 
 
 def restore(job: Job) -> bool:
@@ -95,7 +110,7 @@ def restore(job: Job) -> bool:
             check(folder, json.loads(copy.read_text())["files"], whole=True)
         except (OSError, ValueError, KeyError, ArtifactError):
             return False
-        replace_file(folder / MANIFEST, copy.read_text())
+        replace_text(folder / MANIFEST, copy.read_text())
         return True
     try:
         verify(folder, whole=True)
@@ -182,14 +197,6 @@ def save_metrics(metrics: Mapping[str, Any], path: Path) -> None:
         for name, value in metrics.items()
     }
     path.write_text(json.dumps(finite, indent=1, allow_nan=False) + "\n")
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes a file in one step: a kill leaves the old one or the new one, and no link is written through."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    draft.write_text(text)
-    os.replace(draft, path)
 
 
 @cache

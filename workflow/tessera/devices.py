@@ -24,7 +24,6 @@ log = logging.getLogger("tessera")
 
 PRETEND = "TESSERA_PRETEND_GPUS"
 LEASE_DIR = "TESSERA_LEASE_DIR"
-LEASED = "TESSERA_LEASED_GPU"
 _POLL_S = 0.2
 
 
@@ -107,7 +106,6 @@ def lease(wanted: str) -> Iterator[Device]:
         return
     device_id, lock = _take_any(ids)
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if pretended else device_id
-    os.environ[LEASED] = device_id
     log.info("GPU %s leased%s", device_id, " (pretended)" if pretended else "")
     if pretended:
         _note("taken", device_id)

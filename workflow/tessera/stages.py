@@ -127,7 +127,7 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None]) -> None:
     log.info("%s: %s", job.stage, job.name)
     make(stage_job)
     seconds = time.monotonic() - start
-    published = artifacts.publish(job, stage_job.output, seconds, _describe(stage_job.device))
+    published = artifacts.publish(job, stage_job.output, seconds, _describe(stage_job))
     shutil.rmtree(stage_job.resume)
     log.info("%s: done in %.1f s", published, seconds)
 
@@ -208,8 +208,12 @@ def num_threads(wanted: int) -> int:
     return min(wanted, int(granted)) if granted.isdigit() and int(granted) > 0 else wanted
 
 
-def _describe(device: Device) -> dict[str, Any]:
+def _describe(stage_job: StageJob[Any]) -> dict[str, Any]:
+    device = stage_job.device
     about: dict[str, Any] = {"device": device.type, "peak_memory_mb": peak_memory_mb()}
+    if "compute" in vars(stage_job):  # whether anything was computed
+        about["precision"] = str(stage_job.compute.dtype).removeprefix("torch.")
+        about["threads"] = num_threads(stage_job.run.threads)
     torch = sys.modules.get("torch")
     if device.type == "cuda" and torch is not None:
         about["device_name"] = torch.cuda.get_device_name()

@@ -4,22 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from tessera.files import replace_text
 from tessera.report.curves import curves
 from tessera.report.data import as_csv, as_json, as_metrics
-from tessera.report.files import replace_text
 from tessera.report.latex import latex
 from tessera.report.markdown import markdown
-from tessera.report.records import read_json, versions
+from tessera.report.records import versions
 from tessera.report.table import Table, read_table
 from tessera.study.jobs import STAGES, SummarizeStudy
 
 
 def summarize(summary: SummarizeStudy, root: Path) -> str:
     """Writes `results/<study>/`: table.{md,csv,tex,json}, metrics.json, curves.csv and, last, the marker.
-
-    `results/metrics.json` gathers the metrics of all studies.
 
     Args:
         summary: The study's rows, columns, cells and artifacts.
@@ -47,18 +43,8 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         older.unlink()
     for name, content in files.items():
         replace_text(marker.parent / name, content)
-    _gather_metrics(root)
     replace_text(marker, _dump(_provenance(table, root)))
     return text
-
-
-def _gather_metrics(root: Path) -> None:
-    """Puts every study's metrics into results/metrics.json: one path that dvc.yaml can name."""
-    lock = root / "resume" / ".metrics.lock"  # not under results/, which git keeps
-    lock.parent.mkdir(exist_ok=True)
-    with FileLock(lock):  # several studies may be summarized at once
-        found = {path.parent.name: read_json(path) for path in sorted((root / "results").glob("*/metrics.json"))}
-        replace_text(root / "results" / "metrics.json", _dump(found))
 
 
 def _provenance(table: Table, root: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tessera.study.schema import Comparison, Model, OptimizerOptions, Source
 
 
 class Run(Model):
-    """How a job runs: never part of its key, since it must not change what is asked."""
+    """How a job runs. No part of its key, save a precision that is asked for by name."""
 
     data_root: str = "data"
     device: str = "auto"
@@ -42,7 +42,9 @@ class Job(Model):
     def key(self) -> str:
         """Eight hexadecimal digits of what determines the result; the inputs' names carry their own keys."""
         inputs = {role: folder.rpartition("-")[2] for role, folder in self.inputs.items()}
-        content = [self.stage, self.version, self.trial, self.settings, inputs]
+        content: list[Any] = [self.stage, self.version, self.trial, self.settings, inputs]
+        if STAGES[self.stage].computes and self.run.precision != "auto":
+            content.append(self.run.precision)  # asked for by name, so it is part of what is asked
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
     @property
@@ -67,6 +69,7 @@ class StageSettings(Model):
     stage: ClassVar[str]
     folder: ClassVar[str]
     version: ClassVar[int] = 1
+    computes: ClassVar[bool] = True  # with a network, so that precision matters
 
 
 class PrepareDataset(StageSettings):
@@ -74,6 +77,7 @@ class PrepareDataset(StageSettings):
 
     stage: ClassVar[str] = "prepare_dataset"
     folder: ClassVar[str] = "datasets"
+    computes: ClassVar[bool] = False
 
     dataset: DatasetPart
 
@@ -83,6 +87,7 @@ class GeneratePretextLabels(StageSettings):
 
     stage: ClassVar[str] = "generate_pretext_labels"
     folder: ClassVar[str] = "pretext"
+    computes: ClassVar[bool] = False
 
     task: dict[str, Any]
 

@@ -289,7 +289,8 @@ class Config(Model):
     data_root: str = Field("data", description="Folder of datasets; the variable TESSERA_DATA overrides it.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one, else CPU.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="`auto`: bfloat16 autocast where the device has it in hardware."
+        "auto",
+        description="`auto`: bfloat16 autocast where the device has it in hardware. Named, it is part of the keys.",
     )
     threads: int = Field(1, ge=1, description="Processor threads of each training job.")
     tracking: Tracking = Field(Tracking(), description="Tracking of runs and artifacts.")

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from tessera.artifacts import replace_file
+from tessera.files import replace_text
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import Plan
 
@@ -77,9 +77,9 @@ def gather(root: Path) -> None:
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
         metrics = {path.parent.name: json.loads(path.read_text()) for path in sorted(results.glob("*/metrics.json"))}
-        replace_file(results / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+        replace_text(results / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
         for path in sorted(results.glob("*/curves.csv")):
-            replace_file(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
+            replace_text(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
 
 
 def _main_curves(path: Path) -> str:
@@ -98,4 +98,4 @@ def _mark(path: Path, incomplete: set[str]) -> None:
     for name in incomplete & lock["stages"].keys():
         lock["stages"][name]["cmd"] += INCOMPLETE
     if incomplete:
-        replace_file(path, yaml.safe_dump(lock, sort_keys=False))
+        replace_text(path, yaml.safe_dump(lock, sort_keys=False))

@@ -1,4 +1,4 @@
-"""Writes result files so that a reader sees the old one or the new one, never a half."""
+"""Writes files so that a reader, or a kill, finds the old one or the new one, never a half."""
 
 import os
 from pathlib import Path
