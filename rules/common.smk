@@ -9,10 +9,11 @@ from snakemake.resources import Resource
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from tessera.artifacts import from_other_code, replace_file, resume_folder
+from tessera.artifacts import from_other_code, resume_folder
 from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
+from tessera.files import replace_text
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import make_plan
@@ -21,9 +22,8 @@ prefer_this_python()
 
 DEFAULT = "config/config.yaml"
 try:
-    read_yaml(
-        Path(workflow.basedir) / DEFAULT, DEFAULT
-    )  # says more of a mistake than Snakemake does
+    # Says more of a mistake than Snakemake does.
+    read_yaml(Path(workflow.basedir) / DEFAULT, DEFAULT)
 except TesseraError as error:
     sys.exit(f"error: {error}")
 
@@ -75,7 +75,7 @@ def inputs_of_job(wildcards):
 def spec_file(spec, path):
     """Where a script reads what to do: written before the job starts, so that no later edit of a study is mixed in."""
     if not workflow.dryrun:
-        replace_file(Path(path), spec.model_dump_json(indent=1))
+        replace_text(Path(path), spec.model_dump_json(indent=1))
     return path
 
 

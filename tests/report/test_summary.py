@@ -124,18 +124,6 @@ def test_csv_and_metrics_agree_with_the_table(study: SummarizeStudy, tmp_path: P
     assert metrics == {"tte": {"C10": pytest.approx(217 / 3, abs=1e-6), "C100": 0.5}, "joint": {"C10": 71.0}}
 
 
-def test_one_file_gathers_the_metrics_of_all_studies(study: SummarizeStudy, tmp_path: Path) -> None:
-    other = tmp_path / "results" / "another" / "metrics.json"
-    other.parent.mkdir(parents=True)
-    other.write_text('{"row": {"column": 1.0}}')
-    summarize(study, tmp_path)
-    gathered = json.loads((tmp_path / "results" / "metrics.json").read_text())
-    assert gathered == {
-        "another": {"row": {"column": 1.0}},
-        "toy": json.loads(results(tmp_path, "metrics.json").read_text()),
-    }
-
-
 def test_curves_are_long_and_numbers_only(study: SummarizeStudy, tmp_path: Path) -> None:
     summarize(study, tmp_path)
     assert results(tmp_path, "curves.csv").read_text() == (
