@@ -1,0 +1,23 @@
+"""What `dvc metrics show` and `dvc plots show` read: one place for all studies."""
+
+import csv
+import json
+from pathlib import Path
+
+from tessera.tracking.dvc import gather
+
+
+def test_metrics_of_all_studies_stand_in_one_file_and_curves_in_one_folder(tmp_path: Path) -> None:
+    for study, value in (("one", 1.0), ("two", 2.0)):
+        folder = tmp_path / "results" / study
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"row": {"column": value}}))
+        (folder / "curves.csv").write_text(
+            f"stage,artifact,epoch,name,value\npretrain_source,a,1,jigsaw.loss,{value}\npretrain_source,a,1,seconds,9\n"
+        )
+    gather(tmp_path)
+    gathered = json.loads((tmp_path / "results/metrics.json").read_text())
+    assert gathered == {"one": {"row": {"column": 1.0}}, "two": {"row": {"column": 2.0}}}
+    with (tmp_path / "results/plots/two.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert lines == [{"epoch": "1", "value": "2.0", "curve": "pretrain_source jigsaw.loss", "artifact": "a"}]
