@@ -161,16 +161,50 @@ def test_joint_step_adds_the_gradients_of_all_tasks() -> None:
         assert_close(result[name], before - 0.1 * gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_branches_do_not_depend_on_the_order_but_for_beta() -> None:
-    settings: dict[str, Any] = {
-        "schedule": {"name": "branches", "order": "fixed"},
-        "epochs": 1,
-        "fusion": {"name": "tte", "window": 1},
-    }
-    one, other = (run(tasks=tasks, **settings) for tasks in ([TURN, BRIGHTNESS], [BRIGHTNESS, TURN]))
-    for name, parameter in one.encoder.named_parameters():
-        assert_close(parameter, dict(other.encoder.named_parameters())[name], rtol=1e-5, atol=1e-7)
-    assert one.history[0][f"{TURN}.loss"] == other.history[0][f"{TURN}.loss"]
+def tte_in_order(*tasks: str, task_gradient: bool) -> Pretrained:
+    """Three epochs: in the first alpha is uniform and beta zero, in the others both follow the tasks' progress."""
+    fusion = {"name": "tte", "window": 1, "task_gradient": task_gradient, "beta0": 1.0}
+    return run(tasks=list(tasks), schedule={"name": "branches", "order": "fixed"}, iterations=9, fusion=fusion)
+
+
+def columns(result: Pretrained, name: str) -> list[float]:
+    return [float(row[name.format(task)]) for row in result.history for task in (TURN, BRIGHTNESS, CONTRAST)]
+
+
+def largest_difference(one: Pretrained, other: Pretrained) -> float:
+    pairs = zip(one.encoder.parameters(), other.encoder.parameters(), strict=True)
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
+def test_without_the_task_gradient_branches_may_come_in_any_order() -> None:
+    one = tte_in_order(TURN, BRIGHTNESS, CONTRAST, task_gradient=False)
+    uneven = columns(one, "alpha.{}")[-3:]
+    assert max(uneven) - min(uneven) > 0.01
+    for order in ((CONTRAST, BRIGHTNESS, TURN), (BRIGHTNESS, TURN, CONTRAST)):
+        other = tte_in_order(*order, task_gradient=False)
+        for name in ("alpha.{}", "{}.loss"):
+            assert columns(other, name) == pytest.approx(columns(one, name), rel=1e-4)
+        assert largest_difference(one, other) < 1e-5
+        assert [row["beta"] for row in other.history] == [0.0, 0.0, 0.0]
+
+
+def test_beta_changes_its_sign_as_first_and_last_branch_change_places() -> None:
+    one = tte_in_order(TURN, BRIGHTNESS, CONTRAST, task_gradient=True)
+    reverse = tte_in_order(CONTRAST, BRIGHTNESS, TURN, task_gradient=True)
+    betas = [float(row["beta"]) for row in one.history]
+    assert betas[0] == 0.0
+    assert min(abs(beta) for beta in betas[1:]) > 1e-3
+    assert [-float(row["beta"]) for row in reverse.history] == pytest.approx(betas, rel=1e-3)
+    # So does the step that beta weighs, from the first to the last: their product, and all else, stay.
+    for name in ("alpha.{}", "{}.loss"):
+        assert columns(reverse, name) == pytest.approx(columns(one, name), rel=1e-4)
+    assert largest_difference(one, reverse) < 1e-5
+    # With other tasks first and last, another step is added; alpha is not touched before that step is.
+    another = tte_in_order(BRIGHTNESS, TURN, CONTRAST, task_gradient=True)
+    assert columns(another, "alpha.{}")[:6] == pytest.approx(columns(one, "alpha.{}")[:6], rel=1e-4)
+    assert another.history[1]["beta"] != pytest.approx(betas[1], rel=1e-2)
+    assert largest_difference(one, another) > 1e-4
+    assert largest_difference(one, tte_in_order(TURN, BRIGHTNESS, CONTRAST, task_gradient=False)) > 1e-4
 
 
 def test_initial_weights_depend_on_the_trial_and_on_no_other_task() -> None:
@@ -198,16 +232,31 @@ def test_statistics_describe_plain_images_whatever_the_method(epochs: int) -> No
 
 
 def test_validation_touches_nothing_and_repeats_itself() -> None:
-    learner = Learner(tiny_source(), DATASET, {}, COMPUTE, 0)
-    before = {name: tensor.clone() for name, tensor in learner.encoder.state_dict().items()}
+    learner = Learner(
+        tiny_source(regularizer={"name": "divergence", "anchor": "running_mean"}), DATASET, {}, COMPUTE, 0
+    )
+    everything = nn.ModuleList(learner.modules(learner.names))
+    before = {name: tensor.clone() for name, tensor in everything.state_dict().items()}
+    assert any(name.endswith("anchor.mean") for name in before)
     state = torch.get_rng_state()
-    first = learner.validate(TURN)
-    assert first == learner.validate(TURN)
+    for task in (TURN, BRIGHTNESS):  # their heads have a dropout and a batch norm
+        first = learner.validate(task)
+        assert first == learner.validate(task)
     assert torch.equal(state, torch.get_rng_state())
-    for name, tensor in learner.encoder.state_dict().items():
-        assert torch.equal(tensor, before[name])
+    for name, tensor in everything.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in everything.parameters())
     assert learner.encoder.training
-    assert all(layer.track_running_stats for layer in (learner.encoder.norm1, learner.encoder.norm2))
+    assert all(layer.track_running_stats for layer in everything.modules() if isinstance(layer, nn.BatchNorm2d))
+
+
+def test_training_is_the_same_without_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
+    observed = run(**settings)
+    monkeypatch.setattr(Learner, "validate", lambda *_, **__: {"loss": 0.0})
+    blind = run(**settings)
+    assert same(observed.encoder, blind.encoder)
+    assert same(observed.heads, blind.heads)
 
 
 def test_fusion_jump_is_the_rise_of_the_held_out_loss() -> None:

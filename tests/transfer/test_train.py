@@ -2,12 +2,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError, TesseraError
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.training import Compute
-from tessera.transfer.base import Teacher
+from tessera.transfer.base import Teacher, TransferMethod
 from tessera.transfer.none import NoTransfer
 from tessera.transfer.train import train_network
 
@@ -49,14 +51,68 @@ def test_augmentation_changes_the_pixels_and_keeps_the_labels(
     assert not torch.equal(plain[0][0], augmented[0][0])
 
 
+METHODS: dict[str, str | dict[str, Any]] = {
+    "none": "none",
+    "probe": {"name": "soft_targets", "teacher": "probe"},
+    "clusters": {"name": "soft_targets", "teacher": "clusters"},
+    "fsp": "fsp",
+    "fine_tune": "fine_tune",
+}
+
+
+class Witness:
+    """What one training's network was before its first step, and what it sees in the stage with labels."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, torch.Tensor] = {}
+        self.inputs: list[torch.Tensor] = []
+        self.pixels: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
+
+    def attend(self, method: type[TransferMethod], patch: pytest.MonkeyPatch) -> None:
+        first_stage_loss, loss = method.first_stage_loss, method.loss
+
+        def first(this: Any, views: Any, network: Any) -> Any:
+            self.look(network)
+            return first_stage_loss(this, views, network)
+
+        def second(this: Any, views: Any, labels: Any, network: Any) -> Any:
+            self.look(network)
+            self.pixels.append(views.pixels.clone())
+            self.labels.append(labels.clone())
+            entrance = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+            with entrance.register_forward_pre_hook(lambda _, given: self.inputs.append(given[0].clone())):
+                return loss(this, views, labels, network)
+
+        patch.setattr(method, "first_stage_loss", first)
+        patch.setattr(method, "loss", second)
+
+    def look(self, network: nn.Module) -> None:
+        self.weights = self.weights or {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
 def test_methods_of_a_trial_start_from_the_same_weights_and_see_the_same_batches(
     settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = watch(monkeypatch)
-    train_network(settings("none"), None, dataset, compute, trial=4, resume=None)
-    train_network(settings("none", optimizer={"learning_rate": 0.1}), None, dataset, compute, trial=4, resume=None)
-    assert all(torch.equal(seen[0][2][name], seen[4][2][name]) for name in seen[0][2])
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(seen[:4], seen[4:], strict=True))
+    found = {}
+    for name, transfer in METHODS.items():
+        network = {"network": None} if name == "fine_tune" else {}
+        asked = settings(transfer, label_fraction=0.5, **network)
+        witness = found[name] = Witness()
+        with monkeypatch.context() as patch:
+            witness.attend(registry.load("transfer", asked.transfer.name), patch)
+            source = teacher if asked.transfer.needs_source else None
+            train_network(asked, source, dataset, compute, trial=4, resume=None)
+    one = found["none"]
+    for name, other in found.items():
+        for seen in ("inputs", "pixels", "labels"):
+            batches = list(zip(getattr(one, seen), getattr(other, seen), strict=True))
+            assert len(batches) == 4, (name, seen)
+            assert all(torch.equal(a, b) for a, b in batches), (name, seen)
+        if name != "fine_tune":  # its network is the source encoder
+            assert one.weights.keys() == other.weights.keys()
+            assert all(torch.equal(tensor, other.weights[key]) for key, tensor in one.weights.items()), name
+    assert not torch.equal(one.pixels[0], one.pixels[2])  # every epoch has its own
 
 
 def test_iterations_batch_size_and_learning_rate_are_those_asked(

@@ -132,11 +132,16 @@ def test_running_mean_starts_at_the_first_batch_decays_and_is_saved() -> None:
     assert_close(restored(more, lambda other: other), regularizer(more, lambda other: other), rtol=0, atol=0)
 
 
-def test_metric_is_float32_under_autocast() -> None:
-    regularizer = divergence(anchor="prior_uniform", filter="learned")
+@pytest.mark.parametrize("metric", METRICS)
+def test_metric_is_float32_under_autocast(metric: str) -> None:
+    # The learned filter is a convolution, which autocast would compute in bfloat16, to two or three digits.
+    regularizer = divergence(anchor="prior_gaussian", filter="learned", metric=metric)
+    features = torch.randn(4, 6, 3, 3).bfloat16()
+    expected = regularizer(features.float(), lambda other: other)
     with torch.autocast("cpu", torch.bfloat16):
-        result = regularizer(torch.randn(4, 6, 3, 3).bfloat16(), lambda other: other)
+        result = regularizer(features, lambda other: other)
     assert result.dtype == torch.float32
+    assert_close(result, expected, rtol=1e-5, atol=0)
 
 
 def test_no_gradient_flows_through_the_anchor() -> None:
