@@ -10,6 +10,7 @@ rule pretrain_source:
         "logs/source/{job}.log",
     benchmark:
         "logs/source/{job}.bench.tsv"
+    priority: 10  # the longest jobs, and what most others wait for
     conda:
         "../envs/tessera.yaml"
     threads: PLAN.config.threads
