@@ -2,9 +2,9 @@
 
     PYTHONPATH=workflow python benchmarks/pretraining.py --device cpu
 
-Ours is an epoch of `pretrain`, with everything: batches made on the device, schedules, records, held-out losses,
-fusion. The floor is forward, loss, backward and SGD of the same encoder and heads on batches that lie in memory. Both take
-turns in one run, since only ratios of one run count.
+Ours is an epoch of `pretrain`, with everything: batches made on the device, schedules, records, held-out losses and
+fusion. The floor is forward, loss, backward and SGD of the same encoder and heads on batches that lie in memory. Both
+take turns in one run, since only ratios of one run count.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from multitask_stand_ins import TinyEncoder
 from torch import Tensor
 from torch.testing import assert_close
 
+from tessera.multitask.regularizers.distances import DISTANCES
 from tessera.multitask.regularizers.divergence import Divergence
 from tessera.multitask.regularizers.filters import ChannelDistribution
 from tessera.multitask.regularizers.options import DivergenceOptions
@@ -137,7 +138,13 @@ def test_metric_is_float32_under_autocast(metric: str) -> None:
     # The learned filter is a convolution, which autocast would compute in bfloat16, to two or three digits.
     regularizer = divergence(anchor="prior_gaussian", filter="learned", metric=metric)
     features = torch.randn(4, 6, 3, 3).bfloat16()
-    expected = regularizer(features.float(), lambda other: other)
+    mixture = regularizer.distribution.filter.mixture.weight.flatten()  # type: ignore[union-attr,operator]
+    exact = features.double()
+    weights = torch.einsum("mchw,c->mhw", exact, mixture.double()).flatten(1).softmax(dim=1)
+    vectors = torch.einsum("mcp,mp->mc", exact.flatten(2), weights)
+    standard = (vectors - vectors.mean(dim=1, keepdim=True)) / vectors.std(dim=1, correction=0, keepdim=True)
+    prior = regularizer.anchor.prior.double()  # type: ignore[operator]
+    expected = DISTANCES[metric](standard.softmax(dim=1), prior).mean().float()
     with torch.autocast("cpu", torch.bfloat16):
         result = regularizer(features, lambda other: other)
     assert result.dtype == torch.float32
