@@ -26,7 +26,7 @@ lint: $(READY)
 
 # The same versions for Python 3.11 to 3.13, on any platform, with checksums.
 lock: $(READY)
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate \
 		--python-version 3.11 --upgrade --quiet --output-file requirements.lock
 
 environment: $(READY)
