@@ -142,7 +142,8 @@ def test_metric_is_float32_under_autocast(metric: str) -> None:
     exact = features.double()
     weights = torch.einsum("mchw,c->mhw", exact, mixture.double()).flatten(1).softmax(dim=1)
     vectors = torch.einsum("mcp,mp->mc", exact.flatten(2), weights)
-    standard = (vectors - vectors.mean(dim=1, keepdim=True)) / vectors.std(dim=1, correction=0, keepdim=True)
+    deviation = vectors.std(dim=1, correction=0, keepdim=True)
+    standard = (vectors - vectors.mean(dim=1, keepdim=True)) / (deviation + 1e-5)
     prior = regularizer.anchor.prior.double()  # type: ignore[operator]
     expected = DISTANCES[metric](standard.softmax(dim=1), prior).mean().float()
     with torch.autocast("cpu", torch.bfloat16):
