@@ -22,7 +22,7 @@ VERSION = 1
 # Mean loss of each epoch, and the mean magnitude of the trained network's logits.
 GOLDEN: dict[str, tuple[list[float], float]] = {
     "channel_group": ([8.15076, 4.04733, 0.69087, 0.673169], 0.00445542),
-    "clusters": ([3.84283, 3.72987], 0.006155),
+    "clusters": ([3.83601, 3.51158], 0.00617285),
     "common": ([9.78994, 8.37249, 0.691402, 0.67042], 0.00496544),
     "fine_tune": ([0.712055, 0.697222], 0.0277933),
     "none": ([0.691371, 0.671126], 0.0063014),
