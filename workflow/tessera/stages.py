@@ -66,9 +66,10 @@ class StageJob(Generic[S]):
 
         torch.set_num_threads(num_threads(self.run.threads))
         torch.manual_seed(seed_of(self.trial, self.job.stage))
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
-        torch.backends.cudnn.benchmark = False
+        if self.device.type == "cuda":  # one thread of a processor repeats by itself, and asking takes four seconds
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
+            torch.backends.cudnn.benchmark = False
         return Compute(torch.device(self.device.type), self.run.precision)
 
     def save_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
