@@ -15,12 +15,14 @@ class TaskOptions(Options):
         label_fields: Options that determine what `generate_pretext_labels` makes; empty: nothing is made beforehand.
         labels_from_images: True where that is made from the source's images, False where from the options alone.
         uses_class_labels: True for supervised tasks.
+        needs_color: True where what is predicted are colours, so that gray images teach nothing.
     """
 
     short: ClassVar[str]
     label_fields: ClassVar[tuple[str, ...]] = ()
     labels_from_images: ClassVar[bool] = False
     uses_class_labels: ClassVar[bool] = False
+    needs_color: ClassVar[bool] = False
 
     def check_image_size(self, image_size: int) -> None:
         """Raises ValueError where images of this size (px) are too small, or no preset fits them."""
@@ -127,6 +129,7 @@ class ColorizationOptions(GridTaskOptions):
     short: ClassVar[str] = "col"
     label_fields: ClassVar[tuple[str, ...]] = ("bins", "sigma", "prior_images")
     labels_from_images: ClassVar[bool] = True
+    needs_color: ClassVar[bool] = True
 
     name: Literal["colorization"] = "colorization"
     bins: Literal["official313", "gamut_nn"] = Field(
@@ -166,6 +169,7 @@ class ReconstructionOptions(TaskOptions):
     """Reconstruction: the input image from its features (paper, Eq. 5 and 6)."""
 
     short: ClassVar[str] = "rcn"
+    needs_color: ClassVar[bool] = True
 
     name: Literal["reconstruction"] = "reconstruction"
     kl: Literal["generalised", "bernoulli", "spatial", "literal"] = Field(
