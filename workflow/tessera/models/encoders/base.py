@@ -3,9 +3,26 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
 
 from torch import Tensor, nn
+
+
+def pick(maps: Iterable[tuple[str, Tensor]], names: Iterable[str]) -> dict[str, Tensor]:
+    """The maps of these names, in their order; asks for no more maps than it needs, and keeps no others.
+
+    Args:
+        maps: Names and maps as a network makes them, from the input on.
+        names: Which of them; each must come.
+    """
+    names = list(names)
+    missing, found = set(names), {}
+    for name, values in maps:
+        if name in missing:
+            found[name] = values
+            missing.remove(name)
+        if not missing:
+            break
+    return {name: found[name] for name in names}
 
 
 class LayeredNetwork(nn.Module, ABC):
@@ -46,11 +63,21 @@ class Encoder(LayeredNetwork):
         fusion_convolutions: `conv_before_pool` and `stage_last` to names of convolutions (docs/methods.md 1.7).
     """
 
-    fusion_convolutions: ClassVar[dict[str, tuple[str, ...]]]
+    fusion_convolutions: Mapping[str, tuple[str, ...]]
 
     def forward(self, images: Tensor) -> Tensor:
         """The last feature map, (N, C, h, w)."""
-        return list(self.layers(images).values())[-1]
+        last = list(self.layer_channels)[-1]
+        return self.maps(images, (last,))[last]
+
+    @property
+    def unit_layers(self) -> tuple[str, ...]:
+        """Maps of the last block's units, from its first to z itself; z alone where an encoder does not say.
+
+        Units are residual units, or the last convolutions. Each map has z's height and width (pooled where z is), and
+        `maps` returns it; widths may differ. Sharing by lasso mixes them (docs/methods.md 3).
+        """
+        return (list(self.layer_channels)[-1],)
 
     @property
     def num_features(self) -> int:

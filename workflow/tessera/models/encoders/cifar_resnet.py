@@ -1,12 +1,12 @@
 """Residual networks for small images: three stages of basic blocks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.base import Encoder, pick
 from tessera.registry import Options
 
 WIDTHS = (16, 32, 64)
@@ -44,13 +44,14 @@ class Stage(nn.ModuleList):
         rest = [BasicBlock(channels, channels, 1) for _ in range(num_blocks - 1)]
         super().__init__([BasicBlock(in_channels, channels, stride), *rest])
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map of the stage's first convolution, and the map of its last block."""
-        firsts, last = [], images
-        for block in self:
-            first, last = block(last)
-            firsts.append(first)
-        return firsts[0], last
+    def walk(self, name: str, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Names and maps: `name.first` of the first convolution, `name.unit1` … of the blocks, `name` of the last."""
+        last = images
+        for unit, block in enumerate(self, start=1):
+            inner, last = block(last)
+            if unit == 1:
+                yield f"{name}.first", inner
+            yield (f"{name}.unit{unit}" if unit < len(self) else name), last
 
 
 class CifarResNet(Encoder):
@@ -74,7 +75,11 @@ class CifarResNet(Encoder):
         super().__init__()
         self.options = options
         self.layer_channels = {"stem": 16, "stage1": 16, "stage2": 32, "stage3": 64}
-        self.inner_channels = {"stage1.first": 16, "stage2.first": 32, "stage3.first": 64}
+        self.inner_channels = {
+            f"stage{stage}.{inner}": width
+            for stage, width in enumerate(WIDTHS, start=1)
+            for inner in ("first", *(f"unit{unit}" for unit in range(1, self.num_blocks)))
+        }
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = Stage(16, WIDTHS[0], self.num_blocks, stride=1)
@@ -88,12 +93,19 @@ class CifarResNet(Encoder):
         return self.maps(images, self.layer_channels)
 
     def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        found = {"stem": F.relu(self.bn1(self.conv1(images)))}
-        last = found["stem"]
+        return pick(self._walk(images), names)
+
+    def _walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        last = F.relu(self.bn1(self.conv1(images)))
+        yield "stem", last
         for name, stage in (("stage1", self.layer1), ("stage2", self.layer2), ("stage3", self.layer3)):
-            found[f"{name}.first"], last = stage(last)
-            found[name] = last
-        return {name: found[name] for name in names}
+            for inner, values in stage.walk(name, last):
+                last = values
+                yield inner, values
+
+    @property
+    def unit_layers(self) -> tuple[str, ...]:
+        return (*(f"stage3.unit{unit}" for unit in range(1, self.num_blocks)), "stage3")
 
     @property
     def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
