@@ -20,6 +20,7 @@ from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training import Compute, generator_of, index_batches, learning_rate_at, run_steps, seed_of
 
 HELD_OUT_IMAGES = 512
+LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in parts of 2^16, as in Pillow: gray images stay what they are
 METRICS_EVERY = 10  # training batches of a task: some metrics cost as much as a forward pass
 Record = dict[str, Tensor]
 
@@ -30,10 +31,19 @@ class Feed:
     Args:
         batches: How many there will be.
         words: What the draws are for: (trial, epoch, …).
+        show: What is done to images before the task sees them, (N, 3, H, W) uint8 both.
     """
 
-    def __init__(self, task: Task, split: Split, batch_size: int, batches: int, *words: int | str) -> None:
-        self.task, self.split = task, split
+    def __init__(
+        self,
+        task: Task,
+        split: Split,
+        batch_size: int,
+        batches: int,
+        *words: int | str,
+        show: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.task, self.split, self.show = task, split, show
         index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
         self._index = iter(index.to(split.images.device))
         self._generator = generator_of("pretext", *words)
@@ -43,7 +53,7 @@ class Feed:
 
     def __next__(self) -> TaskBatch:
         index = next(self._index)
-        return self.task.make_batch(self.split.images[index], self.split.labels[index], self._generator)
+        return self.task.make_batch(self.show(self.split.images[index]), self.split.labels[index], self._generator)
 
 
 class Learner:
@@ -73,6 +83,15 @@ class Learner:
         labelled = _on(compute.device, dataset.train)  # supervised tasks have no use for unlabelled images
         self.splits = {options.name: labelled if options.uses_class_labels else self.split for options in source.tasks}
         self.held_out = _on(compute.device, _held_out(dataset.test))
+        self.shows = {
+            options.name: gray if source.harmonize and not options.needs_color else _unchanged
+            for options in source.tasks
+        }
+        self.chance = {
+            f"{name}.chance_{figure}": value
+            for name, task in self.tasks.items()
+            for figure, value in task.chance().items()
+        }
 
         def build(family: str, options: Any, *arguments: Any) -> Any:
             part = registry.load(family, options.name)
@@ -93,8 +112,12 @@ class Learner:
 
     def modules(self, names: Sequence[str]) -> list[nn.Module]:
         """What is trained by steps of these tasks."""
+        return [module for modules, _ in self.groups(names) for module in modules]
+
+    def groups(self, names: Sequence[str]) -> list[tuple[list[nn.Module], float]]:
+        """The same, as groups of the optimiser: each with the factor on its learning rate."""
         heads = [self.head(name) for name in names]
-        return [self.encoder, *heads, self.sharing, self.balancing, self.regularizer]
+        return [([self.encoder, *heads, self.balancing, self.regularizer], 1.0), *self.sharing.groups()]
 
     def head(self, name: str) -> nn.Module:
         """The head of a task."""
@@ -105,7 +128,7 @@ class Learner:
         return {
             name: Feed(
                 task, self.splits[name], self.source.batch_size, sum(turn.count(name) for turn in turns),
-                self.trial, epoch, name,
+                self.trial, epoch, name, show=self.shows[name],
             )
             for name, task in self.tasks.items()
         }  # fmt: skip
@@ -157,7 +180,7 @@ class Learner:
             for start in range(0, len(self.held_out) - size + 1, size):
                 index = torch.arange(start, start + size)
                 some = self.held_out.subset(index)
-                batch = task.make_batch(some.images, some.labels, generator)
+                batch = task.make_batch(self.shows[name](some.images), some.labels, generator)
                 prediction, _ = self.predict(name, batch)
                 loss = task.loss(prediction, batch.labels)
                 records.append({"loss": loss, **(task.metrics(prediction, batch.labels) if metrics else {})})
@@ -187,12 +210,33 @@ class Learner:
             if len(records) % METRICS_EVERY == 0:
                 record |= task.metrics(prediction, batch.labels)
             records.append(record if penalty is None else {**record, "regularizer": penalty.detach()})
-        return loss if penalty is None else loss + penalty
+        for added in (penalty, self.sharing.penalty(name)):
+            loss = loss if added is None else loss + added
+        return loss
 
     def _learning_rates(self, turn: Turn, epoch: int) -> Iterator[float]:
         for step in range(len(turn.steps)):
             part = turn.begin + (turn.end - turn.begin) * step / len(turn.steps)
             yield learning_rate_at(self.source.optimizer, (epoch + part) / self.source.epochs)
+
+
+def gray(images: Tensor) -> Tensor:
+    """Luma (ITU-R BT.601) in three equal channels: what `source.harmonize` shows.
+
+    Source: Doersch & Zisserman 2017, section 3.3, who repeat the L of Lab. Luma, as in jigsaw's own gray puzzles, keeps
+    to the brightness for which the inputs are normalised.
+
+    Shape:
+        images: (N, 3, H, W) uint8.
+        returns: the same.
+    """
+    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
+    luma = (images.int() * weights).sum(dim=1, keepdim=True, dtype=torch.int32)
+    return ((luma + 2**15) >> 16).to(torch.uint8).repeat(1, 3, 1, 1)
+
+
+def _unchanged(images: Tensor) -> Tensor:
+    return images
 
 
 def head_key(name: str) -> str:

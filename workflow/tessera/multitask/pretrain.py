@@ -129,9 +129,7 @@ class _Training:
         if self.history:
             learner.encoder.load_state_dict(self.fusion.export())
         reestimate_statistics(learner.encoder, learner.plain_batches(), self.compute)
-        metrics = summary(self.history, self.images)
-        for name, task in learner.tasks.items():
-            metrics |= {f"{name}.chance_{figure}": value for figure, value in task.chance().items()}
+        metrics = summary(self.history, self.images) | learner.chance
         return Pretrained(learner.encoder, learner.heads.eval(), self.history, metrics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -162,12 +160,12 @@ class _Training:
         """A fresh optimiser, or the one of this name, which covers the tasks of all turns that use it."""
         options = self.source.optimizer
         if turn.optimizer is None:
-            return make_optimizer(options, (self.learner.modules(turn.tasks), 1.0))
+            return make_optimizer(options, *self.learner.groups(turn.tasks))
         if turn.optimizer not in self._optimizers:
             covered = {task for other in turns if other.optimizer == turn.optimizer for task in other.tasks}
             # In the study's order, so that a saved state fits whatever the epoch's order.
             tasks = [name for name in self.learner.names if name in covered]
-            optimizer = make_optimizer(options, (self.learner.modules(tasks), 1.0))
+            optimizer = make_optimizer(options, *self.learner.groups(tasks))
             if turn.optimizer in self._optimizer_states:
                 optimizer.load_state_dict(self._optimizer_states.pop(turn.optimizer))
             self._optimizers[turn.optimizer] = optimizer
@@ -213,4 +211,4 @@ class _Training:
                 row[f"{name}.fusion_jump"] = validated[name]["loss"] - before[name]
             if name in fused.impacts:
                 row[f"{name}.impact"] = fused.impacts[name]
-        return row | fused.figures
+        return row | self.learner.chance | self.learner.sharing.figures() | fused.figures

@@ -74,6 +74,9 @@ class Source(Model):
     balancing: BalancingPart = Field(EqualOptions(), description="How losses are weighed.")
     regularizer: RegularizerPart = Field(NoRegularizerOptions(), description="What keeps the features steady.")
     fusion: FusionPart = Field(NoFusionOptions(), description="How the tasks' weights become one encoder.")
+    harmonize: bool = Field(
+        False, description="Show gray images to the tasks that do not predict colours, in training and validation."
+    )
     epochs: int = Field(50, ge=0, description="Epochs; 0 leaves the encoder untrained.")
     iterations: int = Field(2_000, ge=1, description="Task batches an epoch (see `schedule.iterations_scope`).")
     batch_size: int = Field(64, ge=2, description="Images a batch.")

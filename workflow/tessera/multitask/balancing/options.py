@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from tessera.registry import Options
 
 
@@ -9,3 +11,4 @@ class EqualOptions(Options):
     """Every loss has weight one (paper, Eq. 4)."""
 
     name: Literal["equal"] = "equal"
+    average: bool = Field(False, description="Divide the sum of a step's losses by their number.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from tessera.models.encoders.base import Encoder
 from tessera.multitask.fusion.base import Branch, Fusion
 from tessera.multitask.fusion.options import AverageOptions
 from tessera.multitask.fusion.states import State, mean_state
@@ -24,6 +25,6 @@ class Average(Fusion):
         branches: Sequence[Branch],
         losses: Mapping[str, float],
         impacts: Mapping[str, float],
-        names: Sequence[str],
+        encoder: Encoder,
     ) -> tuple[State, dict[str, float]]:
         return mean_state([branch.end for branch in branches]), {}

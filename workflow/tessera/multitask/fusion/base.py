@@ -81,7 +81,7 @@ class Fusion(ABC):
             for branch in branches
             if len(branch.tasks) == 1
         }
-        state, figures = self.merge(previous, branches, losses, impacts, names)
+        state, figures = self.merge(previous, branches, losses, impacts, encoder)
         self._window = [*self._window, {name: tensor.cpu() for name, tensor in state.items()}][-self.window :]
         return Fused(state, impacts, figures)
 
@@ -92,9 +92,9 @@ class Fusion(ABC):
         branches: Sequence[Branch],
         losses: Mapping[str, float],
         impacts: Mapping[str, float],
-        names: Sequence[str],
+        encoder: Encoder,
     ) -> tuple[State, dict[str, float]]:
-        """The fused weights, and figures to record; `names` are the parameters of `layers`, else as `fuse`."""
+        """The fused weights, and figures to record; arguments as of `fuse`, and each task's impact."""
 
     def origin(self, previous: State, branch: Branch) -> State:
         """The weights from which a branch's change is measured."""

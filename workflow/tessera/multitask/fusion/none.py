@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from tessera.models.encoders.base import Encoder
 from tessera.multitask.fusion.base import Branch, Fusion
 from tessera.multitask.fusion.states import State
 
@@ -15,7 +16,7 @@ class NoFusion(Fusion):
         branches: Sequence[Branch],
         losses: Mapping[str, float],
         impacts: Mapping[str, float],
-        names: Sequence[str],
+        encoder: Encoder,
     ) -> tuple[State, dict[str, float]]:
         if len(branches) > 1 and branches[-1].parallel:
             raise ValueError("parallel branches need a fusion: without one, all but the last are thrown away")

@@ -59,6 +59,9 @@ class TteOptions(WindowOptions):
         "conv_before_pool", description="Layers that are fused (paper: the convolution before a pooling)."
     )
     rest: Literal["mean", "last"] = Field("mean", description="All other tensors: mean of the branches, or the last.")
+    scale_rest: bool = Field(
+        False, description="`alpha_total` also scales how far the parameters beside the fused layers move."
+    )
     alpha: Literal["dwa", "uniform", "inv_ratio", "fixed"] = Field(
         "dwa", description="Weights of the temporal gradients."
     )

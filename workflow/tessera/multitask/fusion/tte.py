@@ -6,11 +6,12 @@ from typing import Any
 import torch
 
 from tessera.errors import TesseraError
+from tessera.models.encoders.base import Encoder
 from tessera.multitask.fusion.base import Branch, Fusion
 from tessera.multitask.fusion.coefficients import progress_ratios, task_weight, temporal_weights
 from tessera.multitask.fusion.gradients import READINGS
 from tessera.multitask.fusion.options import TteOptions
-from tessera.multitask.fusion.states import State, mean_state
+from tessera.multitask.fusion.states import State, layer_parameters, mean_state
 
 
 class TemporalTaskEnsemble(Fusion):
@@ -18,7 +19,8 @@ class TemporalTaskEnsemble(Fusion):
 
     Source: Kim, Lee & Song 2019, Eq. 7 to 10. Read literally, Eq. 9 adds magnitudes, and diverges; the default
     keeps the signs (docs/methods.md 1.5), and Eq. 7's magnitude is what is recorded. Only `layers` are fused so; all
-    other tensors, batch-norm statistics among them, are those of the mean or the last branch (`rest`).
+    other tensors, batch-norm statistics among them, are those of the mean or the last branch (`rest`). With
+    `scale_rest` the parameters among them move `alpha_total` times as far.
     """
 
     options: TteOptions
@@ -37,7 +39,7 @@ class TemporalTaskEnsemble(Fusion):
         branches: Sequence[Branch],
         losses: Mapping[str, float],
         impacts: Mapping[str, float],
-        names: Sequence[str],
+        encoder: Encoder,
     ) -> tuple[State, dict[str, float]]:
         self._check(branches, losses)
         ratios = progress_ratios(losses, self._losses)
@@ -49,7 +51,11 @@ class TemporalTaskEnsemble(Fusion):
         scale = self.options.literal_scale if self.options.delta == "literal" else 1.0
         first, last = branches[0].end, branches[-1].end
         state = last.copy() if self.options.rest == "last" else mean_state([branch.end for branch in branches])
-        for name in names:
+        if self.options.scale_rest:
+            # Parameters alone: statistics of batch norms describe what was seen, and are no steps.
+            for name in layer_parameters(encoder, "all"):
+                state[name] = previous[name] + self.options.alpha_total * (state[name] - previous[name])
+        for name in layer_parameters(encoder, self.layers):
             changes = [branch.end[name] - self.origin(previous, branch)[name] for branch in branches]
             temporal, task = READINGS[self.options.delta](changes, first[name], last[name])
             step = beta * task

@@ -51,9 +51,12 @@ class RoundRobinOptions(ScheduleOptions):
     """One task a step, in turn."""
 
     name: Literal["round_robin"] = "round_robin"
+    order: Literal["cyclic", "random"] = Field(
+        "cyclic", description="The tasks one after the other, or in random order, each as often as the others."
+    )
 
 
 class JointOptions(ScheduleOptions):
-    """Every task in every step; their gradients are added."""
+    """Every task in every step; balancing puts their gradients together."""
 
     name: Literal["joint"] = "joint"

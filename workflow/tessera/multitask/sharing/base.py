@@ -33,3 +33,15 @@ class Sharing(nn.Module, ABC):
             inputs: (M, 3, h, w), normalised.
             returns: (M, encoder.num_features, h', w').
         """
+
+    def penalty(self, task: str) -> Tensor | None:
+        """What is added to the loss of a step of the task, (), float32, and to no reported loss; None adds nothing."""
+        return None
+
+    def groups(self) -> list[tuple[list[nn.Module], float]]:
+        """The module's parts, each with the factor on its learning rate; together they hold all its parameters."""
+        return [([self], 1.0)]
+
+    def figures(self) -> dict[str, float]:
+        """What to record at the end of each epoch, by column name; the same names every time."""
+        return {}

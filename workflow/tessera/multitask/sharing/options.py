@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from tessera.registry import Options
 
 
@@ -9,3 +11,11 @@ class HardSharingOptions(Options):
     """Hard sharing: one encoder for all tasks, one head a task."""
 
     name: Literal["hard"] = "hard"
+
+
+class LassoSharingOptions(Options):
+    """Each head reads its own mixture of the last block's units, of unit length, sparse by an L1 penalty (MSVL)."""
+
+    name: Literal["lasso"] = "lasso"
+    weight: float = Field(1e-3, ge=0, description="Weight of the L1 penalty on a task's normalised row.")
+    lr_factor: float = Field(10.0, gt=0, description="Factor on the learning rate of the rows.")

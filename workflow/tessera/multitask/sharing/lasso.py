@@ -1,0 +1,66 @@
+"""Lasso sharing: each head reads its own sparse mixture of the last block's units."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tessera.models.encoders.base import Encoder
+from tessera.multitask.sharing.base import Sharing
+from tessera.multitask.sharing.options import LassoSharingOptions
+
+
+class LassoSharing(Sharing):
+    """h_k = sum_m alpha_km u_m over the units u_m of the encoder's last block, sum_m alpha_km^2 = 1 for each task k.
+
+    Source: Doersch & Zisserman 2017, section 3.2, arXiv:1708.07860. The free weights A'_k are divided by their norm in
+    each forward pass, so a row is of unit length after any step and any load; they start at one, alpha at 1 / sqrt(M).
+    The penalty, weight * sum_m |alpha_km|, is of the divided rows: on the free ones it would only shrink them. They
+    take the last block of their ResNet-101 before its top, we that of the encoder's own. Units whose channels differ
+    from those of z pass a trained 1x1 convolution without bias first.
+
+    With one unit alpha is 1, and a head reads z as under hard sharing. For transfer and evaluation the feature is the
+    encoder's z itself: alpha stays here, with the heads.
+
+    Shape:
+        features: a weighted sum of the units' maps, (M, C, h, w) as z.
+    """
+
+    options: LassoSharingOptions
+
+    def __init__(self, options: LassoSharingOptions, encoder: Encoder, tasks: Sequence[str]) -> None:
+        super().__init__(options, encoder, tasks)
+        self.tasks, self.units = tuple(tasks), tuple(encoder.unit_layers)
+        # A parameter a task, not a matrix: momentum leaves a row alone in steps of other tasks, as it has no gradient.
+        self.rows = nn.ParameterList(nn.Parameter(torch.ones(len(self.units))) for _ in self.tasks)
+        channels, wanted = {**encoder.inner_channels, **encoder.layer_channels}, encoder.num_features
+        self.alignments = nn.ModuleList(
+            nn.Identity() if channels[unit] == wanted else nn.Conv2d(channels[unit], wanted, 1, bias=False)
+            for unit in self.units
+        )
+
+    def alpha(self, task: str) -> Tensor:
+        """The task's weights of the units, (M,) float32, of length 1."""
+        return F.normalize(self.rows[self.tasks.index(task)], dim=0)
+
+    def features(self, encoder: Encoder, task: str, inputs: Tensor) -> Tensor:
+        maps = encoder.maps(inputs, self.units)
+        units = [align(maps[unit]) for unit, align in zip(self.units, self.alignments, strict=True)]
+        mixed = [weight * unit for weight, unit in zip(self.alpha(task), units, strict=True)]
+        return torch.stack(mixed).sum(dim=0)
+
+    def penalty(self, task: str) -> Tensor:
+        return self.options.weight * self.alpha(task).abs().sum()
+
+    def groups(self) -> list[tuple[list[nn.Module], float]]:
+        return [([self.alignments], 1.0), ([self.rows], self.options.lr_factor)]
+
+    def figures(self) -> dict[str, float]:
+        """|alpha| as `share.<task>.<unit>`, 0 to 1."""
+        values = torch.stack([self.alpha(task).detach().abs() for task in self.tasks]).tolist()
+        return {
+            f"share.{task}.{unit}": value
+            for task, row in zip(self.tasks, values, strict=True)
+            for unit, value in zip(self.units, row, strict=True)
+        }
