@@ -3,46 +3,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.cifar_resnet import ResNet8, ResNet26
 from tessera.models.encoders.options import ResNet8Options, ResNet26Options
-
-
-@pytest.fixture(params=sorted(registry.parts("encoder")))
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    part = registry.parts("encoder")[request.param]
-    built: Encoder = registry.load("encoder", request.param)(part.options(name=request.param))
-    return built
-
-
-def test_layers_have_the_names_and_channels_they_claim(encoder: Encoder) -> None:
-    maps = encoder.layers(torch.randn(2, 3, 16, 16))
-    assert {name: found.shape[1] for name, found in maps.items()} == encoder.layer_channels
-    assert list(maps) == list(encoder.layer_channels)
-
-
-def test_forward_is_the_last_layer(encoder: Encoder) -> None:
-    images = torch.randn(2, 3, 16, 16)
-    encoder.eval()
-    z = encoder(images)
-    assert z.shape[1] == encoder.num_features
-    assert_close(z, encoder.layers(images)[list(encoder.layer_channels)[-1]])
-
-
-@pytest.mark.parametrize("pairs", ["across_stage", "within_stage"])
-def test_every_pair_names_two_different_maps(encoder: Encoder, pairs: str) -> None:
-    channels = {**encoder.layer_channels, **encoder.inner_channels}
-    names = [name for pair in encoder.stage_pairs[pairs] for name in pair]
-    maps = encoder.maps(torch.randn(2, 3, 16, 16), names)
-    assert {name: found.shape[1] for name, found in maps.items()} == {name: channels[name] for name in names}
-    assert all(first != second for first, second in encoder.stage_pairs[pairs])
-
-
-@pytest.mark.parametrize("which", ["conv_before_pool", "stage_last"])
-def test_fusion_names_convolutions(encoder: Encoder, which: str) -> None:
-    modules = dict(encoder.named_modules())
-    assert all(isinstance(modules[name], nn.Conv2d) for name in encoder.fusion_convolutions[which])
 
 
 def test_shapes_are_those_of_the_paper() -> None:
@@ -62,6 +25,18 @@ def test_depth_is_six_n_plus_two(network: Encoder, blocks: int) -> None:
         convolutions += 9 * (width // 2 * width + (2 * blocks - 1) * width * width) + width // 2 * width
     norms = 2 * (16 + 2 * blocks * (16 + 32 + 64) + 32 + 64)
     assert sum(p.numel() for p in network.parameters()) == convolutions + norms
+
+
+def test_units_are_the_blocks_of_the_last_stage() -> None:
+    network = ResNet26(ResNet26Options()).eval()
+    assert network.unit_layers == ("stage3.unit1", "stage3.unit2", "stage3.unit3", "stage3")
+    images = torch.randn(2, 3, 16, 16)
+    maps = network.maps(images, ["stage2", *network.unit_layers])
+    last = maps["stage2"]
+    for block, unit in zip(network.layer3, network.unit_layers, strict=True):
+        last = block(last)[1]
+        assert_close(maps[unit], last, rtol=0, atol=0)
+    assert ResNet8(ResNet8Options()).unit_layers == ("stage3",)
 
 
 def test_names_are_those_of_torchvision() -> None:

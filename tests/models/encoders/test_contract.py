@@ -1,0 +1,144 @@
+"""What every encoder keeps."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from tessera import registry
+from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.options import EncoderOptions
+from tessera.multitask.fusion.states import layer_parameters
+from tessera.multitask.statistics import batch_norms, reestimate_statistics
+from tessera.training import Compute
+
+
+@pytest.fixture(scope="module", params=sorted(registry.parts("encoder")))
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    """Built once; every test leaves its weights as they are."""
+    torch.manual_seed(0)
+    part = registry.parts("encoder")[request.param]
+    built: Encoder = registry.load("encoder", request.param)(part.options(name=request.param))
+    return built.eval()
+
+
+def _channels(encoder: Encoder) -> dict[str, int]:
+    return {**encoder.layer_channels, **encoder.inner_channels}
+
+
+@torch.no_grad()
+def test_layers_have_the_names_and_channels_they_claim(encoder: Encoder) -> None:
+    maps = encoder.layers(torch.randn(2, 3, 32, 32))
+    assert {name: found.shape[1] for name, found in maps.items()} == encoder.layer_channels
+    assert list(maps) == list(encoder.layer_channels)
+    sides = [found.shape[2] for found in maps.values()]
+    assert sides == sorted(sides, reverse=True)
+
+
+@torch.no_grad()
+def test_forward_is_the_last_layer(encoder: Encoder) -> None:
+    images = torch.randn(2, 3, 16, 16)
+    z = encoder(images)
+    assert z.shape[1] == encoder.num_features
+    assert_close(z, encoder.layers(images)[list(encoder.layer_channels)[-1]], rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_maps_are_those_asked_for_in_the_order_asked(encoder: Encoder) -> None:
+    images, names = torch.randn(2, 3, 17, 17), list(_channels(encoder))[::-1]
+    maps = encoder.maps(images, names)
+    assert list(maps) == names
+    assert {name: found.shape[1] for name, found in maps.items()} == _channels(encoder)
+    first, middle = names[-1], names[len(names) // 2]
+    assert_close(encoder.maps(images, [middle, first]), {name: maps[name] for name in (middle, first)})
+
+
+@torch.no_grad()
+def test_maps_do_not_change_after_they_are_made(encoder: Encoder) -> None:
+    images = torch.randn(1, 3, 16, 16)
+    together = encoder.maps(images, _channels(encoder))
+    for name, found in encoder.layers(images).items():
+        assert_close(encoder.maps(images, [name])[name], found, rtol=0, atol=0)
+        assert_close(together[name], found, rtol=0, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("px", [8, 17, 32, 64])
+def test_units_have_the_size_of_z_whatever_the_images(encoder: Encoder, px: int) -> None:
+    maps = encoder.maps(torch.randn(2, 3, px, px), encoder.unit_layers)
+    z = maps[encoder.unit_layers[-1]]
+    assert encoder.unit_layers[-1] == list(encoder.layer_channels)[-1]
+    assert len(set(encoder.unit_layers)) == len(encoder.unit_layers)
+    for name, found in maps.items():
+        assert found.shape == (2, _channels(encoder)[name], *z.shape[2:])
+        assert torch.isfinite(found).all()
+        assert found.std() > 0
+
+
+@torch.no_grad()
+def test_the_smallest_images_pass(encoder: Encoder) -> None:
+    assert isinstance(encoder.options, EncoderOptions)
+    smallest = encoder.options.smallest_px
+    assert smallest <= 8  # a tile of a puzzle of 32 px
+    assert encoder(torch.randn(1, 3, smallest, smallest + 3)).shape[1] == encoder.num_features
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pairs", ["across_stage", "within_stage"])
+def test_every_pair_names_two_different_maps(encoder: Encoder, pairs: str) -> None:
+    names = [name for pair in encoder.stage_pairs[pairs] for name in pair]
+    assert set(names) <= set(_channels(encoder))
+    assert all(first != second for first, second in encoder.stage_pairs[pairs])
+    maps = encoder.maps(torch.randn(2, 3, 64, 64), names)
+    if pairs == "within_stage":
+        assert all(maps[a].shape[2:] == maps[b].shape[2:] for a, b in encoder.stage_pairs[pairs])
+
+
+def test_pairs_are_as_many_as_those_of_every_target_network(encoder: Encoder) -> None:
+    for name, part in registry.parts("network").items():
+        with torch.device("meta"):
+            network = registry.load("network", name)(part.options(name=name), num_classes=2, image_size=32)
+        for which, pairs in network.stage_pairs.items():
+            assert len(encoder.stage_pairs[which]) == len(pairs)
+
+
+@pytest.mark.parametrize("which", ["conv_before_pool", "stage_last"])
+def test_fusion_names_convolutions(encoder: Encoder, which: str) -> None:
+    modules = dict(encoder.named_modules())
+    assert all(isinstance(modules[name], nn.Conv2d) for name in encoder.fusion_convolutions[which])
+    assert {name.rpartition(".")[0] for name in layer_parameters(encoder, which)} == {
+        *encoder.fusion_convolutions[which]
+    }
+
+
+def test_gradient_reaches_every_parameter(encoder: Encoder) -> None:
+    z = encoder(torch.randn(2, 3, 32, 32))
+    (z * torch.randn_like(z)).sum().backward()
+    without = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    encoder.zero_grad(set_to_none=True)
+    assert without == []
+
+
+def test_bfloat16_and_channels_last_give_nearly_the_same(encoder: Encoder) -> None:
+    images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = encoder(images)
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.autocast("cpu", torch.bfloat16):
+        z = encoder(images)
+    assert z.dtype == torch.bfloat16
+    z.float().sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in encoder.parameters())
+    encoder.zero_grad(set_to_none=True)
+    assert torch.linalg.vector_norm(z.detach().float() - expected) < 0.05 * torch.linalg.vector_norm(expected)
+
+
+def test_statistics_are_estimated_where_there_are_any(encoder: Encoder) -> None:
+    batches = iter([torch.randn(4, 3, 16, 16)])
+    before = {name: values.clone() for name, values in encoder.named_buffers()}
+    reestimate_statistics(encoder, batches, Compute(torch.device("cpu"), "float32"))
+    moved = {name for name, values in encoder.named_buffers() if not torch.equal(values, before[name])}
+    assert {name.rpartition(".")[2] for name in moved} == (
+        {"running_mean", "running_var", "num_batches_tracked"} if batch_norms(encoder) else set()
+    )
+    encoder.load_state_dict(before, strict=False)

@@ -1,0 +1,175 @@
+"""Encoders without shortcuts, from torchvision's definitions: AlexNet and VGG16."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tessera.models.encoders.base import Encoder, pick
+from tessera.models.encoders.options import AlexNetOptions, VGG16Options
+
+POOLED = ".pooled"
+
+
+class PlainEncoder(Encoder):
+    """The `features` of a torchvision model: convolutions with ReLU, and max pooling after each block of them.
+
+    A pooling layer computes what torchvision's does wherever its window fits into the map, and passes a smaller map on
+    as it is, so that tiles of small images reach the end.
+
+    Args:
+        features: Convolutions, batch norms, ReLU and max pooling, the last of them a pooling layer.
+        names: Of each map after a ReLU and after a pooling layer, in their order; those of pooling start with `pool`.
+        num_units: How many convolutions of the last block are its units (`unit_layers`).
+
+    Shape:
+        images: (N, 3, H, W).
+        returns: one map after each convolution's ReLU, then z, the map after the last pooling layer.
+    """
+
+    def __init__(self, features: nn.Sequential, names: Sequence[str], num_units: int) -> None:
+        super().__init__()
+        self.features = features
+        points = [i for i, module in enumerate(features) if isinstance(module, nn.ReLU | nn.MaxPool2d)]
+        self._names = dict(zip(points, names, strict=True))
+        channels: dict[str, int] = {}
+        before_pool, convolution, width = [], "", 0
+        for index, module in enumerate(features):
+            if isinstance(module, nn.Conv2d):
+                convolution, width = f"features.{index}", module.out_channels
+            elif isinstance(module, nn.MaxPool2d):
+                before_pool.append(convolution)
+            if index in self._names:
+                channels[self._names[index]] = width
+        convolutions, z = [name for name in names if not name.startswith("pool")], names[-1]
+        self.layer_channels = {name: channels[name] for name in (*convolutions, z)}
+        units = convolutions[-num_units:-1]  # the last one, pooled, is z
+        self._unit_layers = (*(unit + POOLED for unit in units), z)
+        self.inner_channels = {name: channels[name] for name in names if name not in self.layer_channels} | {
+            unit + POOLED: channels[unit] for unit in units
+        }
+        # Every block ends with its pooling layer.
+        self.fusion_convolutions = {"conv_before_pool": tuple(before_pool), "stage_last": tuple(before_pool)}
+
+    def layers(self, images: Tensor) -> dict[str, Tensor]:
+        return self.maps(images, self.layer_channels)
+
+    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        return pick(self._walk(images), names)
+
+    @property
+    def unit_layers(self) -> tuple[str, ...]:
+        return self._unit_layers
+
+    def _walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        last = images
+        for index, module in enumerate(self.features):
+            last = _pool(module, last) if isinstance(module, nn.MaxPool2d) else module(last)
+            name = self._names.get(index)
+            if name is None:
+                continue
+            yield name, last
+            if name + POOLED in self._unit_layers:
+                pooling = self.features[-1]
+                assert isinstance(pooling, nn.MaxPool2d)
+                yield name + POOLED, _pool(pooling, last)
+
+
+class AlexNet(PlainEncoder):
+    """Five convolutions, of which the first, the second and the last are pooled 3x3 with stride 2.
+
+    Source: Krizhevsky, Sutskever & Hinton, NeurIPS 2012. The definition is torchvision's, after Krizhevsky 2014,
+    arXiv:1404.5997: 64-192-384-256-256 kernels in one column and no response normalisation, where the paper of 2012 has
+    96-256-384-384-256 kernels in two columns. Without the classifier; weights start and are named as in torchvision:
+    features.0, …
+
+    Args:
+        options: What the study set. The stride of the first convolution changes no weight's shape.
+
+    Shape:
+        images: (N, 3, H, W), H and W at least 7.
+        returns: conv1 (N, 64, h, w), conv2 (N, 192, …), conv3 (N, 384, …), conv4 and conv5 (N, 256, …), pool5 = z: at
+            224 px 6x6, at 64 px 1x1 (stride 2: 2x2, 1: 6x6), at 32 px 1x1 (2: 2x2, 1: 2x2).
+    """
+
+    NAMES: ClassVar[tuple[str, ...]] = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
+
+    def __init__(self, options: AlexNetOptions) -> None:
+        features = _features(torchvision.models.alexnet)
+        first = features[0]
+        assert isinstance(first, nn.Conv2d)
+        first.stride = (options.stride, options.stride)
+        super().__init__(features, self.NAMES, num_units=3)
+        self.options = options
+
+    @property
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        # `within_stage`: neighbours of equal size, the pairs of the reduced AlexNet.
+        return {
+            "across_stage": (("conv1", "conv2"), ("conv2", "conv4"), ("conv4", "conv5")),
+            "within_stage": (("pool1", "conv2"), ("pool2", "conv3"), ("conv4", "conv5")),
+        }
+
+
+class VGG16(PlainEncoder):
+    """Thirteen 3x3 convolutions in five blocks of 64-128-256-512-512 kernels, each pooled 2x2.
+
+    Source: Simonyan & Zisserman, ICLR 2015, configuration D, arXiv:1409.1556. The definition is torchvision's `vgg16`,
+    or `vgg16_bn`. Without the classifier; weights start (He et al. 2015, by outputs) and are named as in torchvision:
+    features.0, …
+
+    Args:
+        options: What the study set.
+
+    Shape:
+        images: (N, 3, H, W).
+        returns: conv1_1, conv1_2 (N, 64, H, W), …, conv5_3 (N, 512, H/16, W/16), pool5 = z (N, 512, H/32, W/32), the
+            last two at least 1x1.
+    """
+
+    BLOCKS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
+
+    def __init__(self, options: VGG16Options) -> None:
+        features = _features(torchvision.models.vgg16_bn if options.batch_norm else torchvision.models.vgg16)
+        for module in features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        names = []
+        for block, convolutions in enumerate(self.BLOCKS, start=1):
+            names += [*(f"conv{block}_{i}" for i in range(1, convolutions + 1)), f"pool{block}"]
+        super().__init__(features, names, num_units=3)
+        self.options = options
+
+    @property
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        # `within_stage`: of the five blocks the last three, since target networks have three pairs.
+        return {
+            "across_stage": (("conv2_2", "conv3_3"), ("conv3_3", "conv4_3"), ("conv4_3", "conv5_3")),
+            "within_stage": (("conv3_1", "conv3_3"), ("conv4_1", "conv4_3"), ("conv5_1", "conv5_3")),
+        }
+
+
+def _features(build: Callable[..., nn.Module]) -> nn.Sequential:
+    """The `features` of a torchvision model, each layer with its own fresh weights."""
+    # On the meta device the classifier, ten times the weights of what we keep, costs neither time nor memory.
+    with torch.device("meta"):
+        features = build(weights=None).features
+    assert isinstance(features, nn.Sequential)
+    features.to_empty(device=torch.get_default_device())
+    for module in features:
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.reset_parameters()
+    return features
+
+
+def _pool(pooling: nn.MaxPool2d, maps: Tensor) -> Tensor:
+    window = pooling.kernel_size
+    assert isinstance(window, int)
+    if min(maps.shape[-2:]) < window:
+        return maps
+    pooled: Tensor = pooling(maps)
+    return pooled
