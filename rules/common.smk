@@ -48,6 +48,11 @@ GPUS_A_JOB = 0 if PLAN.config.device == "cpu" else 1
 if workflow.local_exec and "gpu" not in workflow.global_resources:
     workflow.global_resources["gpu"] = Resource("gpu", num_devices())
 
+ASKED = [study for study in SUMMARIES if study in sys.argv]
+if workflow.is_main_process:
+    for note in PLAN.notes(ASKED):
+        print(f"left out: {note}", file=sys.stderr)
+
 OTHER = from_other_code(PLAN.jobs_of(PLAN.studies).values())
 if OTHER and workflow.is_main_process:
     print(
@@ -121,5 +126,4 @@ def manifests_of_stage(stage):
 
 
 CONFIGURATION = json.dumps(config)
-ASKED = [study for study in SUMMARIES if study in sys.argv]
 FINISH = "python -m tessera finish --resolved {CONFIGURATION:q} --studies {ASKED}"

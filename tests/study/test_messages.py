@@ -44,7 +44,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"published": "nowhere.csv"}, r"`published`: no file config/studies/nowhere.csv"),
     ({"base/target/metric": "mAP"}, "protocol `classification` has no metric `mAP`. Known: accuracy"),
     ({"scale": "tiny"}, r"config/config.yaml \(or --config\): `scale`: Unknown scale 'tiny'"),
-    ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 50}}, r"tasks\[0\]: jigsaw has presets for images of 32, 64, 96 px, but these have 50 px"),
+    ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 50}}, r"tasks\[0\]: jigsaw has presets for images of 32, 64, 96, 224, 256 px, but these have 50 px"),
     ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 32}}, r"dataset `image_folder`: no .*`x.tar`.*TESSERA_DATA"),
     ({"base/source/tasks": [{"name": "jigsaw", "cell_px": 20}]}, "three cells of 20 px do not fit images of 32 px"),
     ({"base/source/dataset": "my_package.data:Mine"}, "Cannot import `my_package.data:Mine`"),

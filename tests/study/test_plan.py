@@ -180,7 +180,7 @@ def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_a_scale_lets_one_dataset_stand_in_for_another_and_says_so(plan_of: PlanOf, project: Path) -> None:
     scale = project / "config/scales/smoke.yaml"
-    scale.write_text(scale.read_text() + "stand_ins: {stl10: digits_m, cifar10: digits_m}\n")
+    scale.write_text(scale.read_text() + "stand_ins: {dataset: {stl10: digits_m, cifar10: digits_m}}\n")
     plan = plan_of({"base/target/dataset": "stl10"})
     assert stages(plan.jobs)["datasets"] == 1
     assert plan.studies["small"].stand_ins == {"stl10": "digits_m"}

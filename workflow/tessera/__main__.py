@@ -69,6 +69,8 @@ def run_finish(plan: Plan, options: argparse.Namespace) -> int:
         table = plan.root / "results" / name / "table.md"
         if (plan.root / summary.marker).exists() and table.exists():
             _say(f"\n{table.read_text().strip()}\n\nresults/{name}: table.md, .csv, .tex, .json")
+    for note in plan.notes(options.studies):
+        _say(f"left out: {note}")
     run_commit(plan, options)
     run_sync(plan, options)
     return 0

@@ -17,6 +17,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "description": summary.description,
         "scale": summary.scale,
         "stand_ins": summary.stand_ins,
+        "left_out": list(summary.left_out),
         "trials": summary.trials,
         "rows": list(summary.rows),
         "columns": list(summary.columns),

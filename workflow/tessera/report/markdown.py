@@ -35,7 +35,8 @@ def _caption(table: Table) -> str:
     summary = table.summary
     trials = f"Mean ± sample standard deviation over {summary.trials} trials" if summary.trials > 1 else "One trial"
     others = "".join(f" At this scale {other} stands in for {name}." for name, other in summary.stand_ins.items())
-    return f"{trials}; scale `{summary.scale}`.{others}"
+    left_out = f" Left out, since images are missing: {'; '.join(summary.left_out)}." if summary.left_out else ""
+    return f"{trials}; scale `{summary.scale}`.{others}{left_out}"
 
 
 def _grid(table: Table) -> str:

@@ -86,7 +86,8 @@ def describe(item: Mapping[str, Any], known: Iterable[str]) -> str:
     message = message.replace("Input should be", "should be")
     found = item.get("input")
     plain = isinstance(found, str | int | float | bool | type(None))
-    return f"`{key}`: {message}" + (f", but is {found!r}" if plain and item["type"] != "part" else "")
+    where = f"`{key}`: " if key else ""  # what is wrong with a whole file names its keys itself
+    return f"{where}{message}" + (f", but is {found!r}" if plain and item["type"] != "part" else "")
 
 
 def known_keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:

@@ -16,11 +16,16 @@ class Line(NamedTuple):
 
 
 class GridCell(NamedTuple):
-    """One cell, before its settings are resolved."""
+    """One cell, before its settings are resolved.
+
+    Attributes:
+        extra: It stands in a row under `also`.
+    """
 
     row: str
     column: str
     settings: Settings
+    extra: bool = False
 
 
 def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCell]]:
@@ -46,7 +51,7 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
             if column not in all_columns:
                 all_columns.append(column)
             own = {**column.settings, **_settings(row)}
-            cells.append(GridCell(row.label, column.label, own))
+            cells.append(GridCell(row.label, column.label, own, extra=True))
     used = {cell.column for cell in cells}
     labels = [line.label for line in rows] + [row.label for row in study.also]
     return labels, [line.label for line in all_columns if line.label in used], cells

@@ -173,7 +173,8 @@ class SummarizeStudy(Model):
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
     compare: tuple[Comparison, ...] = ()
-    stand_ins: dict[str, str] = Field({}, description="Datasets of the scale that took another's place.")
+    stand_ins: dict[str, str] = Field({}, description="Parts whose place another took at this scale.")
+    left_out: tuple[str, ...] = Field((), description="Cells whose images were missing, in words.")
     artifacts: tuple[str, ...] = Field(description="Every artifact that the study needs, in the plan's order.")
     run: Run = Run()
 

@@ -155,7 +155,15 @@ def _scale(properties: Schema) -> None:
         "properties": families,
         "additionalProperties": False,
     }
-    properties["stand_ins"]["additionalProperties"] = _ref("dataset")
+    properties["stand_ins"] = {
+        "type": "object",
+        "description": properties["stand_ins"]["description"],
+        "properties": {
+            family: {"type": "object", "additionalProperties": {"anyOf": [_ref(family), {"type": "null"}]}}
+            for family in registry.FAMILIES
+        },
+        "additionalProperties": False,
+    }
 
 
 def _method(properties: Schema) -> None:

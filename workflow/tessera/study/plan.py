@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from csv import DictReader
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,14 @@ from typing import Any
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
 from tessera.registry import suggest
+from tessera.study.chain import jobs_of_cell
 from tessera.study.files import parse, read_yaml
-from tessera.study.grid import expand
-from tessera.study.jobs import (
-    STAGES,
-    Cell,
-    ClusterTarget,
-    EvaluateTarget,
-    GeneratePretextLabels,
-    Job,
-    PrepareDataset,
-    PretrainSource,
-    Run,
-    StageSettings,
-    SummarizeStudy,
-    TransferKnowledge,
-)
-from tessera.study.resolve import Presets, Resolver
-from tessera.study.schema import Config, Experiment, Source, Study
+from tessera.study.grid import GridCell, expand
+from tessera.study.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
+from tessera.study.left_out import LeftOut, Place, group
+from tessera.study.published import read_published
+from tessera.study.resolve import NoStandInError, Presets, Resolver
+from tessera.study.schema import Config, Experiment, Study
 
 STUDIES = "config/studies"
 RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
@@ -42,7 +31,9 @@ class Plan:
         jobs: Artifact folder to job; a job stands after its inputs.
         studies: The chosen studies.
         others: Studies under config/studies that were not chosen, so that they can be asked for by name.
-        failed: Why one of the others cannot be planned.
+        failed: Why a study cannot be planned at all: one of the others, or a chosen one whose images are all missing.
+        left_out: Cells whose images are missing, by study.
+        spared: Artifact folders of those cells: not planned, and not to be thrown away.
     """
 
     config: Config
@@ -51,6 +42,8 @@ class Plan:
     studies: dict[str, SummarizeStudy] = field(default_factory=dict)
     others: dict[str, SummarizeStudy] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, tuple[LeftOut, ...]] = field(default_factory=dict)
+    spared: set[str] = field(default_factory=set)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -58,9 +51,16 @@ class Plan:
         needed = {folder for name in names for folder in summaries[name].artifacts}
         return {folder: job for folder, job in self.jobs.items() if folder in needed}
 
+    def notes(self, names: Iterable[str] = ()) -> list[str]:
+        """What is left out of these studies, or else of the chosen ones: one line a reason."""
+        chosen = list(names) or [name for name in self.left_out if name not in self.others]
+        return [f"{name}: {left}" for name in chosen for left in self.left_out.get(name, ())]
+
 
 def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/config.yaml") -> Plan:
     """Plans every study of a configuration; validates all of it first.
+
+    Cells whose images are missing are left out, and told in `Plan.left_out`; `strict` refuses them.
 
     Args:
         raw_config: The merged configuration, as Snakemake gives it.
@@ -68,14 +68,22 @@ def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/co
         shown: Name of the configuration, for messages.
 
     Raises:
-        StudyError: With one line for each thing that is wrong.
+        StudyError: With one line for each thing that is wrong, or if no cell of any chosen study is left.
     """
     config = parse(Config, raw_config, f"{shown} (or --config)")
     plan = Plan(config, root)
     chosen = _study_files(config.studies, root, shown)
     for name, path in chosen.items():
-        plan.studies[name] = _plan_study(plan, name, path)
-    _refuse_missing_data(plan, plan.jobs)
+        summary = _plan_study(plan, name, path)
+        if summary is None:
+            plan.failed[name] = "\n".join(plan.notes([name]))
+        else:
+            plan.studies[name] = summary
+    if config.strict and plan.left_out:
+        lines = plan.notes()
+        raise StudyError("\n".join([*lines, f"{shown} (or --config): `strict` is set, so nothing is left out."]))
+    if not plan.studies:
+        raise StudyError("\n".join(plan.notes()))
     for path in sorted((root / STUDIES).glob("*.yaml")):
         if path.stem in chosen:
             continue
@@ -83,11 +91,14 @@ def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/co
         try:
             _check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
-            _refuse_missing_data(trial_plan, summary.artifacts)
+            notes = "\n".join(trial_plan.notes([path.stem]))
+            if summary is None or (config.strict and notes):
+                raise StudyError(notes)
         except StudyError as error:
             plan.failed[path.stem] = str(error)
         else:
             plan.jobs, plan.others[path.stem] = trial_plan.jobs, summary
+            plan.left_out |= trial_plan.left_out
     return plan
 
 
@@ -128,7 +139,8 @@ def _shown(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy:
+def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
+    """Adds a study's jobs to the plan. None where the images of all its cells are missing."""
     shown = _shown(path, plan.root)
     study = parse(Study, read_yaml(path, shown), shown)
     scale = plan.config.scale or study.scale or "paper"
@@ -142,58 +154,86 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy:
         raise StudyError(f"{where}: `scale`: {error}") from error
     rows, columns, grid_cells = expand(study, shown)
     published = _published(study, path, plan.root, rows, columns)
-    run = _run_of(plan.config, name)
-    cells, errors, needed = [], dict[str, str](), dict[str, None]()
-    for grid_cell in grid_cells:
-        where = ", ".join(f"{k} '{v}'" for k, v in (("row", grid_cell.row), ("column", grid_cell.column)) if v)
-        try:
-            experiment = resolver.resolve(grid_cell.settings, where)
-        except StudyError as error:
-            for line in str(error).splitlines():
-                errors.setdefault(line.partition(": `")[2], line)  # the same mistake in many cells is told once
-            continue
-        artifacts = []
-        for trial in range(trials):
-            chain = _jobs_of(experiment, trial, run)
-            for job in chain:
-                known = plan.jobs.setdefault(job.folder, job)
-                if name not in known.run.studies:
-                    merged = known.run.model_copy(update={"studies": (*known.run.studies, name)})
-                    plan.jobs[job.folder] = known.model_copy(update={"run": merged})
-                needed[job.folder] = None
-            artifacts.append(chain[-1].folder)
-        protocol = experiment.target.protocol
-        column = grid_cell.column or protocol.name
-        cells.append(
-            Cell(
-                row=grid_cell.row,
-                column=column,
-                protocol=protocol.name,
-                metric=experiment.target.metric or protocol.metrics[0],
-                artifacts=tuple(artifacts),
-                published=published.get((grid_cell.row, grid_cell.column)),
-            )
-        )
-    if errors:
-        raise StudyError("\n".join(errors.values()))
     for comparison in study.compare:
         for row in (comparison.row, comparison.against):
             if row not in rows:
                 raise StudyError(f"{shown}: `compare`: no row is named '{row}'. {suggest(row, rows)}")
+
+    run = _run_of(plan.config, name)
+    cells, errors, needed = [], dict[str, str](), dict[str, Job]()
+    left_out: list[tuple[Place, str]] = []
+    for grid_cell in grid_cells:
+        place = grid_cell.row, grid_cell.column
+        try:
+            experiment = resolver.resolve(grid_cell.settings, _where(grid_cell))
+        except NoStandInError as reason:
+            left_out.append((place, str(reason)))
+            continue
+        except StudyError as error:
+            for line in str(error).splitlines():
+                errors.setdefault(line.partition(": `")[2], line)  # the same mistake in many cells is told once
+            continue
+        chains = [jobs_of_cell(experiment, trial, run) for trial in range(trials)]
+        if (missing := _missing_images(plan, chains[0])) is not None:
+            left_out.append((place, missing))
+            plan.spared |= {job.folder for chain in chains for job in chain}
+            continue
+        needed |= {job.folder: job for chain in chains for job in chain}
+        artifacts = tuple(chain[-1].folder for chain in chains)
+        cells.append(_cell(grid_cell, experiment, artifacts, published.get(place)))
+    if errors:
+        raise StudyError("\n".join(errors.values()))
+    every = [(cell.row, cell.column) for cell in grid_cells]
+    gone = {place for place, _ in left_out}
+    if left_out and all((cell.row, cell.column) in gone for cell in grid_cells if not cell.extra):
+        # What is left, if anything, are baselines, which make no table.
+        plan.left_out[name] = group([(place, left_out[0][1]) for place in every], every)
+        return None
+    if left_out:
+        plan.left_out[name] = group(left_out, every)
+    for job in needed.values():
+        _add(plan, job, name)
+    filled = {cell.row for cell in cells}
     return SummarizeStudy(
         name=name,
         title=study.title,
         description=study.description,
         scale=scale,
         trials=trials,
-        rows=tuple(rows),
+        rows=tuple(row for row in rows if row in filled),
         columns=tuple(dict.fromkeys(cell.column for cell in cells)),
         cells=tuple(cells),
-        compare=tuple(study.compare),
+        compare=tuple(pair for pair in study.compare if {pair.row, pair.against} <= filled),
         stand_ins=resolver.stood_in,
+        left_out=tuple(left.where for left in plan.left_out.get(name, ())),
         artifacts=tuple(needed),
         run=run,
     )
+
+
+def _where(cell: GridCell) -> str:
+    """Row and column, for messages."""
+    return ", ".join(f"{what} '{word}'" for what, word in (("row", cell.row), ("column", cell.column)) if word)
+
+
+def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], published: float | None) -> Cell:
+    protocol = experiment.target.protocol
+    return Cell(
+        row=place.row,
+        column=place.column or protocol.name,
+        protocol=protocol.name,
+        metric=experiment.target.metric or protocol.metrics[0],
+        artifacts=artifacts,
+        published=published,
+    )
+
+
+def _add(plan: Plan, job: Job, study: str) -> None:
+    """Takes a job in, and notes that this study needs it."""
+    known = plan.jobs.setdefault(job.folder, job)
+    if study not in known.run.studies:
+        merged = known.run.model_copy(update={"studies": (*known.run.studies, study)})
+        plan.jobs[job.folder] = known.model_copy(update={"run": merged})
 
 
 def _run_of(config: Config, study: str) -> Run:
@@ -215,127 +255,17 @@ def _published(
     if study.published is None:
         return {}
     file = path.parent / study.published
-    shown = _shown(file, root)
     if not file.is_file():
-        raise StudyError(f"{_shown(path, root)}: `published`: no file {shown}")
-    values: dict[tuple[str, str], float] = {}
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = DictReader(lines)
-        if not {"row", "column", "value"} <= set(reader.fieldnames or ()):
-            raise StudyError(f"{shown}: needs the columns row, column, value, but has {reader.fieldnames}")
-        for number, line in enumerate(reader, start=2):
-            for what, known in (("row", rows), ("column", columns)):
-                if line[what] not in known:
-                    raise StudyError(f"{shown}, line {number}: no {what} '{line[what]}'. {suggest(line[what], known)}")
-            try:
-                values[line["row"], line["column"]] = float(line["value"])
-            except (TypeError, ValueError):
-                raise StudyError(
-                    f"{shown}, line {number}: `value` should be a number, but is {line['value']!r}"
-                ) from None
-    return values
+        raise StudyError(f"{_shown(path, root)}: `published`: no file {_shown(file, root)}")
+    return read_published(file, _shown(file, root), rows, columns)
 
 
-def _refuse_missing_data(plan: Plan, folders: Iterable[str]) -> None:
-    data_root = data_root_of(plan.config)
-    for folder in folders:
-        job = plan.jobs[folder]
+def _missing_images(plan: Plan, jobs: Iterable[Job]) -> str | None:
+    """Which images are missing that a job would have to read, and what to do; None where all are there."""
+    for job in jobs:
         if job.stage != PrepareDataset.stage or (plan.root / job.manifest).is_file():
             continue
         dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
-        if message := dataset.missing(plan.root / data_root):
-            raise StudyError(f"studies {', '.join(job.run.studies)}: {message}")
-
-
-def _jobs_of(experiment: Experiment, trial: int, run: Run) -> list[Job]:
-    """The jobs that fill one cell in one trial, the measuring one last."""
-    source, target, transfer = experiment.source, experiment.target, experiment.transfer
-    jobs: list[Job] = []
-
-    def add(settings: StageSettings, words: str, trial: int | None, **inputs: Job) -> Job:
-        job = Job(
-            stage=settings.stage,
-            words=re.sub(r"[^A-Za-z0-9_.-]", "_", words),
-            version=settings.version,
-            trial=trial,
-            settings=settings.model_dump(mode="json"),
-            inputs={role.replace("__", "."): item.folder for role, item in inputs.items()},
-            run=run,
-        )
-        jobs.append(job)
-        return job
-
-    def add_source() -> Job:
-        resolved = _determining(source)
-        dataset = add(PrepareDataset(dataset=source.dataset), source.dataset.word(), None)
-        labels = {}
-        for task in resolved.tasks:
-            settings = task.label_settings(source.dataset.pixels())
-            if settings is None:
-                continue
-            inputs = {"dataset": dataset} if task.labels_from_images else {}
-            if task.labels_from_images:
-                settings = {**settings, "image_size": source.dataset.pixels()}
-            of = f"{task.name}.{source.dataset.word()}" if inputs else task.name
-            labels[f"labels__{task.name}"] = add(GeneratePretextLabels(task=settings), of, None, **inputs)
-        words = f"{source.dataset.word()}.{source.encoder.name}.{how_trained(resolved)}.t{trial}"
-        return add(PretrainSource(source=resolved), words, trial, dataset=dataset, **labels)
-
-    def add_network(dataset: Job) -> Job:
-        settings = TransferKnowledge(
-            transfer=transfer,
-            network=None if transfer.builds_network else target.network,
-            label_fraction=target.label_fraction,
-            epochs=target.epochs + (0 if transfer.two_stage or target.budget != "total" else target.first_stage_epochs),
-            first_stage_epochs=target.first_stage_epochs if transfer.two_stage else 0,
-            iterations=target.iterations,
-            batch_size=target.batch_size,
-            augmentation=target.augmentation,
-            optimizer=target.optimizer,
-        )
-        words = f"{target.dataset.word()}.{target.network.name}.{transfer.name}"
-        inputs = {"dataset": dataset}
-        if transfer.needs_source:
-            inputs["source"] = add_source()
-            words += f".from-{how_trained(source)}"
-        return add(settings, f"{words}.t{trial}", trial, **inputs)
-
-    dataset = add(PrepareDataset(dataset=target.dataset), target.dataset.word(), None)
-    protocol = target.protocol
-    words = f"{target.dataset.word()}.{protocol.name}"
-    if protocol.measures == "network":
-        network = add_network(dataset)
-        settings: StageSettings = EvaluateTarget(protocol=protocol, label_fraction=1.0)
-        model, words = {"network": network}, f"{words}.{network.words.partition('.')[2]}"
-    else:
-        encoder = add_source()
-        model, words = {"source": encoder}, f"{words}.{encoder.words}"
-        if protocol.stage == ClusterTarget.stage:
-            settings = ClusterTarget(protocol=protocol)
-        else:
-            settings = EvaluateTarget(protocol=protocol, label_fraction=target.label_fraction)
-    add(settings, words, trial, dataset=dataset, **model)
-    return jobs
-
-
-def how_trained(source: Source) -> str:
-    """In a word or two, how a source was trained: the fusion or schedule, and the tasks."""
-    if source.epochs == 0:
-        return "untrained"
-    how = source.fusion.name if source.fusion.name != "none" else source.schedule.name
-    tasks = "-".join(getattr(task, "short", task.name) for task in source.tasks)
-    return f"{how}.{tasks}" if len(source.tasks) > 1 else tasks
-
-
-def _determining(source: Source) -> Source:
-    """The settings that determine the result: an untrained encoder has no tasks and no optimiser."""
-    if source.epochs > 0:
-        tasks = tuple(task.at(source.dataset.pixels()) for task in source.tasks)
-        return source.model_copy(update={"tasks": tasks})
-    return Source(
-        dataset=source.dataset,
-        encoder=source.encoder,
-        epochs=0,
-        batch_size=source.batch_size,
-        statistics_batches=source.statistics_batches,
-    )
+        if message := dataset.missing(plan.root / data_root_of(plan.config)):
+            return message
+    return None

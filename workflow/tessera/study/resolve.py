@@ -25,6 +25,10 @@ from tessera.study.schema import Experiment, Method, Scale, Settings, Source, Ta
 Keys = tuple[str, ...]
 
 
+class NoStandInError(StudyError):
+    """A cell names a part that the scale leaves out."""
+
+
 def part_paths() -> dict[Keys, str]:
     """Where parts stand in an experiment: path to family. Lists of parts are marked by a last `*`."""
     found: dict[Keys, str] = {}
@@ -101,7 +105,7 @@ class Resolver:
         shown: The study's file, for messages.
 
     Attributes:
-        stood_in: Datasets of the study that another took the place of, as far as cells were resolved.
+        stood_in: Parts of the study whose place another took, as far as cells were resolved.
     """
 
     def __init__(self, presets: Presets, scale: str, base: Settings, shown: str) -> None:
@@ -119,6 +123,7 @@ class Resolver:
 
         Raises:
             StudyError: With one line for each thing that is wrong.
+            NoStandInError: If the scale leaves out a part that the cell names.
         """
         layers = self._layers(self._nested(cell, f"{self.shown} ({where})"), where)
         merged: dict[str, Any] = {}
@@ -178,13 +183,19 @@ class Resolver:
                 part = holder[key]
                 if not isinstance(part, dict) or "name" not in part:
                     continue
-                if family == "dataset" and part["name"] in self.scale.stand_ins:
-                    stand_in = dict(named(self.scale.stand_ins[part["name"]]))
-                    self.stood_in[part["name"]] = str(stand_in.get("path", stand_in["name"]))
-                    part = holder[key] = stand_in
+                stand_ins = self.scale.stand_ins.get(family, {})
+                if part["name"] in stand_ins:
+                    part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])
                 options = self.scale.parts.get(family, {}).get(part["name"])
                 if options is not None:
                     holder[key] = {**options, **part}
+
+    def _stand_in(self, family: str, name: str, stand_in: Any) -> dict[str, Any]:
+        if stand_in is None:
+            raise NoStandInError(f"scale `{self.scale_name}` has no stand-in for {family} `{name}`")
+        part = dict(named(stand_in))
+        self.stood_in[name] = _described(part)
+        return part
 
     def _nested(self, settings: Settings, shown: str) -> dict[str, Any]:
         nested: dict[str, Any] = {}
@@ -257,6 +268,18 @@ def _origin(layers: list[Layer], path: tuple[str | int, ...]) -> str:
 
 
 _ABSENT = object()
+
+
+def _described(part: Mapping[str, Any]) -> str:
+    """A stand-in in a few words, for the table's caption: what it reads, and how much of it."""
+    words = [str(part.get("path", part["name"]))]
+    if "classes" in part:
+        words.append(f"{len(part['classes'])} of its classes")
+    if "train_fraction" in part:
+        words.append(f"{part['train_fraction']:.0%} of its training images")
+    if "image_size" in part:
+        words.append(f"{part['image_size']} px")
+    return ", ".join(words)
 
 
 def _known_keys(merged: dict[str, Any], path: tuple[str | int, ...]) -> list[str]:

@@ -155,6 +155,15 @@ class Experiment(Model):
     transfer: TransferPart = Field(NoTransferOptions(), description="How knowledge reaches the target network.")
     target: Target
 
+    @model_validator(mode="after")
+    def _transfer_finds_its_classifier(self) -> "Experiment":
+        if self.transfer.needs_classifier and not any(task.uses_class_labels for task in self.source.tasks):
+            raise ValueError(
+                f"transfer `{self.transfer.name}` measures the source's own classifier, but no task of the source "
+                "learns class labels: use method `supervised`"
+            )
+        return self
+
 
 Settings = dict[str, Any]
 
@@ -228,7 +237,20 @@ class Scale(Model):
     parts: dict[str, dict[str, Settings]] = Field(
         {}, description="Options of parts at this scale: family, name, options."
     )
-    stand_ins: dict[str, Any] = Field({}, description="Datasets that take another's place: name, dataset.")
+    stand_ins: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Parts that take another's place at this scale: family, name, part. null: cells that name it are "
+        "left out.",
+    )
+
+    @model_validator(mode="after")
+    def _stand_ins_exist(self) -> "Scale":
+        for family, table in self.stand_ins.items():
+            if family not in FAMILIES:
+                raise ValueError(f"stand_ins: unknown family '{family}'. {suggest(family, FAMILIES)}")
+            for name in table:
+                find(family, name)
+        return self
 
     @model_validator(mode="after")
     def _parts_exist(self) -> "Scale":
@@ -289,6 +311,9 @@ class Config(Model):
     )
     scale: str | None = Field(None, description="paper, reduced, smoke, …; null: each study's own, else paper.")
     trials: int | None = Field(None, ge=1, le=1000, description="Trials of every study; null: each study's own.")
+    strict: bool = Field(
+        False, description="Refuse to start where a dataset is missing, instead of leaving out the cells that need it."
+    )
     data_root: str = Field("data", description="Folder of datasets; the variable TESSERA_DATA overrides it.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one, else CPU.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

@@ -30,7 +30,7 @@ def find_waste(plan: Plan) -> list[Waste]:
     A job that runs at the moment keeps its state.
     """
     root = plan.root
-    needed = set(plan.jobs_of(plan.studies))
+    needed = set(plan.jobs_of(plan.studies)) | plan.spared
     waste = []
     for stage_folder in FOLDERS.values():
         for folder in _folders(root / "artifacts" / stage_folder):

@@ -1,0 +1,121 @@
+"""The jobs that fill one cell: from the images to the figure."""
+
+import re
+
+from tessera.study.jobs import (
+    ClusterTarget,
+    EvaluateTarget,
+    GeneratePretextLabels,
+    Job,
+    PrepareDataset,
+    PretrainSource,
+    Run,
+    StageSettings,
+    TransferKnowledge,
+)
+from tessera.study.schema import Experiment, Source
+
+
+def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
+    """The jobs that fill one cell in one trial, the measuring one last."""
+    source, target, transfer = experiment.source, experiment.target, experiment.transfer
+    jobs: list[Job] = []
+
+    def add(settings: StageSettings, words: str, trial: int | None, **inputs: Job) -> Job:
+        job = Job(
+            stage=settings.stage,
+            words=re.sub(r"[^A-Za-z0-9_.-]", "_", words),
+            version=settings.version,
+            trial=trial,
+            settings=settings.model_dump(mode="json"),
+            inputs={role.replace("__", "."): item.folder for role, item in inputs.items()},
+            run=run,
+        )
+        jobs.append(job)
+        return job
+
+    def add_source() -> Job:
+        resolved = _determining(source)
+        dataset = add(PrepareDataset(dataset=source.dataset), source.dataset.word(), None)
+        labels = {}
+        for task in resolved.tasks:
+            settings = task.label_settings(source.dataset.pixels())
+            if settings is None:
+                continue
+            inputs = {"dataset": dataset} if task.labels_from_images else {}
+            if task.labels_from_images:
+                settings = {**settings, "image_size": source.dataset.pixels()}
+            of = f"{task.name}.{source.dataset.word()}" if inputs else task.name
+            labels[f"labels__{task.name}"] = add(GeneratePretextLabels(task=settings), of, None, **inputs)
+        words = f"{source.dataset.word()}.{source.encoder.name}.{how_trained(resolved)}.t{trial}"
+        return add(PretrainSource(source=resolved), words, trial, dataset=dataset, **labels)
+
+    def add_network(dataset: Job) -> Job:
+        first, second = _epochs(experiment)
+        settings = TransferKnowledge(
+            transfer=transfer,
+            network=None if transfer.builds_network else target.network,
+            label_fraction=target.label_fraction if transfer.trains else 1.0,
+            epochs=second,
+            first_stage_epochs=first,
+            iterations=target.iterations,
+            batch_size=target.batch_size,
+            augmentation=target.augmentation,
+            optimizer=target.optimizer,
+        )
+        words = f"{target.dataset.word()}.{target.network.name}.{transfer.name}"
+        inputs = {"dataset": dataset}
+        if transfer.needs_source:
+            inputs["source"] = add_source()
+            words += f".from-{how_trained(source)}"
+        return add(settings, f"{words}.t{trial}", trial, **inputs)
+
+    dataset = add(PrepareDataset(dataset=target.dataset), target.dataset.word(), None)
+    protocol = target.protocol
+    words = f"{target.dataset.word()}.{protocol.name}"
+    if protocol.measures == "network":
+        network = add_network(dataset)
+        settings: StageSettings = EvaluateTarget(protocol=protocol, label_fraction=1.0)
+        model, words = {"network": network}, f"{words}.{network.words.partition('.')[2]}"
+    else:
+        encoder = add_source()
+        model, words = {"source": encoder}, f"{words}.{encoder.words}"
+        if protocol.stage == ClusterTarget.stage:
+            settings = ClusterTarget(protocol=protocol)
+        else:
+            settings = EvaluateTarget(protocol=protocol, label_fraction=target.label_fraction)
+    add(settings, words, trial, dataset=dataset, **model)
+    return jobs
+
+
+def how_trained(source: Source) -> str:
+    """In a word or two, how a source was trained: the fusion or schedule, and the tasks."""
+    if source.epochs == 0:
+        return "untrained"
+    how = source.fusion.name if source.fusion.name != "none" else source.schedule.name
+    tasks = "-".join(getattr(task, "short", task.name) for task in source.tasks)
+    return f"{how}.{tasks}" if len(source.tasks) > 1 else tasks
+
+
+def _determining(source: Source) -> Source:
+    """The settings that determine the result: an untrained encoder has no tasks and no optimiser."""
+    if source.epochs > 0:
+        tasks = tuple(task.at(source.dataset.pixels()) for task in source.tasks)
+        return source.model_copy(update={"tasks": tasks})
+    return Source(
+        dataset=source.dataset,
+        encoder=source.encoder,
+        epochs=0,
+        batch_size=source.batch_size,
+        statistics_batches=source.statistics_batches,
+    )
+
+
+def _epochs(experiment: Experiment) -> tuple[int, int]:
+    """Epochs of the first and of the second stage; a method without a first stage may get the epochs of both."""
+    transfer, target = experiment.transfer, experiment.target
+    if not transfer.trains:
+        return 0, 0
+    if transfer.two_stage:
+        return target.first_stage_epochs, target.epochs
+    return 0, target.epochs + (target.first_stage_epochs if target.budget == "total" else 0)
