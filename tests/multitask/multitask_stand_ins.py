@@ -1,6 +1,6 @@
 """A user's own small encoder and tasks, named in a study as `multitask_stand_ins:Class`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from tessera.tasks.base import Task, TaskBatch
 from tessera.tasks.options import TaskOptions
 
 ENCODER = "multitask_stand_ins:TinyEncoder"
+UNITS = "multitask_stand_ins:UnitsEncoder"
 TURN = "multitask_stand_ins:Turn"
 BRIGHTNESS = "multitask_stand_ins:Brightness"
 CONTRAST = "multitask_stand_ins:Contrast"
@@ -42,6 +43,21 @@ class TinyEncoder(Encoder):
     @property
     def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
         return {"across_stage": [("first", "second")]}
+
+
+class UnitsEncoder(TinyEncoder):
+    """As `TinyEncoder`, its z the last of three units, the first of which has other channels."""
+
+    unit_layers = ("early", "middle", "second")
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__()
+        self.inner_channels = {"early": 4, "middle": 6}
+
+    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        found = self.layers(images)
+        found |= {"early": found["first"][:, :, ::2, ::2], "middle": found["second"].flip(2)}
+        return {name: found[name] for name in names}
 
 
 def _options(word: str) -> type[TaskOptions]:

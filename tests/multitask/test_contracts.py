@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from multitask_stand_ins import BRIGHTNESS, CONTRAST, TURN, TinyEncoder, tiny_dataset, tiny_source
+from multitask_stand_ins import BRIGHTNESS, CONTRAST, TURN, UNITS, TinyEncoder, UnitsEncoder, tiny_dataset, tiny_source
 from pydantic import ValidationError
 
 from tessera import registry
@@ -72,15 +72,35 @@ def test_balancing_leaves_gradients_of_shared_and_own_parameters_and_calls_each_
         assert parameter.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("cls", [TinyEncoder, UnitsEncoder])
 @pytest.mark.parametrize("name", registry.parts("sharing"))
-def test_sharing_gives_features_that_reach_the_encoder(name: str) -> None:
-    encoder = TinyEncoder()
+def test_sharing_gives_features_that_reach_the_encoder(name: str, cls: type[TinyEncoder]) -> None:
+    encoder = cls()
     sharing = registry.load("sharing", name)(registry.find("sharing", name).options(), encoder, ["a", "b"])
     features = sharing.features(encoder, "b", torch.randn(4, 3, 16, 16))
     assert features.shape[:2] == (4, encoder.num_features)
     features.sum().backward()
     assert encoder.conv1.weight.grad is not None
     assert not any(parameter is other for parameter in sharing.parameters() for other in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", registry.parts("sharing"))
+def test_sharing_groups_its_parameters_and_its_penalty_and_figures_are_numbers(name: str) -> None:
+    encoder = UnitsEncoder()
+    sharing = registry.load("sharing", name)(registry.find("sharing", name).options(), encoder, ["a", "b"])
+    grouped = [
+        p for modules, factor in sharing.groups() for module in modules for p in module.parameters() if factor > 0
+    ]
+    assert sorted(map(id, grouped)) == sorted(map(id, sharing.parameters()))
+    for task in ("a", "b"):
+        if (penalty := sharing.penalty(task)) is not None:
+            assert (penalty.shape, penalty.dtype) == ((), torch.float32)
+            assert penalty.isfinite()
+    assert all(isinstance(value, float) for value in sharing.figures().values())
+    features = sharing.features(encoder.eval(), "a", images := torch.randn(2, 3, 16, 16))
+    other = registry.load("sharing", name)(sharing.options, encoder, ["a", "b"])
+    other.load_state_dict(sharing.state_dict())
+    assert torch.equal(other.features(encoder, "a", images), features)
 
 
 @pytest.mark.parametrize("name", registry.parts("regularizer"))
@@ -93,6 +113,15 @@ def test_regularizer_is_a_finite_scalar_or_nothing(name: str) -> None:
         if value is not None:
             assert (value.shape, value.dtype) == ((), torch.float32)
             assert value.isfinite()
+
+
+@pytest.mark.parametrize("sharing", registry.parts("sharing"))
+@pytest.mark.parametrize("schedule", registry.parts("schedule"))
+def test_every_sharing_trains_under_every_schedule(sharing: str, schedule: str) -> None:
+    fusion = "average" if schedule == "branches" else "none"
+    result = pretrain(source_of(schedule, fusion, sharing=sharing, encoder=UNITS), tiny_dataset(), {}, COMPUTE, 0, None)
+    assert all(tensor.isfinite().all() for tensor in result.encoder.state_dict().values())
+    assert not any("alpha" in name or "align" in name for name in result.encoder.state_dict())
 
 
 @pytest.mark.parametrize("schedule", registry.parts("schedule"))

@@ -8,7 +8,7 @@ from typing import Any
 import multitask_stand_ins as stand_ins
 import pytest
 import torch
-from multitask_stand_ins import BRIGHTNESS, CONTRAST, ENCODER, TURN, tiny_dataset, tiny_source
+from multitask_stand_ins import BRIGHTNESS, CONTRAST, ENCODER, TURN, UNITS, tiny_dataset, tiny_source
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -29,6 +29,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "sequential_tte": {"schedule": "sequential", "fusion": {"name": "tte", "rest": "last", "window": 2}},
     "branches": {"schedule": {"name": "branches", "reset_optimizer": False}, "fusion": "average"},
     "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": OMEGA},
+    "msvl": {"sharing": "lasso", "encoder": UNITS, "schedule": {"name": "round_robin", "order": "random"}},
+    "msvl_accumulate": {"sharing": "lasso", "encoder": UNITS, "balancing": {"name": "equal", "average": True}},
+    "msvl_window": {"sharing": "lasso", "encoder": UNITS, "schedule": "round_robin", "fusion": "average"},
+    "tte_of_units": {
+        "sharing": "lasso",
+        "encoder": UNITS,
+        "schedule": "branches",
+        "fusion": "tte",
+        "regularizer": OMEGA,
+    },
     "running_mean": {
         "schedule": "branches",
         "fusion": {"name": "tte", "alpha_gamma": 0.5},
@@ -87,9 +97,13 @@ def test_history_has_the_same_finite_figures_in_every_epoch(method: str, tmp_pat
         assert set(row) == late
         assert all(math.isfinite(value) for value in row.values() if not isinstance(value, str))
     assert {f"{TURN}.loss", f"{TURN}.accuracy", f"{TURN}.validation_loss", f"{TURN}.validation_accuracy"} <= late
-    own_turns = method not in ("joint", "round_robin", "swa")
+    own_turns = any(word in str(METHODS[method].get("schedule")) for word in ("sequential", "branches"))
     assert (f"{TURN}.impact" in late) == ("impact_spread" in result.metrics) == own_turns
     assert (f"{TURN}.fusion_jump" in late) == ("fusion" in METHODS[method])
+    assert {f"share.{TURN}.{unit}" in late for unit in ("early", "middle", "second")} == {
+        "lasso" in str(METHODS[method])
+    }
+    assert {row[f"{TURN}.chance_accuracy"] for row in result.history} == {0.25}
     assert (f"alpha.{TURN}" in late) == ("tte" in str(METHODS[method]))
     assert result.metrics[f"{TURN}.chance_accuracy"] == 0.25
     assert result.metrics[f"{TURN}.loss"] == result.history[-1][f"{TURN}.loss"]

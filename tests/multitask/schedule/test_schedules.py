@@ -47,6 +47,13 @@ def test_joint_takes_all_tasks_in_each_step_and_round_robin_one() -> None:
     assert turns("round_robin")[0].steps == (("a",), ("b",), ("c",)) * 4
 
 
+def test_round_robin_in_random_order_keeps_every_share_and_repeats_by_its_seed() -> None:
+    orders = [turns("round_robin", seed=seed, order="random")[0].steps for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0] != turns("round_robin")[0].steps
+    assert all(Counter(task for (task,) in steps) == dict.fromkeys(TASKS, 4) for steps in orders)
+
+
 def test_branches_see_the_same_learning_rates_and_sequential_turns_one_after_the_other() -> None:
     assert [(turn.begin, turn.end) for turn in turns("branches")] == [(0.0, 1.0)] * 3
     assert [turn.begin for turn in turns("sequential")] == pytest.approx([0, 1 / 3, 2 / 3])
