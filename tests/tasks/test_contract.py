@@ -16,8 +16,10 @@ from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 NUM_CLASSES = 4
 OPTIONS: dict[str, dict[str, Any]] = {
     "jigsaw": {"permutations": 6},
+    "jigsaw_plus": {"permutations": 6},
     "segmentation": {"segments": 5, "radius": 3.0},
 }
+INPUTS = {"jigsaw": 9, "jigsaw_plus": 9, "rwc": 3}  # an image
 
 
 def colorful(number: int, size: int, seed: int = 0) -> Tensor:
@@ -73,7 +75,7 @@ def test_a_step_reaches_the_encoder_and_all_of_the_head(name: str, size: int) ->
     head = task.build_head(8)
     batch = batch_of(task, size)
     assert batch.inputs.dtype == torch.float32
-    assert batch.inputs.shape[:2] == (8 * (9 if name == "jigsaw" else 1), 3)
+    assert batch.inputs.shape[:2] == (8 * INPUTS.get(name, 1), 3)
     prediction = head(body(batch.inputs))
     loss = task.loss(prediction, batch.labels)
     assert loss.shape == ()

@@ -13,6 +13,15 @@ def pool(features: Tensor) -> Tensor:
     return features.mean(dim=(2, 3))
 
 
+def _layers(num_inputs: int, hidden: Sequence[int], num_outputs: int, dropout: float) -> nn.Sequential:
+    """Hidden layers with ReLU and dropout, and a last linear layer."""
+    layers: list[nn.Module] = []
+    for inner in hidden:
+        layers += [nn.Linear(num_inputs, inner), nn.ReLU(), nn.Dropout(dropout)]
+        num_inputs = inner
+    return nn.Sequential(*layers, nn.Linear(num_inputs, num_outputs))
+
+
 class VectorHead(nn.Module):
     """Global average pooling, hidden layers with ReLU and dropout, and a last linear layer.
 
@@ -29,11 +38,7 @@ class VectorHead(nn.Module):
 
     def __init__(self, num_features: int, hidden: Sequence[int], num_outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for inner in hidden:
-            layers += [nn.Linear(num_features, inner), nn.ReLU(), nn.Dropout(dropout)]
-            num_features = inner
-        self.layers = nn.Sequential(*layers, nn.Linear(num_features, num_outputs))
+        self.layers = _layers(num_features, hidden, num_outputs, dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         output: Tensor = self.layers(pool(features))
@@ -44,34 +49,40 @@ class TileHead(nn.Module):
     """Joins the tiles of a puzzle late: each is pooled and goes through one shared layer, then all are concatenated.
 
     Source: Noroozi & Favaro, ECCV 2016, section 3.2, arXiv:1603.09246. Their shared layer has 1,024 units and their
-    joint layer 4,096; ours have `tile_features` and `hidden`, to the size of small images.
+    joint layer 4,096.
 
     Args:
         num_features: Channels of z.
         num_tiles: Tiles of a puzzle.
-        hidden: Units of the joint hidden layer.
-        num_outputs: Permutations.
-        dropout: On the shared and on the joint layer, 0 to below 1.
+        shared: Units of the layer that each tile goes through.
+        hidden: Units of the joint hidden layers.
+        num_outputs: Arrangements of the tiles.
+        dropout: On the joint hidden layers, 0 to below 1.
+        shared_dropout: On the shared layer, 0 to below 1.
 
     Shape:
         features: (N * num_tiles, num_features, h, w), the tiles of a puzzle side by side.
         returns: (N, num_outputs).
     """
 
-    tile_features = 128
-
-    def __init__(self, num_features: int, num_tiles: int, hidden: int, num_outputs: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        num_tiles: int,
+        shared: int,
+        hidden: Sequence[int],
+        num_outputs: int,
+        dropout: float = 0.0,
+        shared_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_tiles = num_tiles
-        self.tile = nn.Sequential(nn.Linear(num_features, self.tile_features), nn.ReLU(), nn.Dropout(dropout))
-        self.joint = nn.Sequential(
-            nn.Linear(num_tiles * self.tile_features, hidden), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(hidden, num_outputs),
-        )  # fmt: skip
+        self.tile = nn.Sequential(nn.Linear(num_features, shared), nn.ReLU(), nn.Dropout(shared_dropout))
+        self.joint = _layers(num_tiles * shared, hidden, num_outputs, dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         tiles = self.tile(pool(features))
-        output: Tensor = self.joint(tiles.view(-1, self.num_tiles * self.tile_features))
+        output: Tensor = self.joint(tiles.view(len(tiles) // self.num_tiles, -1))
         return output
 
 
@@ -122,16 +133,17 @@ class GridHead(nn.Module):
         hidden: Channels of the hidden convolution; half of them reach the last layer.
         num_outputs: Channels of the prediction.
         grid: Height and width of the prediction.
+        factor: Of the sub-pixel upsampling; bilinear interpolation does the rest.
 
     Shape:
         features: (N, num_features, h, w).
         returns: (N, num_outputs, grid, grid).
     """
 
-    def __init__(self, num_features: int, hidden: int, num_outputs: int, grid: int) -> None:
+    def __init__(self, num_features: int, hidden: int, num_outputs: int, grid: int, factor: int) -> None:
         super().__init__()
         inner = max(1, hidden // 2)
-        self.expansion = Expansion(num_features, hidden, inner, factor=2, size=grid)
+        self.expansion = Expansion(num_features, hidden, inner, factor, size=grid)
         self.output = nn.Conv2d(inner, num_outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -158,18 +170,21 @@ class ImageHead(nn.Module):
         num_features: Channels of z.
         hidden: Channels of the hidden convolution.
         image_size: Height and width of the image, px.
+        map_size: Height and width of the map it is predicted on, px; bilinear interpolation does the rest.
+        factor: Of the sub-pixel upsampling to that map.
     """
 
-    def __init__(self, num_features: int, hidden: int, image_size: int) -> None:
+    def __init__(self, num_features: int, hidden: int, image_size: int, map_size: int, factor: int) -> None:
         super().__init__()
+        self.image_size = image_size
         inner = max(8, hidden // 8)
-        self.expansion = Expansion(num_features, hidden, inner, factor=4, size=image_size)
+        self.expansion = Expansion(num_features, hidden, inner, factor, size=map_size)
         self.output = nn.Conv2d(inner, 3, 3, padding=1)
 
     def forward(self, features: Tensor) -> Rebuilt:
         # The sigmoid is taken in float32: the divergences need the tails that bfloat16 rounds to 0 and 1.
-        image = self.output(self.expansion(features)).float().sigmoid()
-        return Rebuilt(image, pool(features))
+        logits = self.output(self.expansion(features)).float()
+        return Rebuilt(resize(logits, self.image_size).sigmoid(), pool(features))
 
 
 class Segments(NamedTuple):
@@ -194,12 +209,13 @@ class SegmentHead(nn.Module):
         hidden: Channels of the hidden convolution; a quarter of them in the second U-Net.
         num_segments: K.
         grid: Height and width of the segments.
+        factor: Of the sub-pixel upsampling.
     """
 
-    def __init__(self, num_features: int, hidden: int, num_segments: int, grid: int) -> None:
+    def __init__(self, num_features: int, hidden: int, num_segments: int, grid: int, factor: int) -> None:
         super().__init__()
         width = max(8, hidden // 4)
-        self.segments = GridHead(num_features, hidden, num_segments, grid)
+        self.segments = GridHead(num_features, hidden, num_segments, grid, factor)
         self.fine = _block(num_segments, width)
         self.coarse = _block(width, 2 * width)
         self.output = nn.Sequential(_block(3 * width, width), nn.Conv2d(width, 3, 1))

@@ -5,13 +5,27 @@ from tessera.tasks.options import (
     ClassificationOptions,
     ColorizationOptions,
     JigsawOptions,
+    JigsawPlusOptions,
     ReconstructionOptions,
+    RotationWithClassificationOptions,
     SegmentationOptions,
 )
 
 PARTS = {
     "jigsaw": Part(
         "tessera.tasks.jigsaw:Jigsaw", JigsawOptions, "which permutation of nine tiles?", "Noroozi & Favaro 2016"
+    ),
+    "jigsaw_plus": Part(
+        "tessera.tasks.jigsaw_plus:JigsawPlus",
+        JigsawPlusOptions,
+        "which permutation of nine tiles, some of another image?",
+        "Noroozi et al. 2018",
+    ),
+    "rwc": Part(
+        "tessera.tasks.rwc:RotationWithClassification",
+        RotationWithClassificationOptions,
+        "how do three patches lie, and how are they turned?",
+        "Mundhenk, Ho & Chen 2018",
     ),
     "colorization": Part(
         "tessera.tasks.colorization:Colorization",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tessera.data.store import Dataset
+from tessera.data.views import flip_and_crop
+from tessera.tasks.options import view_px
 
 
 class TaskBatch(NamedTuple):
@@ -47,7 +49,7 @@ class Task(ABC):
     """One task. It holds no weights: its head is a module that the trainer owns.
 
     Args:
-        options: What the study set.
+        options: What the study set; what it left open is filled by the image size.
         statistics: Of the source's images.
         prepared: What `prepare` made, by name; empty where the task needs nothing.
         device: Where batches are made.
@@ -56,7 +58,7 @@ class Task(ABC):
     def __init__(
         self, options: Any, statistics: ImageStatistics, prepared: Mapping[str, Tensor], device: torch.device
     ) -> None:
-        self.options = options
+        self.options = options.at(statistics.image_size)
         self.statistics = statistics
         self.prepared = {name: tensor.to(device) for name, tensor in prepared.items()}
         self.device = device
@@ -102,3 +104,17 @@ class Task(ABC):
         mean = torch.tensor(self.statistics.mean, device=pixels.device).view(1, 3, 1, 1)
         std = torch.tensor(self.statistics.std, device=pixels.device).view(1, 3, 1, 1)
         return (pixels - mean) / std
+
+
+def random_views(images: Tensor, generator: torch.Generator) -> Tensor:
+    """What a task that looks at whole images is shown of them: mirrored and cropped at random.
+
+    A view is smaller than the image where the presets say so; else the crop moves within a frame of an eighth.
+
+    Shape:
+        images: (N, 3, H, H) uint8.
+        returns: (N, 3, V, V) uint8, V as `view_px` gives.
+    """
+    size = images.shape[-1]
+    view = view_px(size)
+    return flip_and_crop(images, generator, padding=size // 8 if view == size else 0, size=view)

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.data.views import flip_and_crop, to_unit
+from tessera.data.views import to_unit
 from tessera.models.heads import VectorHead
-from tessera.tasks.base import Task, TaskBatch
+from tessera.tasks.base import Task, TaskBatch, random_views
 from tessera.tasks.options import ClassificationOptions
 
 UNLABELED = -1
@@ -18,7 +18,7 @@ class Classification(Task):
     """Cross-entropy over the dataset's classes; images without a label count for nothing.
 
     Shape:
-        inputs: (N, 3, H, W) float32, mirrored and cropped at random, normalised.
+        inputs: (N, 3, V, V) float32, mirrored and cropped at random, normalised.
         labels: (N,) int64; -1 where there is none.
         prediction: (N, num_classes) logits.
     """
@@ -29,7 +29,7 @@ class Classification(Task):
         return VectorHead(num_features, self.options.hidden, self.statistics.num_classes, dropout=self.options.dropout)
 
     def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        views = flip_and_crop(images, generator, images.shape[-1] // 8)
+        views = random_views(images, generator)
         return TaskBatch(self.normalize(to_unit(views)), labels)
 
     def loss(self, prediction: Tensor, labels: Tensor) -> Tensor:

@@ -56,6 +56,23 @@ def lab_from_rgb(colors: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1)
 
 
+def srgb_from_linear(values: Tensor) -> Tensor:
+    """The inverse of `linear_from_srgb`: any shape, at least 0."""
+    return torch.where(values <= 0.0031308, values * 12.92, 1.055 * values.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def rgb_from_lab(colors: Tensor) -> Tensor:
+    """The inverse of `lab_from_rgb`; colours that no screen shows are clipped. (…, 3) to (…, 3), sRGB, 0 to 1."""
+    lightness, a, b = colors.unbind(-1)
+    middle = (lightness + 16) / 116
+    curve = torch.stack([middle + a / 500, middle, middle - b / 200], dim=-1)
+    edge = 6 / 29
+    ratio = torch.where(curve > edge, curve**3, 3 * edge**2 * (curve - 4 / 29))
+    xyz = ratio * torch.tensor(WHITE, dtype=colors.dtype, device=colors.device)
+    inverse = torch.tensor(XYZ, dtype=torch.float64).inverse().to(colors)
+    return srgb_from_linear((xyz @ inverse.T).clamp_min(0)).clamp_max(1)
+
+
 def lightness(images: Tensor) -> Tensor:
     """L of Lab: (N, 3, H, W) uint8 to (N, 1, H, W) float32, 0 to 100."""
     # There are 256 levels and many more pixels: the gamma, the dear part, is looked up.

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tessera.data.store import Dataset
-from tessera.data.views import flip_and_crop
 from tessera.errors import DataError
 from tessera.models.heads import GridHead
-from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch, random_views
 from tessera.tasks.color import (
     annealed_mean,
     bin_centers,
@@ -52,7 +51,7 @@ class Colorization(Task):
     by the number of pixels, of which we leave those of gray images out.
 
     Shape:
-        inputs: (N, 3, H, W) float32, (L - 50) / 50 three times.
+        inputs: (N, 3, V, V) float32, (L - 50) / 50 three times.
         labels: `ColorLabels`.
         prediction: (N, Q, g, g) logits.
     """
@@ -95,7 +94,7 @@ class Colorization(Task):
         rows = torch.randperm(len(images), generator=generator)[: options.prior_images]
         for part in torch.split(rows.to(images.device), 1000):
             # Views, not images: the crop's black frame is part of what the task sees.
-            views = flip_and_crop(images[part], generator, image_size // 8)
+            views = random_views(images[part], generator)
             entries = table_entry(sample_points(views, options.grid(image_size)))
             entries = entries[_colorful(look_up(table.ab, entries))]
             counts += table.bins[entries].long().flatten().bincount(minlength=len(centers))
@@ -113,10 +112,12 @@ class Colorization(Task):
         }
 
     def build_head(self, num_features: int) -> nn.Module:
-        return GridHead(num_features, self.options.hidden, len(self.centers), self.grid)
+        assert self.options.hidden is not None
+        factor = self.options.upsampling(self.statistics.image_size)
+        return GridHead(num_features, self.options.hidden, len(self.centers), self.grid, factor)
 
     def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        views = flip_and_crop(images, generator, images.shape[-1] // 8)
+        views = random_views(images, generator)
         inputs = ((lightness(views) - 50) / 50).expand(-1, 3, -1, -1)
         entries = table_entry(sample_points(views, self.grid))
         ab, bins, codes = (look_up(column, entries) for column in self.table)

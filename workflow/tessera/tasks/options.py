@@ -1,6 +1,6 @@
 """What can be set of a task, and which image sizes it can carry. Torch-free: read while a plan is made."""
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -33,9 +33,31 @@ class TaskOptions(Options):
             return None
         return self.at(image_size).model_dump(mode="json", include={"name", *self.label_fields})
 
-    def at(self, image_size: int) -> "TaskOptions":
+    def at(self, image_size: int) -> Self:
         """These options with every null filled from the preset of the image size."""
-        return self
+        nulls = [key for key in type(self).model_fields if getattr(self, key) is None]
+        if not nulls:
+            return self
+        preset = self.preset(image_size)
+        return self.model_copy(update={key: preset[key] for key in nulls if key in preset})
+
+    def preset(self, image_size: int) -> dict[str, Any]:
+        """Values of the options that are null, for images of this size; asked only where some are.
+
+        Raises:
+            ValueError: If there is none for this size.
+        """
+        return {}
+
+
+# What the paper's networks see of a 256 px image; other images are seen whole.
+VIEWS = {256: 224}
+LARGE_PX = 224  # from this size on, heads are as wide as in the papers
+
+
+def view_px(image_size: int) -> int:
+    """Height and width of the view of an image that whole-image tasks see, px."""
+    return VIEWS.get(image_size, image_size)
 
 
 class PuzzleGeometry(NamedTuple):
@@ -45,15 +67,39 @@ class PuzzleGeometry(NamedTuple):
     tile_px: int
     input_px: int
     channel_shift_px: int
-    permutations: int
 
 
 PUZZLES = {
-    32: PuzzleGeometry(10, 8, 8, 1, 100),
-    64: PuzzleGeometry(21, 17, 48, 2, 100),
-    96: PuzzleGeometry(32, 26, 64, 2, 100),
+    32: PuzzleGeometry(10, 8, 8, 1),
+    64: PuzzleGeometry(21, 17, 48, 2),
+    96: PuzzleGeometry(32, 26, 64, 2),
+    224: PuzzleGeometry(74, 56, 56, 2),
+    256: PuzzleGeometry(85, 64, 64, 2),
 }  # docs/methods.md, section 2.8
-GRIDS = {32: 16, 64: 16, 96: 24}  # height and width of colour bins and segments, docs/methods.md 2.8
+GRIDS = {32: 16, 64: 16, 96: 24, 224: 56, 256: 56}  # height and width of colour bins and segments, docs/methods.md 2.8
+
+
+class PatchGeometry(NamedTuple):
+    """Sizes of three patches, px: cut at distances of `near_px` (3x3) or `far_px` (2x2), resized, cropped, masked."""
+
+    patch_px: int
+    near_px: int
+    far_px: int
+    crop_px: int
+    resize_px: int
+    aperture_px: int
+    blur_px: int
+
+
+PATCHES = {
+    32: PatchGeometry(14, 9, 17, 12, 16, 8, 3),
+    64: PatchGeometry(28, 17, 33, 24, 32, 16, 3),
+    96: PatchGeometry(44, 26, 48, 36, 48, 24, 5),
+    224: PatchGeometry(96, 63, 106, 84, 112, 56, 11),
+    256: PatchGeometry(110, 72, 121, 96, 128, 64, 13),
+}  # docs/methods.md, sections 2.6 and 2.8
+# Smaller patches, so that three fit side by side: patch_px, near_px.
+SEPARATE_PATCHES = {32: (10, 11), 64: (20, 22), 96: (30, 33), 224: (70, 77), 256: (80, 87)}
 
 
 def _preset(table: dict[int, Any], image_size: int, what: str) -> Any:
@@ -63,38 +109,46 @@ def _preset(table: dict[int, Any], image_size: int, what: str) -> Any:
     return table[image_size]
 
 
-class JigsawOptions(TaskOptions):
-    """Jigsaw puzzles: which permutation of the nine tiles is shown?"""
+class PuzzleOptions(TaskOptions):
+    """What all puzzles of nine tiles share."""
 
-    short: ClassVar[str] = "jig"
     label_fields: ClassVar[tuple[str, ...]] = ("permutations", "rule", "permutation_seed")
 
-    name: Literal["jigsaw"] = "jigsaw"
-    permutations: int | None = Field(
-        None, ge=2, le=10_000, description="Size of the permutation set; null: 100 at 32 to 96 px."
-    )
-    rule: Literal["max_min", "max_avg"] = Field(
-        "max_min", description="Greedy choice by largest minimum, or largest mean, Hamming distance."
-    )
     permutation_seed: int = Field(0, ge=0, description="Seed of the set; ties are broken at random.")
-    cell_px: int | None = Field(None, ge=2, description="Side of a cell, px; null: 10, 21, 32 at 32, 64, 96 px.")
-    tile_px: int | None = Field(None, ge=2, description="Side of a tile, px; null: 8, 17, 26 at 32, 64, 96 px.")
-    input_px: int | None = Field(None, ge=2, description="Tiles are upsampled to it, px; null: 8, 48, 64.")
+    cell_px: int | None = Field(
+        None, ge=2, description="Side of a cell, px; null: 10, 21, 32, 74, 85 at 32, 64, 96, 224, 256 px."
+    )
+    tile_px: int | None = Field(
+        None, ge=2, description="Side of a tile, px; null: 8, 17, 26, 56, 64 at 32, 64, 96, 224, 256 px."
+    )
+    input_px: int | None = Field(None, ge=2, description="Tiles are upsampled to it, px; null: 8, 48, 64, 56, 64.")
     gray: float = Field(0.5, ge=0, le=1, description="Probability that a puzzle is shown in gray.")
     channel_shift_px: int | None = Field(
-        None, ge=0, description="Colour channels are cut apart by up to this, px; null: 1, 2, 2 at 32, 64, 96 px."
+        None, ge=0, description="Colour channels are cut apart by up to this, px; null: 1 at 32 px, 2 from 64 px on."
     )
-    hidden: int = Field(512, ge=1, description="Units of the head's joint hidden layer.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the head; the paper's large head has 0.5.")
+    tile_hidden: int | None = Field(
+        None, ge=1, description="Units of the head's layer that all tiles share; null: 128, and 1,024 from 224 px on."
+    )
+    hidden: int | None = Field(
+        None, ge=1, description="Units of the head's joint hidden layer; null: 512, and 4,096 from 224 px on."
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout on both hidden layers; null: 0, and 0.5 from 224 px on."
+    )
 
-    def at(self, image_size: int) -> "JigsawOptions":
-        fields = PuzzleGeometry._fields
-        given = {key: getattr(self, key) for key in fields if getattr(self, key) is not None}
-        if len(given) == len(fields):
-            return self
-        if image_size not in PUZZLES and given.keys() >= {"cell_px", "tile_px", "permutations"}:
-            return self.model_copy(update={"input_px": given["tile_px"], "channel_shift_px": 0} | given)
-        return self.model_copy(update=_preset(PUZZLES, image_size, "jigsaw")._asdict() | given)
+    def preset(self, image_size: int) -> dict[str, Any]:
+        large = image_size >= LARGE_PX
+        values: dict[str, Any] = {
+            "permutations": 1000 if large else 100,
+            "tile_hidden": 1024 if large else 128,
+            "hidden": 4096 if large else 512,
+            "dropout": 0.5 if large else 0.0,
+        }
+        if all(getattr(self, key) is not None for key in PuzzleGeometry._fields):
+            return values
+        if image_size not in PUZZLES and self.cell_px is not None and self.tile_px is not None:
+            return values | {"input_px": self.tile_px, "channel_shift_px": 0}
+        return values | _preset(PUZZLES, image_size, self.name)._asdict()
 
     def check_image_size(self, image_size: int) -> None:
         full = self.at(image_size)
@@ -103,21 +157,137 @@ class JigsawOptions(TaskOptions):
         assert full.channel_shift_px is not None
         if full.tile_px + full.channel_shift_px > full.cell_px:
             raise ValueError(
-                f"jigsaw: a tile of tile_px {full.tile_px} with channel_shift_px {full.channel_shift_px} does not fit "
-                f"a cell of cell_px {full.cell_px}"
+                f"{self.name}: a tile of tile_px {full.tile_px} with channel_shift_px {full.channel_shift_px} does not "
+                f"fit a cell of cell_px {full.cell_px}"
             )
         if 3 * full.cell_px > image_size:
             raise ValueError(
-                f"jigsaw: three cells of {full.cell_px} px do not fit images of {image_size} px: lower cell_px"
+                f"{self.name}: three cells of {full.cell_px} px do not fit images of {image_size} px: lower cell_px"
             )
 
 
-class GridTaskOptions(TaskOptions):
+class JigsawOptions(PuzzleOptions):
+    """Jigsaw puzzles: which permutation of the nine tiles is shown?"""
+
+    short: ClassVar[str] = "jig"
+
+    name: Literal["jigsaw"] = "jigsaw"
+    permutations: int | None = Field(
+        None,
+        ge=2,
+        le=10_000,
+        description="Size of the permutation set; null: 100 at 32 to 96 px, 1,000 from 224 px on.",
+    )
+    rule: Literal["max_min", "max_avg"] = Field(
+        "max_min", description="Greedy choice by largest minimum, or largest mean, Hamming distance."
+    )
+
+
+class JigsawPlusOptions(PuzzleOptions):
+    """Jigsaw++: which permutation is shown, where up to two tiles are those of another image?"""
+
+    short: ClassVar[str] = "jpp"
+
+    name: Literal["jigsaw_plus"] = "jigsaw_plus"
+    permutations: int = Field(701, ge=2, le=10_000, description="Size of the permutation set.")
+    rule: Literal["max_avg", "max_min"] = Field(
+        "max_avg", description="Greedy choice by largest mean, or largest minimum, Hamming distance; both at least 3."
+    )
+    foreign_tiles: int = Field(2, ge=0, le=2, description="At most so many tiles are foreign; 0 to this, uniformly.")
+    projection: float = Field(
+        0.5, ge=0, le=1, description="Probability that tiles in colour lose their green-magenta axis."
+    )
+
+
+class RotationWithClassificationOptions(TaskOptions):
+    """Rotation with classification: how do three patches of an image lie, and by how much are they turned?"""
+
+    short: ClassVar[str] = "rwc"
+
+    name: Literal["rwc"] = "rwc"
+    overlap: bool = Field(True, description="Neighbours of the 3x3 layout overlap; false: smaller patches, apart.")
+    patch_px: int | None = Field(
+        None, ge=2, description="Side of a patch, px; null: 14, 28, 44, 96, 110 at 32, 64, 96, 224, 256 px."
+    )
+    near_px: int | None = Field(
+        None, ge=1, description="Distance of neighbours in the 3x3 layout, px; null: 9, 17, 26, 63, 72."
+    )
+    far_px: int | None = Field(
+        None, ge=1, description="Distance of neighbours in the 2x2 layout, px; null: 17, 33, 48, 106, 121."
+    )
+    crop_px: int | None = Field(None, ge=2, description="Side of the crop that is shown, px; null: 12, 24, 36, 84, 96.")
+    resize_px: int | None = Field(
+        None, ge=2, description="Before the crop, patches get a size of crop_px to this; null: 16, 32, 48, 112, 128."
+    )
+    aperture_px: int | None = Field(
+        None, ge=1, description="Least side of the square that two patches show; null: 8, 16, 24, 56, 64."
+    )
+    blur_px: int | None = Field(
+        None, ge=1, description="Size of the blur of colours, odd, 1 for none; null: 3, 3, 5, 11, 13."
+    )
+    patch_hidden: int | None = Field(
+        None, ge=1, description="Units of the head's layer that all patches share; null: 128, and 1,024 from 224 px on."
+    )
+    hidden: tuple[int, ...] | None = Field(
+        None, description="Units of the head's joint hidden layers; null: (512), and (1024, 1024) from 224 px on."
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout on the joint hidden layers; null: 0, and 0.5 from 224 px on."
+    )
+
+    def preset(self, image_size: int) -> dict[str, Any]:
+        large = image_size >= LARGE_PX
+        values: dict[str, Any] = {
+            "patch_hidden": 1024 if large else 128,
+            "hidden": (1024, 1024) if large else (512,),
+            "dropout": 0.5 if large else 0.0,
+        }
+        if all(getattr(self, key) is not None for key in PatchGeometry._fields):
+            return values
+        values |= _preset(PATCHES, image_size, self.name)._asdict()
+        if not self.overlap:
+            values["patch_px"], values["near_px"] = SEPARATE_PATCHES[image_size]
+        return values
+
+    def check_image_size(self, image_size: int) -> None:
+        full = self.at(image_size)
+        patch, near, far, crop, resized, aperture, blur = (getattr(full, key) for key in PatchGeometry._fields)
+        if max(2 * near, far) + patch > image_size:
+            raise ValueError(
+                f"rwc: patches of {patch} px at distances of near_px {near} and far_px {far} do not fit images of "
+                f"{image_size} px: lower them"
+            )
+        if not self.overlap and near < patch:
+            raise ValueError(f"rwc: near_px {near} is below patch_px {patch}, so patches overlap: raise it, or overlap")
+        if not aperture <= crop <= resized:
+            raise ValueError(
+                f"rwc: aperture_px {aperture}, crop_px {crop} and resize_px {resized} must not fall in this order"
+            )
+        if blur % 2 == 0 or blur > image_size:
+            raise ValueError(f"rwc: blur_px must be odd and at most the image's {image_size} px, but is {blur}")
+
+
+class MapTaskOptions(TaskOptions):
+    """A task that predicts a map from a convolutional head."""
+
+    hidden: int | None = Field(
+        None, ge=1, description="Channels of the head's hidden convolution; null: 128, and 256 from 224 px on."
+    )
+
+    def preset(self, image_size: int) -> dict[str, Any]:
+        return {"hidden": 256 if image_size >= LARGE_PX else 128}
+
+
+class GridTaskOptions(MapTaskOptions):
     """A task that predicts on a grid coarser than the image."""
 
     def grid(self, image_size: int) -> int:
         """Height and width of the predicted map."""
-        return int(_preset(GRIDS, image_size, f"{self.name}"))
+        return int(_preset(GRIDS, image_size, self.name))
+
+    def upsampling(self, image_size: int) -> int:
+        """Factor of the head's sub-pixel upsampling; at 224 px z is 7 x 7."""
+        return 8 if image_size >= LARGE_PX else 2
 
     def check_image_size(self, image_size: int) -> None:
         self.grid(image_size)
@@ -139,7 +309,6 @@ class ColorizationOptions(GridTaskOptions):
     sigma: float = Field(5.0, gt=0, description="Spread of the soft code and of the prior's smoothing, Lab units.")
     rebalance: float = Field(0.5, ge=0, le=1, description="Share of the uniform distribution in the class weights.")
     prior_images: int = Field(10_000, ge=1, description="Training images from which the bin prior is estimated.")
-    hidden: int = Field(128, ge=1, description="Channels of the head's hidden convolution.")
 
 
 class SegmentationOptions(GridTaskOptions):
@@ -156,7 +325,6 @@ class SegmentationOptions(GridTaskOptions):
     reconstruction_weight: float = Field(1.0, ge=0, description="Weight of the squared reconstruction error.")
     divide_by_segments: bool = Field(True, description="Divide the cut by K, to the scale of the other tasks.")
     alternate: bool = Field(False, description="W-Net's two steps: the cut and the reconstruction take turns.")
-    hidden: int = Field(128, ge=1, description="Channels of the head's hidden convolution.")
 
     @model_validator(mode="after")
     def _some_loss(self) -> "SegmentationOptions":
@@ -165,7 +333,7 @@ class SegmentationOptions(GridTaskOptions):
         return self
 
 
-class ReconstructionOptions(TaskOptions):
+class ReconstructionOptions(MapTaskOptions):
     """Reconstruction: the input image from its features (paper, Eq. 5 and 6)."""
 
     short: ClassVar[str] = "rcn"
@@ -179,7 +347,14 @@ class ReconstructionOptions(TaskOptions):
     sparse_weight: float = Field(0.0, ge=0, description="Weight of the sparse autoencoder's term; its notes have 3.")
     sparse_target: float = Field(0.05, gt=0, lt=1, description="Wanted mean activation rho.")
     noise: float = Field(0.0, ge=0, le=1, description="Standard deviation of Gaussian noise on the input, of 1.")
-    hidden: int = Field(128, ge=1, description="Channels of the head's hidden convolution.")
+
+    def upsampling(self, image_size: int) -> int:
+        """Factor of the head's sub-pixel upsampling; at 224 px z is 7 x 7."""
+        return 8 if image_size >= LARGE_PX else 4
+
+    def map_px(self, image_size: int) -> int:
+        """Height and width of the map that the image is predicted on, px."""
+        return view_px(image_size) // 4 if image_size >= LARGE_PX else image_size
 
     def check_image_size(self, image_size: int) -> None:
         if image_size % 4:

@@ -12,7 +12,9 @@ from torch import Tensor
 NUM_TILES = 9
 
 
-def choose_permutations(number: int, rule: Literal["max_min", "max_avg"], generator: torch.Generator) -> Tensor:
+def choose_permutations(
+    number: int, rule: Literal["max_min", "max_avg"], generator: torch.Generator, min_distance: int = 1
+) -> Tensor:
     """Greedy choice among all 9! permutations by Hamming distance to those chosen before.
 
     Source: Noroozi & Favaro, ECCV 2016, algorithm 1, arXiv:1603.09246: the largest mean distance (`max_avg`).
@@ -23,12 +25,14 @@ def choose_permutations(number: int, rule: Literal["max_min", "max_avg"], genera
         number: Size of the set, 1 to 9!.
         rule: `max_min` or `max_avg`.
         generator: Draws the first permutation, and one among equals.
+        min_distance: Candidates nearer than this to a chosen one are left out, at least 1. Noroozi et al., CVPR 2018,
+            arXiv:1805.00385, need 3: where two tiles of nine are unknown, the others still tell the permutation.
 
     Shape:
         returns: (number, 9) int64; no permutation comes twice.
 
     Raises:
-        ValueError: If there are fewer permutations than `number`.
+        ValueError: If there are fewer permutations than `number`, or none is left that is so far from those chosen.
     """
     if not 1 <= number <= factorial(NUM_TILES):
         raise ValueError(f"number must be 1 to {factorial(NUM_TILES)}, but is {number}.")
@@ -47,8 +51,14 @@ def choose_permutations(number: int, rule: Literal["max_min", "max_avg"], genera
         sums += distances
         torch.minimum(minima, distances, out=minima)
         score = sums + weight_of_minimum * minima.int()
-        score[minima == 0] = -1  # already chosen
-        best = (score == score.max()).nonzero().flatten()
+        score[minima < min_distance] = -1  # among them those already chosen
+        highest = int(score.max())
+        if highest < 0:
+            raise ValueError(
+                f"only {len(chosen)} of {number} permutations were found that differ in {min_distance} places or more: "
+                "ask for fewer."
+            )
+        best = (score == highest).nonzero().flatten()
         chosen.append(int(best[_draw(len(best), generator)]))
     return candidates[chosen].long()
 

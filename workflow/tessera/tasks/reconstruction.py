@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tessera.data.views import flip_and_crop, to_unit
+from tessera.data.views import to_unit
 from tessera.models.heads import ImageHead, Rebuilt
-from tessera.tasks.base import Task, TaskBatch
-from tessera.tasks.options import ReconstructionOptions
+from tessera.tasks.base import Task, TaskBatch, random_views
+from tessera.tasks.options import ReconstructionOptions, view_px
 
 TINY = 1e-6
 LEVEL = 1 / 255
@@ -23,18 +23,21 @@ class Reconstruction(Task):
     distribution: `kl` names four readings (see `DIVERGENCES`).
 
     Shape:
-        inputs: (N, 3, H, W) float32, mirrored and cropped at random, normalised, with noise where it is asked for.
-        labels: (N, 3, H, W) float32, the clean image, 0 to 1.
+        inputs: (N, 3, V, V) float32, mirrored and cropped at random, normalised, with noise where it is asked for.
+        labels: (N, 3, V, V) float32, the clean image, 0 to 1.
         prediction: `Rebuilt`.
     """
 
     options: ReconstructionOptions
 
     def build_head(self, num_features: int) -> nn.Module:
-        return ImageHead(num_features, self.options.hidden, self.statistics.image_size)
+        assert self.options.hidden is not None
+        size = self.statistics.image_size
+        factor = self.options.upsampling(size)
+        return ImageHead(num_features, self.options.hidden, view_px(size), self.options.map_px(size), factor)
 
     def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        clean = to_unit(flip_and_crop(images, generator, images.shape[-1] // 8))
+        clean = to_unit(random_views(images, generator))
         seen = clean
         if self.options.noise > 0:
             noise = torch.randn(clean.shape, generator=generator).to(clean.device, non_blocking=True)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.data.views import flip_and_crop, to_unit
+from tessera.data.views import to_unit
 from tessera.models.heads import SegmentHead, Segments
-from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch, random_views
 from tessera.tasks.options import SegmentationOptions
 from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
 
@@ -39,7 +39,7 @@ class Segmentation(Task):
     resumed training takes the same turns.
 
     Shape:
-        inputs: (N, 3, H, W) float32, mirrored and cropped at random, normalised.
+        inputs: (N, 3, V, V) float32, mirrored and cropped at random, normalised.
         labels: `SegmentLabels`.
         prediction: `Segments`.
     """
@@ -60,10 +60,12 @@ class Segmentation(Task):
         self.term_weights = torch.tensor([cut_weight, options.reconstruction_weight], device=device)
 
     def build_head(self, num_features: int) -> nn.Module:
-        return SegmentHead(num_features, self.options.hidden, self.options.segments, self.grid)
+        assert self.options.hidden is not None
+        factor = self.options.upsampling(self.statistics.image_size)
+        return SegmentHead(num_features, self.options.hidden, self.options.segments, self.grid, factor)
 
     def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        views = to_unit(flip_and_crop(images, generator, images.shape[-1] // 8))
+        views = to_unit(random_views(images, generator))
         turns = torch.ones(2)
         if self.options.alternate:
             turns = F.one_hot(torch.randint(2, (), generator=generator), 2).float()
