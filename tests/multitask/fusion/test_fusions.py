@@ -129,6 +129,27 @@ def test_identical_branches_fuse_to_themselves(start: State, options: dict[str, 
             assert_close(tensor, end[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("rest", "sequential"), [("mean", False), ("last", True)])
+def test_the_rest_moves_with_alpha_total_where_asked_but_no_statistics(
+    start: State, rest: str, sequential: bool
+) -> None:
+    branches = chain(start, *TASKS) if sequential else parallel(start, {task: moved(start) for task in TASKS})
+    options: dict[str, Any] = {"rest": rest, "alpha_total": 2.5, "beta0": 0.0}
+    plain, scaled = (tte(**options, scale_rest=on).fuse(start, branches, LOSSES, ENCODER).state for on in (False, True))
+    parameters = [name for name, _ in ENCODER.named_parameters() if name not in FUSED]
+    for name, tensor in plain.items():
+        if name in parameters:
+            for old, here, there in zip(
+                *(x.flatten().tolist() for x in (start[name], tensor, scaled[name])), strict=True
+            ):
+                assert there == pytest.approx(old + 2.5 * (here - old), abs=1e-6)
+            assert not torch.equal(scaled[name], tensor)
+        else:  # fused, or statistics
+            assert torch.equal(scaled[name], tensor)
+    assert {"norm1.weight", "conv2.weight"} <= set(parameters)
+    assert "norm1.running_var" in plain
+
+
 def test_norm_equalised_gives_every_branch_the_same_magnitude(start: State) -> None:
     name = "conv1.weight"
     small, large = (
