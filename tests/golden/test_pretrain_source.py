@@ -16,6 +16,7 @@ from tessera.training import Compute
 METHODS: dict[str, dict[str, Any]] = {
     "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": "divergence"},
     "joint": {"schedule": "joint"},
+    "msvl": {"encoder": "resnet26", "schedule": "round_robin", "sharing": {"name": "lasso", "weight": 0.01}},
 }
 PINNED: dict[str, dict[str, float]] = {
     "tte": {
@@ -62,6 +63,29 @@ PINNED: dict[str, dict[str, float]] = {
         "layer3.0.conv2.weight[1]": 0.103827,
         "layer3.0.conv2.weight[2]": 0.0154788,
     },
+    "msvl": {
+        "jigsaw.loss": 3.40578,
+        "jigsaw.validation_loss": 2.2556,
+        "colorization.loss": 5.77221,
+        "colorization.validation_loss": 5.81616,
+        "segmentation.loss": 1.10803,
+        "segmentation.validation_loss": 1.08198,
+        "reconstruction.loss": 0.302084,
+        "reconstruction.validation_loss": 0.271298,
+        "share.jigsaw.stage3.unit1": 0.655826,
+        "share.jigsaw.stage3.unit2": 0.526025,
+        "share.jigsaw.stage3.unit3": 0.420761,
+        "share.jigsaw.stage3": 0.340808,
+        "share.colorization.stage3.unit1": 0.504225,
+        "share.colorization.stage3.unit2": 0.502764,
+        "share.colorization.stage3.unit3": 0.498054,
+        "share.colorization.stage3": 0.494902,
+        "conv1.weight": 0.117947,
+        "bn1.running_var": 0.600666,
+        "layer3.0.conv2.weight[0]": 0.0114586,
+        "layer3.0.conv2.weight[1]": -0.0569748,
+        "layer3.0.conv2.weight[2]": -0.019191,
+    },
 }
 
 
@@ -76,7 +100,7 @@ def make_dataset() -> Dataset:
 def make_source(**parts: Any) -> Source:
     return Source(
         dataset="cifar10",
-        encoder="resnet8",
+        encoder=parts.pop("encoder", "resnet8"),
         tasks=[{"name": "jigsaw", "permutations": 10}, "colorization", "segmentation", "reconstruction"],
         epochs=2,
         iterations=8,

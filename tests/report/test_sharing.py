@@ -1,0 +1,113 @@
+"""The picture of |alpha|: what it reads, what it shows, and that equal figures are equal files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tessera.report.sharing import read_panels, write_sharing
+from tessera.study.jobs import SummarizeStudy
+
+WORDS = "cifar10.resnet26.round_robin.jig-col"
+UNITS = ("stage3.unit1", "stage3")
+SVG = "results/toy/figures/sharing.svg"
+
+
+def share(*values: float, tasks: tuple[str, str] = ("jigsaw", "my.package:Task")) -> dict[str, float]:
+    """Metrics as a pretraining leaves them: values task by task, unit by unit."""
+    names = [(task, unit) for task in tasks for unit in UNITS]
+    shares = {f"share.{task}.{unit}": value for (task, unit), value in zip(names, values, strict=True)}
+    return {**{f"{task}.loss": 1.5 for task in tasks}, "epoch": 3, **shares}
+
+
+@pytest.fixture
+def pretrainings(write: Any) -> tuple[str, ...]:
+    """Two trials of one pretraining, one of another that differs in an option, and one that shares hard."""
+
+    def settings(weight: float) -> dict[str, Any]:
+        return {"source": {"sharing": {"name": "lasso", "weight": weight}, "tasks": [{"name": "jigsaw"}], "epochs": 3}}
+
+    return (
+        write(f"artifacts/source/{WORDS}.t0-00000000", share(0.2, 0.9, 0.6, 0.8), settings=settings(0.001)),
+        write(f"artifacts/source/{WORDS}.t1-11111111", share(0.4, 0.7, 0.8, 0.6), settings=settings(0.001)),
+        write(f"artifacts/source/{WORDS}.t0-22222222", share(1.0, 0.0, 0.0, 1.0), settings=settings(0.01)),
+        write("artifacts/source/cifar10.resnet26.tte.jig-col.t0-33333333", {"jigsaw.loss": 1.0, "alpha.jigsaw": 0.5}),
+        write("artifacts/source/unfinished.t0-44444444"),
+        write("artifacts/target/knn.t0-55555555", {"accuracy": 10.0, "share.of.labels": 1.0}),
+    )
+
+
+def study_of(folders: tuple[str, ...]) -> SummarizeStudy:
+    return SummarizeStudy(
+        name="toy", title="T", description="", scale="smoke", trials=2, rows=(), columns=(), cells=(), artifacts=folders
+    )
+
+
+def test_panels_are_means_over_the_trials_of_each_pretraining(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
+    one, other = read_panels(tmp_path, pretrainings)
+    assert (one.trials, other.trials) == (2, 1)
+    assert (one.tasks, one.units) == (("jigsaw", "my.package:Task"), UNITS)
+    assert one.values == pytest.approx(
+        {
+            ("jigsaw", "stage3.unit1"): 0.3,
+            ("jigsaw", "stage3"): 0.8,
+            ("my.package:Task", "stage3.unit1"): 0.7,
+            ("my.package:Task", "stage3"): 0.7,
+        }
+    )
+    assert one.title == "cifar10, resnet26, round_robin, jig-col, sharing.weight 0.001"
+    assert other.title == "cifar10, resnet26, round_robin, jig-col, sharing.weight 0.01"
+    (alone,) = read_panels(tmp_path, pretrainings[:2])
+    assert alone.title == "cifar10, resnet26, round_robin, jig-col"  # nothing to tell apart
+
+
+def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
+    study = study_of(pretrainings)
+    written = write_sharing(tmp_path, study)
+    assert [path.relative_to(tmp_path).as_posix() for path in written] == [SVG.replace("svg", "png"), SVG]
+    text = (tmp_path / SVG).read_text()
+    for shown in ("0.30", "0.80", "0.70", "1.00", "0.00", "jigsaw", "my.package:Task", "stage3.unit1", "|α|"):
+        assert f">{shown}<" in text
+    assert "mean of 2 trials" in text
+    assert "one trial" in text
+    with Image.open(written[0]) as image:
+        assert image.width == 1500  # 7.5 inches
+    assert not list(written[0].parent.glob(".*"))
+
+
+def test_equal_figures_are_equal_files_in_any_process(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
+    study = study_of(pretrainings)
+    first = [path.read_bytes() for path in write_sharing(tmp_path, study)]
+    code = (
+        "import sys; from pathlib import Path; from tessera.report.sharing import write_sharing;"
+        "from tessera.study.jobs import SummarizeStudy;"
+        "write_sharing(Path(sys.argv[1]), SummarizeStudy.model_validate_json(sys.argv[2]));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    workflow = Path(__file__).parents[2] / "workflow"
+    arguments = [sys.executable, "-c", code, str(tmp_path), json.dumps(study.model_dump(mode="json"))]
+    subprocess.run(arguments, env={**os.environ, "PYTHONPATH": str(workflow), "PYTHONHASHSEED": "1"}, check=True)
+    folder = (tmp_path / SVG).parent
+    assert [(folder / name).read_bytes() for name in ("sharing.png", "sharing.svg")] == first
+    assert b"<dc:date>" not in first[1]
+
+
+def test_a_link_into_a_cache_is_replaced_not_written_through(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.write_bytes(b"old")
+    for suffix in ("png", "svg"):
+        picture = (tmp_path / SVG).with_suffix(f".{suffix}")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        os.link(cache, picture)
+    write_sharing(tmp_path, study_of(pretrainings))
+    assert cache.read_bytes() == b"old"
+
+
+def test_nothing_is_written_where_no_task_mixes_units(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
+    assert write_sharing(tmp_path, study_of(pretrainings[3:])) == []
+    assert not (tmp_path / "results").exists()
