@@ -10,11 +10,17 @@ from torch import nn
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
+from tessera.models.heads import VectorHead
+from tessera.models.store import StoredClassifier
 from tessera.study.jobs import TransferKnowledge
 from tessera.training import Compute
 from tessera.transfer.base import Teacher
 
 MakeSettings = Callable[..., TransferKnowledge]
+SMALL: dict[str, dict[str, Any]] = {
+    "soft_targets": {"probe_epochs": 3, "probe_hidden": (16,), "clusters": 5},
+    "cetl": {"fisher_batches": 1, "width": 8},
+}
 
 
 @pytest.fixture
@@ -51,7 +57,8 @@ def teacher(dataset: Dataset) -> Teacher:
     pixels = dataset.train.images[::2].float() / 255
     with torch.no_grad():
         encoder((pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
-    return Teacher(encoder, ResNet8Options(), mean, std)
+    head = VectorHead(encoder.num_features, (6, 5), 3).eval()
+    return Teacher(encoder, ResNet8Options(), mean, std, StoredClassifier(head, (6, 5), dataset.classes))
 
 
 @pytest.fixture
@@ -60,9 +67,8 @@ def settings() -> MakeSettings:
 
     def make(transfer: str | dict[str, Any], **changes: Any) -> TransferKnowledge:
         named = {"name": transfer} if isinstance(transfer, str) else transfer
-        small = {"probe_epochs": 3, "probe_hidden": (16,), "clusters": 5} if named["name"] == "soft_targets" else {}
         content = {
-            "transfer": {**small, **named},
+            "transfer": {**SMALL.get(named["name"], {}), **named},
             "network": {"name": "reduced_alexnet", "width": "quarter", "hidden": 16},
             "label_fraction": 1.0,
             "epochs": 2,

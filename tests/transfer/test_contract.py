@@ -16,12 +16,15 @@ from tessera.transfer import train
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import Trained, train_network
 
+TRAINING = sorted(name for name, part in registry.parts("transfer").items() if part.options.trains)  # type: ignore[attr-defined]
 VARIANTS: list[dict[str, Any]] = [
     *({"name": name} for name in sorted(registry.parts("transfer"))),
     {"name": "soft_targets", "teacher": "clusters"},
     {"name": "fsp", "pairs": "within_stage"},
     {"name": "fsp", "align": "channel_group"},
     {"name": "fsp", "align": "student_conv1x1", "images": "labeled"},
+    {"name": "fsp", "mode": "joint"},
+    {"name": "cetl", "refresh": "start", "image_px": 8},
     {"name": "fine_tune", "freeze_layers": 2, "lr_factor": 1.0},
 ]
 
@@ -50,33 +53,35 @@ def test_training_repeats_moves_the_student_and_leaves_the_teacher(
         train_network(settings(variant), given(variant, teacher), dataset, compute, trial=trial, resume=None)
         for trial in (0, 0, 1)
     ]
-    assert digest(runs[0]) == digest(runs[1]) != digest(runs[2])
+    assert digest(runs[0]) == digest(runs[1])
+    trains = variant["name"] in TRAINING
+    assert (digest(runs[0]) != digest(runs[2])) is trains
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.encoder.state_dict().items())
     assert not any(p.requires_grad or p.grad is not None for p in teacher.encoder.parameters())
     assert not teacher.encoder.training
 
     trained = runs[0]
-    two_stage = registry.find("transfer", variant["name"]).options.two_stage  # type: ignore[attr-defined]
+    two_stage = settings(variant).transfer.two_stage
     assert [(row["stage"], row["epoch"]) for row in trained.history] == [
         *([("first", 1), ("first", 2)] if two_stage else []),
-        ("second", 1),
-        ("second", 2),
+        *([("second", 1), ("second", 2)] if trains else []),
     ]
-    assert all(0 < row["loss"] < 100 for row in trained.history)
-    assert 0 <= trained.metrics["train_accuracy"] <= 100
+    assert all(0 < row["loss"] < 1000 for row in trained.history)
+    assert ("train_accuracy" in trained.metrics) is trains
+    assert 0 <= trained.metrics.get("train_accuracy", 0) <= 100
     assert not trained.network.training
     save_network(trained.network, trained.about, tmp_path)
     stored = load_network(tmp_path, compute.device)
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(stored.network(images), trained.network(images))
-    assert stored.mean == dataset.mean
+    assert stored.mean == (dataset.mean if trains else teacher.mean)
 
 
 class KilledError(Exception):
     pass
 
 
-KILLS = [*((1, name) for name in sorted(registry.parts("transfer"))), (2, "fsp"), (3, "fsp")]
+KILLS = [*((1, name) for name in TRAINING), (2, "fsp"), (3, "fsp")]
 
 
 @pytest.mark.parametrize(("epochs_before_kill", "name"), KILLS)
@@ -141,7 +146,7 @@ def test_a_method_that_needs_a_source_says_so(
         train_network(settings(variant), None, dataset, compute, trial=0, resume=None)
 
 
-@pytest.mark.parametrize("name", sorted(registry.parts("transfer")))
+@pytest.mark.parametrize("name", TRAINING)
 def test_bfloat16_stays_finite_and_near(
     name: str, settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
 ) -> None:

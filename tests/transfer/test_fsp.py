@@ -90,7 +90,7 @@ def network() -> ReducedAlexNet:
 
 
 def views_of(images: TargetImages) -> Views:
-    pixels = images.dataset.test.images.float() / 255
+    pixels = images.dataset.test.images[:].float() / 255
     return Views(pixels, images.normalize(pixels))
 
 
@@ -146,7 +146,7 @@ def test_equal_networks_have_zero_loss(teacher: Teacher, images: TargetImages, c
         assert isinstance(point.teacher, Scale)
         identity = torch.eye(point.student.out_channels)
         point.student.weight.data = (identity * point.teacher.factor)[:, :, None, None]
-    pixels = images.dataset.test.images.float() / 255
+    pixels = images.dataset.test.images[:].float() / 255
     loss = method.first_stage_loss(Views(pixels, teacher.normalize(pixels)), student.eval())
     assert loss.item() == pytest.approx(0.0, abs=1e-9)
 
@@ -202,7 +202,7 @@ def test_the_teachers_maps_have_unit_size_as_the_loss_pools_them(
 ) -> None:
     options = FspOptions.model_validate({"align": align})
     method = fitted(options, network, teacher, images, compute)
-    pixels = images.dataset.train.images.float() / 255
+    pixels = images.dataset.train.images[:].float() / 255
     sizes = []
     for (a, b), (c, d) in method.pairs:
         theirs = teacher.maps(pixels, (a, b))

@@ -80,7 +80,7 @@ def total(
     torch.manual_seed(2)
     method = SoftTargets(options)
     method.fit_teacher(network, teacher, images, compute, trial=0)
-    pixels, labels = images.dataset.test.images.float() / 255, images.dataset.test.labels
+    pixels, labels = images.dataset.test.images[:].float() / 255, images.dataset.test.labels
     views = Views(pixels, images.normalize(pixels))
     loss, _ = method.loss(views, labels, network.eval())
     return method, loss, views, labels

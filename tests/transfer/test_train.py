@@ -36,7 +36,7 @@ def test_only_labelled_images_of_the_fraction_are_seen(
     pixels = torch.cat([batch[0] for batch in seen])
     distinct = torch.unique(pixels.flatten(1), dim=0)
     assert len(distinct) == 12  # a fifth of 60, four of each class
-    train = dataset.train.images.float().flatten(1) / 255
+    train = dataset.train.images[:].float().flatten(1) / 255
     assert all((train == image).all(dim=1).any() for image in distinct)
 
 

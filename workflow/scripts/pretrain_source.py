@@ -10,6 +10,7 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
 
     from tessera.data.store import load_dataset
     from tessera.models.store import save_encoder, save_heads
+    from tessera.multitask.learner import head_key
     from tessera.multitask.pretrain import pretrain
 
     source, compute = job.settings.source, job.compute
@@ -18,7 +19,8 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     labels = {role.removeprefix("labels."): load_file(path / "labels.safetensors") for role, path in prepared.items()}
     pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
     save_encoder(pretrained.encoder, source.encoder, dataset.mean, dataset.std, job.output)
-    save_heads(pretrained.heads, job.output)
+    supervised = [head_key(task.name) for task in source.tasks if task.uses_class_labels]
+    save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
     job.save_history(pretrained.history)
     job.save_metrics(pretrained.metrics)
 

@@ -1,7 +1,7 @@
 """Networks on disk: safetensors, with what rebuilds them as JSON beside the weights. Loading executes nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tessera import registry
 from tessera.errors import ArtifactError, TesseraError
 from tessera.models.encoders.base import Encoder, LayeredNetwork
+from tessera.models.heads import VectorHead
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.registry import Options
@@ -38,15 +39,31 @@ class StoredEncoder:
 
 
 @dataclass(frozen=True)
+class StoredClassifier:
+    """The head of a source that was trained on labels.
+
+    Attributes:
+        head: From the encoder's z to logits; on the device, in eval mode.
+        hidden: Units of its hidden layers.
+        classes: Names of the classes, by logit.
+    """
+
+    head: VectorHead
+    hidden: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NetworkAbout:
     """What rebuilds a trained network.
 
     Attributes:
-        family: `network`: an entry of that table; `encoder`: that encoder with a linear head.
+        family: `network`: an entry of that table; `encoder`: that encoder with a classifier.
         options: Of the entry.
         num_classes: Number of logits.
         image_size: Height and width, px.
         mean, std: Input normalisation that it was trained with, in units of [0, 1].
+        hidden: Units of the classifier's hidden layers, for `encoder`.
     """
 
     family: Literal["network", "encoder"]
@@ -55,12 +72,13 @@ class NetworkAbout:
     image_size: int
     mean: Statistics
     std: Statistics
+    hidden: tuple[int, ...] = ()
 
     def build(self) -> TargetNetwork:
         """The network, with fresh weights."""
         cls = registry.load(self.family, self.options.name)
         if self.family == "encoder":
-            return EncoderClassifier(cls(self.options), self.num_classes)
+            return EncoderClassifier(cls(self.options), self.num_classes, self.hidden)
         network: TargetNetwork = cls(self.options, num_classes=self.num_classes, image_size=self.image_size)
         return network
 
@@ -114,6 +132,7 @@ def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
         "image_size": about.image_size,
         "mean": about.mean,
         "std": about.std,
+        "hidden": about.hidden,
     }
     _save(network.state_dict(), content, folder / NETWORK)
 
@@ -133,6 +152,7 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
             image_size=int(content["image_size"]),
             mean=_statistics(content["mean"]),
             std=_statistics(content["std"]),
+            hidden=tuple(int(units) for units in content.get("hidden", ())),  # older files have none
         )
         network = about.build()
         network.load_state_dict(state)
@@ -151,9 +171,49 @@ def load_measured(folder: Path, device: torch.device) -> tuple[LayeredNetwork, S
     return source.encoder, source.mean, source.std
 
 
-def save_heads(heads: nn.ModuleDict, folder: Path) -> None:
-    """Writes `heads.safetensors`: every head's weights, named `task.weight`."""
-    _save(heads.state_dict(), {"heads": sorted(heads)}, folder / HEADS)
+def save_heads(heads: nn.ModuleDict, folder: Path, classifier: str | None = None, classes: Sequence[str] = ()) -> None:
+    """Writes `heads.safetensors`: every head's weights, named `task.weight`.
+
+    Args:
+        classifier: Name of the head that learned the dataset's labels; None where none did.
+        classes: Names of the classes, by logit, where there is one.
+    """
+    head = None if classifier is None else heads[classifier]
+    # A head of another form, one that answers for each pixel, classifies no image.
+    about = {"name": classifier, "classes": list(classes)} | _widths(head) if isinstance(head, VectorHead) else None
+    _save(heads.state_dict(), {"heads": sorted(heads), "classifier": about}, folder / HEADS)
+
+
+def load_classifier(folder: Path, device: torch.device) -> StoredClassifier | None:
+    """Reads the head that `save_heads` called the classifier; None where there is none.
+
+    Raises:
+        ArtifactError: If the file is missing, damaged, or of a version that did not say which head is the classifier.
+    """
+    state, content = _load(folder / HEADS)
+    if "classifier" not in content:
+        raise ArtifactError(
+            f"{folder / HEADS}: does not say which head is the classifier (an older version wrote it). "
+            "Delete its folder; it is made again."
+        )
+    about = content["classifier"]
+    if about is None:
+        return None
+    try:
+        hidden = tuple(int(units) for units in about["hidden"])
+        classes = tuple(str(name) for name in about["classes"])
+        head = VectorHead(int(about["num_features"]), hidden, len(classes))
+        prefix = f"{about['name']}."
+        head.load_state_dict({k.removeprefix(prefix): tensor for k, tensor in state.items() if k.startswith(prefix)})
+    except _UNFIT as error:
+        raise _damaged(folder / HEADS, error) from error
+    _place(head, device)
+    return StoredClassifier(head, hidden, classes)
+
+
+def _widths(head: VectorHead) -> dict[str, Any]:
+    linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    return {"num_features": linear[0].in_features, "hidden": [layer.out_features for layer in linear[:-1]]}
 
 
 # What unfit content raises: absent keys, wrong types (pydantic's error is a ValueError), weights that do not fit.

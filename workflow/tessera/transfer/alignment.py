@@ -148,7 +148,9 @@ def channel_group(teacher: Moments, student: Moments, width: int) -> Alignment:
 def student_conv1x1(teacher: Moments, student: Moments, width: int) -> Alignment:
     """The teacher's map as it is, but for its scale; the student by a trained 1x1 convolution to that width.
 
-    `width` is not read: the teacher's own width is the common one.
+    `width` is not read: the teacher's own width is the common one. So a Gram matrix has as many entries as the product
+    of the teacher's two widths. With ResNet-50's four stages that is 2.75 million numbers an image: 0.7 GB for each of
+    teacher and student at batches of 64, and four times that while the loss is differentiated. ResNet-26's need 3 MB.
     """
     channels = teacher.channels
     scale = Scale(1 / teacher.rms(torch.eye(channels, dtype=torch.float64)))

@@ -1,18 +1,20 @@
 """What every transfer method is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from tessera.data.images import Images, in_slices
 from tessera.data.store import Dataset, Split
+from tessera.data.views import to_unit
 from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
 from tessera.models.networks.base import TargetNetwork
-from tessera.models.store import StoredEncoder
+from tessera.models.store import StoredClassifier, StoredEncoder
 from tessera.registry import Options
 from tessera.training import Compute
 
@@ -30,21 +32,27 @@ class Teacher:
         encoder: On the device, batch-norm statistics re-estimated.
         options: What it was built from.
         mean, std: Input normalisation of the source, in units of [0, 1].
+        classifier: The source's own, where it was trained on labels and the method asks for it.
     """
 
     def __init__(
-        self, encoder: Encoder, options: Options, mean: tuple[float, float, float], std: tuple[float, float, float]
+        self,
+        encoder: Encoder,
+        options: Options,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        classifier: StoredClassifier | None = None,
     ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
-        self.options = options
+        self.options, self.classifier = options, classifier
         self.mean, self.std = mean, std
         device = next(encoder.parameters()).device
         self._mean, self._std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
 
     @classmethod
-    def of(cls, stored: StoredEncoder) -> "Teacher":
+    def of(cls, stored: StoredEncoder, classifier: StoredClassifier | None = None) -> "Teacher":
         """The teacher that an artifact holds."""
-        return cls(stored.encoder, stored.options, stored.mean, stored.std)
+        return cls(stored.encoder, stored.options, stored.mean, stored.std, classifier)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1] to the encoder's input."""
@@ -73,6 +81,15 @@ class Views(NamedTuple):
     inputs: Tensor
 
 
+LARGE_PX = 96
+
+
+def chunks(images: Images, number: int) -> Iterator[Tensor]:
+    """The images in turn, (n, 3, H, W) uint8: `number` at once, or fewer where they are larger than 96 px."""
+    height, width = images.shape[-2:]
+    return in_slices(images, max(1, min(number, number * LARGE_PX**2 // (height * width))))
+
+
 @dataclass(frozen=True)
 class TargetImages:
     """What a method may look at before training.
@@ -88,6 +105,13 @@ class TargetImages:
     labeled: Split
     augment: Augment | None
     normalize: Callable[[Tensor], Tensor]
+
+    def views(self, images: Tensor, generator: torch.Generator) -> Views:
+        """A batch as the training sees it, from images (N, 3, H, W) uint8: augmented where the training augments."""
+        if self.augment is not None:
+            images = self.augment(images, generator=generator)
+        pixels = to_unit(images).contiguous(memory_format=torch.channels_last)
+        return Views(pixels, self.normalize(pixels))
 
 
 class TransferMethod(nn.Module, ABC):
@@ -126,6 +150,16 @@ class TransferMethod(nn.Module, ABC):
     def first_stage_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
         """(modules, factor on the learning rate) pairs for the first stage."""
         return [([network, self], 1.0)]
+
+    def begin_epoch(
+        self, network: TargetNetwork, images: TargetImages, compute: Compute, trial: int, epoch: int
+    ) -> dict[str, float]:
+        """Called before each epoch of the stage with labels; returns figures for the epoch's row of the history.
+
+        What it finds out lies in buffers, and depends on its arguments, these buffers and torch's random numbers, which
+        are seeded anew for each call: so a resumed training ends with the same bytes. `network` stays as it is.
+        """
+        return {}
 
     @abstractmethod
     def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:

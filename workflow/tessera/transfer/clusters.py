@@ -8,19 +8,20 @@ from torch import Tensor, nn
 from tessera.errors import StudyError
 from tessera.measure import library_threads
 from tessera.models.networks.base import TargetNetwork
-from tessera.training import Compute, seed_of
+from tessera.training import Compute, generator_of, seed_of
 from tessera.transfer.base import TargetImages, Teacher
 from tessera.transfer.options import SoftTargetsOptions
 from tessera.transfer.oracle import Oracle, features_of
 
 RESTARTS = 4
+MOST_NUMBERS = 1 << 28  # features in memory at once, 1 GiB: 131,072 images of 2,048 channels
 
 
 class Clusters(Oracle):
     """`p_m ~ exp(-|f - c_m|^2 / s)` for unit features f, centres c_m, and s the mean squared distance to the nearest.
 
-    The centres are those of the plain target training images. The student answers with a linear head on the average of
-    its last map.
+    The centres are those of the plain target training images, or of a random part of them where the features of all
+    would exceed a gigabyte. The student answers with a linear head on the average of its last map.
 
     Args:
         options: What the study set.
@@ -37,13 +38,15 @@ class Clusters(Oracle):
     def fit(
         self, network: TargetNetwork, teacher: Teacher, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
-        train = images.dataset.train.images
+        train = images.dataset.train
         if len(train) < self.options.clusters:
             raise StudyError(
                 f"transfer.clusters is {self.options.clusters}, but the target has {len(train)} training images: "
                 "set fewer clusters"
             )
-        features = F.normalize(features_of(teacher, train, compute), dim=1).cpu().numpy()
+        if len(train) > (most := MOST_NUMBERS // teacher.encoder.num_features):
+            train = train.subset(torch.randperm(len(train), generator=generator_of(trial, "clusters", "images"))[:most])
+        features = F.normalize(features_of(teacher, train.images, compute), dim=1).cpu().numpy()
         seed = seed_of(trial, "clusters") % 2**32
         with library_threads():
             found = KMeans(self.options.clusters, n_init=RESTARTS, random_state=seed).fit(features)

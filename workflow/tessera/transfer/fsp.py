@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.data.images import Images
 from tessera.data.store import Split
 from tessera.data.views import to_unit
 from tessera.errors import StudyError
@@ -15,7 +16,7 @@ from tessera.models.networks.base import TargetNetwork
 from tessera.registry import suggest
 from tessera.training import Compute, generator_of
 from tessera.transfer.alignment import ALIGNMENTS, Alignment, Moments
-from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
+from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views, chunks
 from tessera.transfer.options import FspOptions
 
 CHUNK = 250
@@ -61,6 +62,9 @@ def pool_to(images: Tensor, size: tuple[int, int]) -> Tensor:
 class Fsp(TransferMethod):
     """Two stages: first the FSP matrices of the teacher, without labels; then the labels alone, from those weights.
 
+    Mode `joint` has one stage, `CE + joint_weight L_FSP`, on labelled images; the student's maps and logits come from
+    one pass.
+
     Source: Yim et al. 2017. The i-th pair of the teacher's layers is matched with the i-th of the student's; all four
     maps are max-pooled to the smallest of them before their channels are aligned (`align`), and the teacher's are
     divided by their root mean square over calibration images, since large maps would outweigh the others.
@@ -97,7 +101,7 @@ class Fsp(TransferMethod):
         }  # a layer in two pairs is aligned once
         split = self.first_stage_images(images)
         order = torch.randperm(len(split), generator=generator_of(trial, "fsp", "calibration"))
-        calibration = split.subset(order[: self.options.calibration_images]).images
+        calibration = split.images[order[: self.options.calibration_images].to(split.images.device)]
         moments = self._moments(network, calibration, images, compute)
         align = ALIGNMENTS[self.options.align]
         self.alignments = nn.ModuleDict(
@@ -109,18 +113,27 @@ class Fsp(TransferMethod):
         return images.dataset.train if self.options.images == "all" else images.labeled
 
     def first_stage_loss(self, views: Views, network: TargetNetwork) -> Tensor:
-        teacher, student = self._maps(views, network)
-        # A Gram matrix is a sum over positions: bfloat16 would keep three digits of it.
-        with torch.autocast(views.pixels.device.type, enabled=False):
-            matched = [self._align(pair, teacher, student) for pair in self.pairs]
-            return self.options.weight * fsp_loss([a for a, _ in matched], [b for _, b in matched])
+        return self.options.weight * self._distance(*self._maps(views, network))
 
     def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
-        logits = network(views.inputs).float()
-        return F.cross_entropy(logits, labels), logits
+        if self.options.two_stage:
+            logits = network(views.inputs).float()
+            return F.cross_entropy(logits, labels), logits
+        last = list(network.layer_channels)[-1]
+        teacher, student = self._maps(views, network, last)
+        logits = network.classify(student[last]).float()
+        return F.cross_entropy(logits, labels) + self.options.joint_weight * self._distance(teacher, student), logits
 
     def parameter_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
-        return [([network], 1.0)]  # the student's adapters have done their work
+        if self.options.two_stage:
+            return [([network], 1.0)]  # the student's adapters have done their work
+        return [([network, self], 1.0)]
+
+    def _distance(self, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor]) -> Tensor:
+        # A Gram matrix is a sum over positions: bfloat16 would keep three digits of it.
+        with torch.autocast(next(iter(student.values())).device.type, enabled=False):
+            matched = [self._align(pair, teacher, student) for pair in self.pairs]
+            return fsp_loss([a for a, _ in matched], [b for _, b in matched])
 
     def _align(
         self, pair: tuple[Layers, Layers], teacher: Mapping[str, Tensor], student: Mapping[str, Tensor]
@@ -135,13 +148,13 @@ class Fsp(TransferMethod):
 
     @torch.no_grad()
     def _moments(
-        self, network: TargetNetwork, calibration: Tensor, images: TargetImages, compute: Compute
+        self, network: TargetNetwork, calibration: Images, images: TargetImages, compute: Compute
     ) -> dict[str, tuple[Moments, Moments]]:
         # A copy in train mode: its batch-norm statistics say nothing yet, and the student's own must not move.
         student = copy.deepcopy(network).train()
         channels = [{**n.layer_channels, **n.inner_channels} for n in (self.teacher.encoder, network)]
         found = {key: (Moments(channels[0][a]), Moments(channels[1][b])) for key, (a, b) in self.points.items()}
-        for part in torch.split(calibration, CHUNK):
+        for part in chunks(calibration, CHUNK):
             pixels = to_unit(part).contiguous(memory_format=torch.channels_last)
             with compute.autocast():
                 maps = self._maps(Views(pixels, images.normalize(pixels)), student)
@@ -152,9 +165,13 @@ class Fsp(TransferMethod):
                 found[key][1].add(ours)
         return found
 
-    def _maps(self, views: Views, network: TargetNetwork) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        teacher, student = (list(dict.fromkeys(names)) for names in zip(*self.points.values(), strict=True))
-        return self.teacher.maps(views.pixels, teacher), network.maps(views.inputs, student)
+    def _maps(self, views: Views, network: TargetNetwork, *also: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Maps of the paired layers, of the teacher and of the student, and those of `also`."""
+        teacher, student = zip(*self.points.values(), strict=True)
+        return (
+            self.teacher.maps(views.pixels, dict.fromkeys(teacher)),
+            network.maps(views.inputs, dict.fromkeys([*student, *also])),
+        )
 
 
 def _pooled(

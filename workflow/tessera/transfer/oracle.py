@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tessera.data.images import Images
 from tessera.data.views import to_unit
 from tessera.models.networks.base import TargetNetwork
 from tessera.training import Compute
-from tessera.transfer.base import TargetImages, Teacher
+from tessera.transfer.base import TargetImages, Teacher, chunks
 from tessera.transfer.options import SoftTargetsOptions
 
 CHUNK = 256
@@ -42,7 +43,7 @@ class Oracle(nn.Module, ABC):
 
 
 def features_of(
-    teacher: Teacher, images: Tensor, compute: Compute, view: Callable[[Tensor], Tensor] | None = None
+    teacher: Teacher, images: Images, compute: Compute, view: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
     """The teacher's features of every image, or of a random view of each.
 
@@ -51,7 +52,7 @@ def features_of(
         returns: (N, C) float32, on the device.
     """
     found = []
-    for part in torch.split(images, CHUNK):
+    for part in chunks(images, CHUNK):
         pixels = to_unit(part if view is None else view(part)).contiguous(memory_format=torch.channels_last)
         with compute.autocast():
             found.append(teacher.features(pixels))

@@ -19,6 +19,7 @@ from tessera.transfer.oracle import Oracle, features_of
 VIEWS = 4
 BATCH = 64
 LEARNING_RATE = 1e-3
+MOST_NUMBERS = 1 << 29  # features in memory at once, 2 GiB: 65,536 images of 2,048 channels, four views of each
 
 
 class Probe(Oracle):
@@ -27,8 +28,9 @@ class Probe(Oracle):
     Source: Kim, Lee & Song 2019, section 4.3, use this head for their supervised source; that its logits serve as soft
     targets is our reading. An over-fitted probe is sure of everything and teaches nothing: so it has dropout, sees
     several augmented views of each image where the training augments, and keeps the weights of the pass that had the
-    least cross-entropy on held-out labelled images. Features are standardised; Adam, 1e-3, batches of 64. No test image
-    is seen.
+    least cross-entropy on held-out labelled images. Where the features of all labelled images would exceed two
+    gigabytes, it learns from a class-balanced part of them. Features are standardised; Adam, 1e-3, batches of 64. No
+    test image is seen.
 
     Args:
         options: What the study set.
@@ -44,7 +46,7 @@ class Probe(Oracle):
         Raises:
             DataError: If no class has two labelled images.
         """
-        labeled, num_classes = images.labeled, len(images.dataset.classes)
+        labeled, num_classes = _fitting(images.labeled, teacher, trial), len(images.dataset.classes)
         held, kept = split_held_out(labeled.labels, self.options.probe_holdout, generator_of(trial, "probe", "holdout"))
         views = _views(teacher, labeled, images, compute, trial)  # (V, N, C), the plain view first
         held, kept = held.to(views.device), kept.to(views.device)
@@ -116,6 +118,13 @@ def split_held_out(labels: Tensor, share: float, generator: torch.Generator) -> 
     kept = torch.ones(len(labels), dtype=torch.bool)
     kept[held] = False
     return held, kept.nonzero().flatten()
+
+
+def _fitting(labeled: Split, teacher: Teacher, trial: int) -> Split:
+    share = MOST_NUMBERS / (len(labeled) * VIEWS * teacher.encoder.num_features)
+    if share >= 1:
+        return labeled
+    return labeled.subset(label_subset(labeled.labels, share, generator_of(trial, "probe", "images")))
 
 
 def _views(teacher: Teacher, labeled: Split, images: TargetImages, compute: Compute, trial: int) -> Tensor:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split, label_subset
-from tessera.data.views import flip_and_crop, to_unit
+from tessera.data.views import flip_and_crop
 from tessera.errors import DataError, TesseraError
 from tessera.models.networks.base import TargetNetwork
+from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout
 from tessera.study.jobs import TransferKnowledge
 from tessera.training import (
@@ -40,8 +42,9 @@ class Trained:
     Attributes:
         network: In eval mode.
         about: What rebuilds it.
-        history: One row an epoch: stage, epoch, loss, train_accuracy (with labels), learning_rate, seconds.
-        metrics: Figures of the last epoch and of the teacher; accuracies in percent.
+        history: One row an epoch: stage, epoch, loss, train_accuracy (with labels), what the method adds,
+            learning_rate, seconds; empty where the method trains nothing.
+        metrics: Figures of the last epoch, if there was one, and of the teacher; accuracies in percent.
     """
 
     network: TargetNetwork
@@ -57,6 +60,7 @@ class Stage:
     Attributes:
         groups: (modules, factor on the learning rate) pairs.
         loss: The loss of a batch, and its logits where labels are read.
+        begin: Called with the epoch before it; returns figures for its row.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Stage:
     images: Split
     groups: list[tuple[list[nn.Module], float]]
     loss: Callable[[Views, Tensor], tuple[Tensor, Tensor | None]]
+    begin: Callable[[int], dict[str, float]] = lambda _: {}
 
 
 def train_network(
@@ -74,7 +79,7 @@ def train_network(
     trial: int,
     resume: Path | None,
 ) -> Trained:
-    """Trains one target network.
+    """Trains one target network; with no epochs, the network is as the method built it.
 
     The labelled subset, the first weights of the network and the batches of the stage with labels are drawn from the
     trial's number alone: every method of a trial gets the same.
@@ -103,9 +108,10 @@ def train_network(
     training = _Training(settings, method, network, images, compute, trial, resume)
     history = training.run()
     network.eval()
-    about = _about(settings, teacher, dataset)
-    last = {f"train_{name.removeprefix('train_')}": history[-1][name] for name in ("loss", "train_accuracy")}
-    return Trained(network, about, history, {**figures, **last})
+    about = _about(settings, network, teacher, dataset)
+    if history:
+        figures |= {f"train_{name.removeprefix('train_')}": history[-1][name] for name in ("loss", "train_accuracy")}
+    return Trained(network, about, history, figures)
 
 
 class _Training:
@@ -135,7 +141,7 @@ class _Training:
             self.method.load_state_dict(state["method"])
             self.history = state["history"]
             reached = (state["stage"], state["epoch"])
-        stages = self._stages()
+        stages = self._stages() if self.settings.transfer.trains else []
         names = [stage.name for stage in stages]
         start = names.index(reached[0]) if state is not None else 0
         for stage in stages[start:]:
@@ -163,7 +169,8 @@ class _Training:
             )
         groups = method.parameter_groups(network)
         with_labels = partial(method.loss, network=network)
-        stages.append(Stage("second", self.settings.epochs, self.images.labeled, groups, with_labels))
+        begin = partial(method.begin_epoch, network, self.images, self.compute, self.trial)
+        stages.append(Stage("second", self.settings.epochs, self.images.labeled, groups, with_labels, begin))
         return stages
 
     def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
@@ -171,13 +178,16 @@ class _Training:
         total = stage.epochs * settings.iterations
         progress = Progress(f"{settings.transfer.name}, {stage.name} stage", stage.epochs, done)
         for epoch in range(done, stage.epochs):
+            torch.manual_seed(seed_of(self.trial, stage.name, "begin", epoch))
+            found = stage.begin(epoch)
             torch.manual_seed(seed_of(self.trial, stage.name, "dropout", epoch))
             self.network.train()
             generator = generator_of(self.trial, stage.name, "batches", epoch)
             rows = index_batches(len(stage.images), settings.batch_size, settings.iterations, generator)
             steps = range(epoch * settings.iterations, (epoch + 1) * settings.iterations)
+            labels = stage.images.labels[rows.to(stage.images.labels.device)]
             records = run_steps(
-                rows.to(self.compute.device),
+                zip(image_batches(stage.images.images, rows), labels, strict=True),
                 partial(self._step, stage, generator_of(self.trial, stage.name, "views", epoch)),
                 optimizer,
                 (learning_rate_at(options, step / total) for step in steps),
@@ -187,8 +197,8 @@ class _Training:
             self._check(figures["loss"], stage, epoch)
             seconds = progress.epoch(rows.numel(), **figures)
             rate = learning_rate_at(options, steps[-1] / total)
-            row = {"stage": stage.name, "epoch": epoch + 1, **figures, "learning_rate": rate, "seconds": seconds}
-            self.history.append(row)
+            row = {"stage": stage.name, "epoch": epoch + 1, **figures, **found}
+            self.history.append({**row, "learning_rate": rate, "seconds": seconds})
             self.checkpoint.save({
                 "stage": stage.name,
                 "epoch": epoch + 1,
@@ -198,13 +208,11 @@ class _Training:
                 "history": self.history,
             })  # fmt: skip
 
-    def _step(self, stage: Stage, generator: torch.Generator, rows: Tensor) -> Tensor:
-        images, labels = stage.images.images[rows], stage.images.labels[rows]
-        if self.images.augment is not None:
-            images = self.images.augment(images, generator=generator)
-        pixels = to_unit(images).contiguous(memory_format=torch.channels_last)
+    def _step(self, stage: Stage, generator: torch.Generator, batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = batch
+        views = self.images.views(images, generator)
         with self.compute.autocast():
-            loss, logits = stage.loss(Views(pixels, self.images.normalize(pixels)), labels)
+            loss, logits = stage.loss(views, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         if logits is None:
             return loss.detach()[None]
@@ -228,15 +236,18 @@ def _build(settings: TransferKnowledge, num_classes: int, image_size: int) -> Ta
     return network
 
 
-def _about(settings: TransferKnowledge, teacher: Teacher | None, dataset: Dataset) -> NetworkAbout:
-    if settings.transfer.builds_network:
-        assert teacher is not None
-        options = teacher.options
-        return NetworkAbout("encoder", options, len(dataset.classes), dataset.image_size, dataset.mean, dataset.std)
-    assert settings.network is not None
-    return NetworkAbout(
-        "network", settings.network, len(dataset.classes), dataset.image_size, dataset.mean, dataset.std
-    )
+def _about(
+    settings: TransferKnowledge, network: TargetNetwork, teacher: Teacher | None, dataset: Dataset
+) -> NetworkAbout:
+    facts = len(dataset.classes), dataset.image_size
+    if not settings.transfer.builds_network:
+        assert settings.network is not None
+        return NetworkAbout("network", settings.network, *facts, dataset.mean, dataset.std)
+    assert teacher is not None
+    assert isinstance(network, EncoderClassifier)
+    # Weights that were not trained here go with the statistics of the images that trained them.
+    images = dataset if settings.transfer.trains else teacher
+    return NetworkAbout("encoder", teacher.options, *facts, images.mean, images.std, network.hidden)
 
 
 def _target_images(settings: TransferKnowledge, dataset: Dataset, compute: Compute, trial: int) -> TargetImages:

@@ -1,29 +1,38 @@
-"""An encoder made a classifier: its last map averaged, then one linear layer."""
+"""An encoder made a classifier: its last map averaged, then one linear layer or a few."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
+from tessera.models.heads import VectorHead
 from tessera.models.networks.base import TargetNetwork
 
 
 class EncoderClassifier(TargetNetwork):
-    """The encoder, global average pooling and a linear layer that starts at small random weights.
+    """The encoder, global average pooling and a classifier whose last layer starts at small random weights.
 
     Args:
         encoder: Kept, not copied.
         num_classes: Number of logits.
+        hidden: Units of hidden layers with ReLU; none: one linear layer.
     """
 
-    def __init__(self, encoder: Encoder, num_classes: int) -> None:
+    head: Any  # a linear layer, or a sequence that ends in one
+
+    def __init__(self, encoder: Encoder, num_classes: int, hidden: Sequence[int] = ()) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.num_features, num_classes)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.hidden = tuple(hidden)
+        layers = VectorHead(encoder.num_features, hidden, num_classes).layers
+        self.head = layers if hidden else layers[-1]
+        output = layers[-1]
+        assert isinstance(output, nn.Linear)
+        nn.init.normal_(output.weight, std=0.01)
+        nn.init.zeros_(output.bias)
         self.layer_channels = encoder.layer_channels
         self.inner_channels = encoder.inner_channels
         self._frozen: tuple[nn.Module, ...] = ()
@@ -72,13 +81,17 @@ class EncoderClassifier(TargetNetwork):
             module.eval()
         return self
 
+    def load_head(self, head: VectorHead) -> None:
+        """Takes the weights of a trained head with as many hidden units and outputs."""
+        self.head.load_state_dict((head.layers if self.hidden else head.layers[-1]).state_dict())
+
     def _behind(self, layer: str) -> list[nn.Parameter]:
         # Asked of autograd, so that it holds for every encoder: a map depends on what gives it a gradient.
         parameters = list(self.encoder.parameters())
         training = self.encoder.training
         self.encoder.eval()
         with torch.enable_grad():
-            images = torch.zeros(1, 3, 32, 32, device=parameters[0].device)
+            images = torch.zeros(1, 3, 64, 64, device=parameters[0].device)
             gradients = torch.autograd.grad(self.layers(images)[layer].sum(), parameters, allow_unused=True)
         self.encoder.train(training)
         return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
