@@ -7,10 +7,10 @@ from tessera.study.jobs import PrepareDataset
 
 
 def prepare(job: StageJob[PrepareDataset]) -> None:
-    """The dataset as one array of images, with labels and splits."""
+    """The dataset as one array of images, or packed shards of them, with labels and splits."""
     from tessera.data.prepare import prepare_dataset
 
-    job.save_metrics(prepare_dataset(job.settings.dataset, Path(job.run.data_root), job.output))
+    job.save_metrics(prepare_dataset(job.settings.dataset, Path(job.run.data_root), job.output, job.resume))
 
 
 run_stage(PrepareDataset, prepare)

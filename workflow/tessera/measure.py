@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from tessera.data.images import Images, in_slices
 from tessera.data.store import Dataset, Split
 from tessera.data.views import to_unit
 from tessera.errors import DataError, StudyError
@@ -87,7 +88,7 @@ def normalizer(mean: Statistics, std: Statistics, device: torch.device) -> Calla
 
 
 def predict(
-    model: nn.Module, images: Tensor, mean: Statistics, std: Statistics, compute: Compute, batch_size: int = 500
+    model: nn.Module, images: Images, mean: Statistics, std: Statistics, compute: Compute, batch_size: int = 500
 ) -> Tensor:
     """The model's output for every image, in eval mode.
 
@@ -100,7 +101,7 @@ def predict(
 
 def extract_features(
     encoder: LayeredNetwork,
-    images: Tensor,
+    images: Images,
     mean: Statistics,
     std: Statistics,
     compute: Compute,
@@ -139,7 +140,7 @@ def extract_features(
 def _in_batches(
     model: nn.Module,
     forward: Callable[[Tensor], Tensor],
-    images: Tensor,
+    images: Images,
     mean: Statistics,
     std: Statistics,
     compute: Compute,
@@ -148,7 +149,7 @@ def _in_batches(
     compute.place(model).eval()
     normalize = normalizer(mean, std, compute.device)
     with torch.no_grad(), compute.autocast():
-        return torch.cat([forward(normalize(batch)).float() for batch in torch.split(images, batch_size)])
+        return torch.cat([forward(normalize(batch)).float() for batch in in_slices(images, batch_size)])
 
 
 def with_labels(split: Split, what: str) -> Split:

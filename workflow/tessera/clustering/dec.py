@@ -15,6 +15,7 @@ from tessera.clustering.assignment import divergence, log_soft_assignment, targe
 from tessera.clustering.embedding import embed_features
 from tessera.clustering.retrieval import nearest_neighbors, recalls
 from tessera.clustering.scores import agreement, match_clusters, size_entropy
+from tessera.data.images import Images, concatenate, image_batches, in_slices
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, TesseraError
 from tessera.measure import Evaluation, Protocol, Statistics, extract_features, normalizer, with_labels
@@ -59,9 +60,9 @@ class ClusterNetwork(nn.Module):
         return points
 
     @torch.no_grad()
-    def embed(self, inputs: Tensor) -> Tensor:
+    def embed(self, inputs: Images) -> Tensor:
         """The points of every image, in batches."""
-        return torch.cat([self(batch) for batch in torch.split(inputs, 500)])
+        return torch.cat([self(batch) for batch in in_slices(inputs, 500)])
 
 
 class DeepEmbeddedClustering(Protocol):
@@ -104,7 +105,7 @@ class DeepEmbeddedClustering(Protocol):
         encoder = copy.deepcopy(model).requires_grad_(True) if options.train_encoder else None
         normalize = normalizer(mean, std, compute.device)
         network = ClusterNetwork(encoder, embedding, first.centers, normalize, compute)
-        inputs = features if encoder is None else images
+        inputs: Images = features if encoder is None else images
 
         points, assignments, history = self._refine(network, inputs, first.assignments, labels, trial, resume)
         neighbors = nearest_neighbors(points, 10)
@@ -129,7 +130,7 @@ class DeepEmbeddedClustering(Protocol):
     def _draw(self, dataset: Dataset, trial: int) -> tuple[Split, Tensor]:
         """The images to cluster, and their positions in the training split followed by the test split."""
         both = [dataset.train, dataset.test]
-        everything = Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both]))
+        everything = Split(concatenate([s.images for s in both]), torch.cat([s.labels for s in both]))
         with_labels(everything, "the target dataset")
         index = (everything.labels >= 0).nonzero().flatten().cpu()
         if self.options.images is not None:
@@ -141,7 +142,7 @@ class DeepEmbeddedClustering(Protocol):
     def _refine(
         self,
         network: ClusterNetwork,
-        inputs: Tensor,
+        inputs: Images,
         previous: Tensor,
         labels: Any,
         trial: int,
@@ -184,20 +185,22 @@ class DeepEmbeddedClustering(Protocol):
     def _train(
         self,
         network: ClusterNetwork,
-        inputs: Tensor,
+        inputs: Images,
         target: Tensor,
         optimizer: torch.optim.Optimizer,
         steps: int,
         generator: torch.Generator,
     ) -> None:
-        def backward(index: Tensor) -> Tensor:
-            loss = divergence(target[index], log_soft_assignment(network(inputs[index]), network.centers))
+        def backward(batch: tuple[Tensor, Tensor]) -> Tensor:
+            index, some = batch
+            loss = divergence(target[index], log_soft_assignment(network(some), network.centers))
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
 
         batches = index_batches(len(inputs), min(self.options.batch_size, len(inputs)), steps, generator)
         rates = itertools.repeat(self.options.learning_rate)
-        run_steps(batches.to(inputs.device).unbind(), backward, optimizer, rates, clip_norm=None)
+        drawn = zip(batches.to(target.device), image_batches(inputs, batches), strict=True)
+        run_steps(drawn, backward, optimizer, rates, clip_norm=None)
 
     def _row(
         self, iteration: int, loss: Tensor, assignments: Tensor, previous: Tensor, labels: Any, clusters: int

@@ -3,10 +3,11 @@
 import io
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tessera.errors import DataError
 
 log = logging.getLogger("tessera")
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 CHUNK = 64  # images a turn of a thread
 REPORT = 5_000  # images a line of the log
@@ -47,31 +51,39 @@ def decode_images(encoded: Iterable[Encoded], image_size: int, what: str) -> np.
         DataError: If an image cannot be read or decoded.
     """
     images, count, reported = np.empty((CHUNK, image_size, image_size, 3), dtype=np.uint8), 0, 0
-    source, pending = iter(encoded), deque[Future[np.ndarray]]()
+    for decoded in map_in_threads(partial(_decode_chunk, image_size=image_size), encoded, CHUNK):
+        if count + len(decoded) > len(images):
+            # Grows in place: the number of images is not known, and two copies may not fit in memory.
+            images.resize((len(images) * 5 // 4 + CHUNK, *images.shape[1:]), refcheck=False)
+        images[count : count + len(decoded)] = decoded
+        count += len(decoded)
+        if count // REPORT > reported:
+            reported = count // REPORT
+            log.info("%s: %d images decoded", what, count)
+    images.resize((count, *images.shape[1:]), refcheck=False)
+    return images
+
+
+def map_in_threads(function: Callable[[list[T]], R], items: Iterable[T], chunk: int) -> Iterator[R]:
+    """The function's result for each chunk of the items, in order, on as many threads as torch may use.
+
+    Items are taken no further ahead than the threads need.
+    """
+    source, pending = iter(items), deque[Future[R]]()
     threads = max(1, torch.get_num_threads())
     with ThreadPoolExecutor(threads) as pool:
         try:
             while True:
-                if chunk := list(islice(source, CHUNK)):
-                    pending.append(pool.submit(_decode_chunk, chunk, image_size))
+                if part := list(islice(source, chunk)):
+                    pending.append(pool.submit(function, part))
                 if not pending:
-                    break
-                if chunk and len(pending) <= 2 * threads:
+                    return
+                if part and len(pending) <= 2 * threads:
                     continue
-                decoded = pending.popleft().result()
-                if count + len(decoded) > len(images):
-                    # Grows in place: the number of images is not known, and two copies may not fit in memory.
-                    images.resize((len(images) * 5 // 4 + CHUNK, *images.shape[1:]), refcheck=False)
-                images[count : count + len(decoded)] = decoded
-                count += len(decoded)
-                if count // REPORT > reported:
-                    reported = count // REPORT
-                    log.info("%s: %d images decoded", what, count)
-        except BaseException:
+                yield pending.popleft().result()
+        except BaseException:  # also where nobody asks for the rest
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    images.resize((count, *images.shape[1:]), refcheck=False)
-    return images
 
 
 def decode_image(data: bytes, image_size: int) -> np.ndarray:
@@ -110,11 +122,31 @@ def _decode_chunk(chunk: list[Encoded], image_size: int) -> np.ndarray:
     return np.stack([_decode(encoded, image_size) for encoded in chunk])
 
 
-def _decode(encoded: Encoded, image_size: int) -> np.ndarray:
+def check_image(encoded: Encoded) -> bytes:
+    """Reads an image and decodes it once, a JPEG at an eighth of its size; gives it as it is.
+
+    Raises:
+        DataError: If it cannot be read or decoded.
+    """
+
+    def decode(data: bytes) -> None:
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.draft(None, (1, 1))
+            _to_rgb(opened)
+
     data = encoded.read()
+    _explained(decode, encoded.name, data)
+    return data
+
+
+def _decode(encoded: Encoded, image_size: int) -> np.ndarray:
+    return _explained(partial(decode_image, image_size=image_size), encoded.name, encoded.read())
+
+
+def _explained(decode: Callable[[bytes], R], name: str, data: bytes) -> R:
     try:
-        return decode_image(data, image_size)
+        return decode(data)
     except Exception as error:  # Pillow raises many kinds
         reason = "no image of a known kind" if isinstance(error, UnidentifiedImageError) else error
         reason = "empty file" if not data else " ".join(str(reason).split())
-        raise DataError(f"{encoded.name}: cannot be decoded ({reason}). Remove or replace it.") from error
+        raise DataError(f"{name}: cannot be decoded ({reason}). Remove or replace it.") from error

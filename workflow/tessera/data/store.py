@@ -1,7 +1,7 @@
-"""A prepared dataset on disk and in memory: uint8 images in one array, labels beside them."""
+"""A prepared dataset on disk and in memory: uint8 images in one array, or packed shards; labels beside them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tessera.data.images import Images, concatenate, in_slices
+from tessera.data.packed import PackedImages, Shards
 from tessera.errors import ArtifactError, DataError
 
 SPLITS = ("train", "test", "unlabeled")
+SAMPLED_IMAGES = 10_000  # training images that mean and deviation of a packed dataset are taken from
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,11 @@ class Split:
     """Images of one split.
 
     Shape:
-        images: (N, 3, H, W) uint8.
+        images: (N, 3, H, W) uint8: a tensor, or packed images, which give one when they are indexed.
         labels: (N,) int64, class indices; -1 where there is none.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
     def __len__(self) -> int:
@@ -34,7 +37,7 @@ class Split:
     def subset(self, index: Tensor) -> "Split":
         """The images of these indices, in their order."""
         index = index.to(self.images.device)
-        return Split(self.images[index], self.labels[index])
+        return Split(self.images.index_select(0, index), self.labels[index])
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Dataset:
         if "unlabeled" not in self.splits:
             return self.train
         both = [self.train, self.splits["unlabeled"]]
-        return Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both]))
+        return Split(concatenate([s.images for s in both]), torch.cat([s.labels for s in both]))
 
 
 def save_dataset(
@@ -79,41 +82,77 @@ def save_dataset(
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or images.shape[1] != images.shape[2]:
         raise DataError(f"images must be (N, S, S, 3) uint8, but are {images.shape} {images.dtype}")
-    _check_splits(images, labels, splits, classes)
+    check_labels(len(images), labels, splits, classes)
+    np.save(folder / "images.npy", images)
+    mean, std = _statistics(_chunks(images, splits["train"]))
+    _save_rest(folder, "array", images.shape[1], labels, splits, classes, mean, std)
+
+
+def save_packed(
+    folder: Path, image_size: int, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]
+) -> None:
+    """Completes a dataset whose `Shards` are in the folder; mean and deviation are those of evenly spaced training
+    images, 10,000 at most.
+
+    Raises:
+        DataError: If labels and splits do not fit the images, or a class has no training image.
+    """
+    shards = Shards(folder)
+    check_labels(len(shards), labels, splits, classes)
+    train = splits["train"]
+    sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).round().astype(np.int64)]
+    images = PackedImages(shards, torch.from_numpy(sample), image_size, torch.device("cpu"))
+    mean, std = _statistics(part.permute(0, 2, 3, 1).numpy() for part in in_slices(images, 64))
+    _save_rest(folder, "packed", image_size, labels, splits, classes, mean, std)
+
+
+def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
+    """Compares labels and splits with the number of images.
+
+    Raises:
+        DataError: If they do not fit together, or a class has no training image.
+    """
+    _check_splits(number, labels, splits)
+    if len(labels) and not -1 <= labels.min() <= labels.max() < len(classes):
+        raise DataError(f"labels must be -1 to {len(classes) - 1}, but are {labels.min()} to {labels.max()}")
     train = labels[splits["train"]]
     counts = np.bincount(train[train >= 0], minlength=len(classes))
     if len(empty := np.flatnonzero(counts == 0)):
         raise DataError(f"class `{classes[empty[0]]}` has no training images: add some, or leave the class out")
-    np.save(folder / "images.npy", images)
-    np.save(folder / "labels.npy", labels.astype(np.int64))
-    stored: dict[str, Any] = {name: index.astype(np.int64) for name, index in splits.items()}
-    np.savez(folder / "splits.npz", **stored)
-    mean, std = _statistics(images, splits["train"])
-    about = {"classes": classes, "image_size": int(images.shape[1]), "mean": mean, "std": std}
-    (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 def load_dataset(folder: Path, device: torch.device) -> Dataset:
-    """Reads a prepared dataset; its images lie on the device as one uint8 tensor a split."""
+    """Reads a prepared dataset; its images lie on the device as one uint8 tensor a split, or in packed shards.
+
+    Raises:
+        ArtifactError: If it is not readable.
+    """
     try:
         about = json.loads((folder / "dataset.json").read_text())
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         with (folder / "splits.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
             index = {name: stored[name] for name in stored.files}
         facts = tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"])
+        take = _open_images(folder, about.get("format", "array"), about["image_size"], device)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ArtifactError(
             f"{folder}: not a readable dataset ({error}). Delete the folder; it is made again."
         ) from error
-    splits = {
-        name: Split(
-            torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2).contiguous().to(device),
-            torch.from_numpy(labels[rows]).to(device),
-        )
-        for name, rows in index.items()
-    }
+    splits = {name: Split(take(rows), torch.from_numpy(labels[rows]).to(device)) for name, rows in index.items()}
     return Dataset(*facts, splits)
+
+
+def _open_images(folder: Path, form: str, image_size: int, device: torch.device) -> Callable[[np.ndarray], Images]:
+    """A function from rows to their images."""
+    if form == "packed":
+        shards = Shards(folder)
+        return lambda rows: PackedImages(shards, torch.from_numpy(rows), image_size, device)
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+
+    def take(rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2).contiguous().to(device)
+
+    return take
 
 
 def label_subset(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
@@ -135,27 +174,45 @@ def label_subset(labels: Tensor, fraction: float, generator: torch.Generator) ->
     return torch.cat(chosen).sort().values
 
 
-def _check_splits(images: np.ndarray, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
-    if labels.shape != images.shape[:1]:
-        raise DataError(f"labels must be one an image, ({len(images)},), but are {labels.shape}")
-    if len(labels) and not -1 <= labels.min() <= labels.max() < len(classes):
-        raise DataError(f"labels must be -1 to {len(classes) - 1}, but are {labels.min()} to {labels.max()}")
+def _check_splits(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarray]) -> None:
+    if labels.shape != (number,):
+        raise DataError(f"labels must be one an image, ({number},), but are {labels.shape}")
     for name in ("train", "test"):
         if len(splits.get(name, ())) == 0:
             raise DataError(f"split `{name}` has no images")
     if unknown := set(splits) - set(SPLITS):
         raise DataError(f"unknown split `{min(unknown)}`. Known: {', '.join(SPLITS)}")
     rows = np.concatenate(list(splits.values()))
-    if rows.min() < 0 or rows.max() >= len(images) or len(np.unique(rows)) < len(rows):
-        raise DataError(f"splits must name each of the {len(images)} images at most once")
+    if rows.min() < 0 or rows.max() >= number or len(np.unique(rows)) < len(rows):
+        raise DataError(f"splits must name each of the {number} images at most once")
 
 
-def _statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 1 << 22) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, exact, from counts of the 256 values."""
+def _save_rest(
+    folder: Path,
+    form: str,
+    image_size: int,
+    labels: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    classes: list[str],
+    mean: list[float],
+    std: list[float],
+) -> None:
+    np.save(folder / "labels.npy", labels.astype(np.int64))
+    stored: dict[str, Any] = {name: index.astype(np.int64) for name, index in splits.items()}
+    np.savez(folder / "splits.npz", **stored)
+    about = {"format": form, "classes": classes, "image_size": int(image_size), "mean": mean, "std": std}
+    (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _chunks(images: np.ndarray, rows: np.ndarray, values: int = 1 << 22) -> Iterable[np.ndarray]:
+    step = max(1, values // images[0].size)
+    return (images[rows[start : start + step]] for start in range(0, len(rows), step))
+
+
+def _statistics(parts: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of images (n, H, W, 3), exact, from counts of the 256 values."""
     counts = np.zeros((3, 256), dtype=np.int64)
-    step = max(1, chunk // images[0].size)
-    for start in range(0, len(rows), step):
-        part = images[rows[start : start + step]]
+    for part in parts:
         counts += [np.bincount(part[..., channel].ravel(), minlength=256) for channel in range(3)]
     shares, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = shares @ values

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.balancing.base import Balancing
@@ -45,15 +46,15 @@ class Feed:
     ) -> None:
         self.task, self.split, self.show = task, split, show
         index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
-        self._index = iter(index.to(split.images.device))
+        self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
         self._generator = generator_of("pretext", *words)
 
     def __iter__(self) -> Iterator[TaskBatch]:
         return self
 
     def __next__(self) -> TaskBatch:
-        index = next(self._index)
-        return self.task.make_batch(self.show(self.split.images[index]), self.split.labels[index], self._generator)
+        images, index = next(self._drawn)
+        return self.task.make_batch(self.show(images), self.split.labels[index], self._generator)
 
 
 class Learner:
@@ -180,7 +181,7 @@ class Learner:
             for start in range(0, len(self.held_out) - size + 1, size):
                 index = torch.arange(start, start + size)
                 some = self.held_out.subset(index)
-                batch = task.make_batch(self.shows[name](some.images), some.labels, generator)
+                batch = task.make_batch(self.shows[name](some.images[:]), some.labels, generator)
                 prediction, _ = self.predict(name, batch)
                 loss = task.loss(prediction, batch.labels)
                 records.append({"loss": loss, **(task.metrics(prediction, batch.labels) if metrics else {})})
@@ -196,8 +197,8 @@ class Learner:
             len(self.split), self.source.batch_size, self.source.statistics_batches,
             generator_of(self.trial, "statistics"),
         )  # fmt: skip
-        for index in indices.to(self.compute.device):
-            pixels = (self.split.images[index].float() / 255 - mean) / std
+        for images in image_batches(self.split.images, indices):
+            pixels = (images.float() / 255 - mean) / std
             yield pixels.contiguous(memory_format=torch.channels_last)
 
     def _loss(self, name: str, feed: Feed, records: list[Record]) -> Tensor:
@@ -262,7 +263,8 @@ def _seeded(build: Callable[[], Any], *words: int | str) -> Any:
 def _held_out(test: Split) -> Split:
     # Shuffled: test images often lie sorted by class.
     order = torch.randperm(len(test), generator=generator_of("held out"))
-    return test.subset(order[:HELD_OUT_IMAGES])
+    held_out = test.subset(order[:HELD_OUT_IMAGES])
+    return Split(held_out.images[:], held_out.labels)  # packed images are decoded once, not in every epoch
 
 
 def _on(device: torch.device, split: Split) -> Split:

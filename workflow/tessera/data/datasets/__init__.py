@@ -6,6 +6,8 @@ from tessera.data.datasets.options import (
     Cifar100Options,
     DigitsMOptions,
     ImageFolderOptions,
+    ImagenetOptions,
+    Places365Options,
     Stl10Options,
 )
 from tessera.registry import Part
@@ -26,4 +28,10 @@ PARTS = {
         "tessera.data.datasets.cifar:C10s", C10sOptions, "a fixed fifth of CIFAR-10", "Kim, Lee & Song 2019, Table 1"
     ),
     "stl10": Part("tessera.data.datasets.stl10:Stl10", Stl10Options, "STL-10, 96 px", "Coates et al. 2011"),
+    "imagenet": Part(
+        "tessera.data.datasets.imagenet:Imagenet", ImagenetOptions, "ILSVRC2012, packed", "Russakovsky et al. 2015"
+    ),
+    "places365": Part(
+        "tessera.data.datasets.places365:Places365", Places365Options, "Places365-Standard, packed", "Zhou et al. 2018"
+    ),
 }

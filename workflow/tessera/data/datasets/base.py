@@ -1,12 +1,14 @@
 """What every dataset is: it reads images and labels from their origin, once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+from tessera.data.decode import Encoded
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,37 @@ class RawDataset:
     skipped: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ListedDataset:
+    """Images that are known by name and not yet read: they are kept as they are encoded, in packed shards.
+
+    Attributes:
+        splits: Name to the rows of the split, in its order; disjoint.
+        classes: Names of the classes, by label.
+        image_size: Height and width to which images are decoded, px.
+        name: What the image of a row is called below the dataset's folder.
+        read: The images from this row on, in the order of rows; the same ones every time.
+        damaged: What an image that cannot be decoded does: `refuse` ends the preparation, `skip` passes it over.
+        skipped: What was passed over, each with its reason.
+
+    Shape:
+        labels: (N,) int64, class indices; -1 where there is none.
+        splits[name]: (M,) int64.
+    """
+
+    labels: np.ndarray
+    splits: Mapping[str, np.ndarray]
+    classes: list[str]
+    image_size: int
+    name: Callable[[int], str]
+    read: Callable[[int], Iterator[Encoded]]
+    damaged: Literal["refuse", "skip"] = "refuse"
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 class DatasetReader(ABC):
     """One dataset.
 
@@ -42,8 +75,8 @@ class DatasetReader(ABC):
         self.options = options
 
     @abstractmethod
-    def read(self, data_root: Path) -> RawDataset:
-        """Reads the dataset; the same options give the same images in the same order.
+    def read(self, data_root: Path) -> RawDataset | ListedDataset:
+        """Reads the dataset, or lists what will be read of it; the same options give the same images in the same order.
 
         Args:
             data_root: Folder under which datasets lie.

@@ -1,5 +1,6 @@
 """CIFAR-10, CIFAR-100 and C10s, the paper's share of CIFAR-10."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torchvision
 
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.downloads import open_or_download
+from tessera.data.resize import resized
 from tessera.data.store import label_subset
 
 
@@ -19,12 +21,16 @@ class Cifar10(DatasetReader):
     is unpickled.
 
     Shape:
-        images: (60000, 32, 32, 3) uint8, the training images first.
+        images: (60000, S, S, 3) uint8, the training images first; S is `image_size`, at 32 the images as they are.
     """
 
     dataset = "CIFAR10"
 
     def read(self, data_root: Path) -> RawDataset:
+        raw = self._read(data_root)
+        return replace(raw, images=resized(raw.images, self.options.image_size))
+
+    def _read(self, data_root: Path) -> RawDataset:
         cls: Any = getattr(torchvision.datasets, self.dataset)
         train, test = (open_or_download(cls, data_root, train=train) for train in (True, False))
         numbers = np.arange(len(train) + len(test))
@@ -42,7 +48,7 @@ class Cifar100(Cifar10):
     Source: Krizhevsky, technical report, 2009.
 
     Shape:
-        images: (60000, 32, 32, 3) uint8, the training images first.
+        images: (60000, S, S, 3) uint8, the training images first.
     """
 
     dataset = "CIFAR100"
@@ -55,11 +61,11 @@ class C10s(Cifar10):
     share of each class of each split, by a seed that is the dataset's own, so that all trials see the same images.
 
     Shape:
-        images: (12000, 32, 32, 3) uint8 at the default fraction, the training images first.
+        images: (12000, S, S, 3) uint8 at the default fraction, the training images first.
     """
 
-    def read(self, data_root: Path) -> RawDataset:
-        whole = super().read(data_root)
+    def _read(self, data_root: Path) -> RawDataset:
+        whole = super()._read(data_root)
         generator = torch.Generator().manual_seed(self.options.seed)
         chosen = {}
         for split in ("train", "test"):

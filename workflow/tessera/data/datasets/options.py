@@ -83,12 +83,25 @@ class ImageFolderOptions(DatasetOptions):
         None, min_length=1, description="Only these classes, in this order; null: all, sorted."
     )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checksum that an archive must have.")
-    seed: int = Field(0, ge=0, description="Seed of the split by fraction.")
+    train_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of each class's training images that is kept; the test split stays whole."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the split by fraction and of the training images that are kept.")
+    packed: bool = Field(
+        False,
+        description="Keep the files as they are, in packed shards, and decode them when they are read: for data too "
+        "large for memory.",
+    )
+    damaged: Literal["refuse", "skip"] = Field(
+        "refuse", description="Of a file that cannot be decoded, where `packed`: end, or pass it over (1 % at most)."
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
         if self.train is not None and self.train == self.test:
             raise ValueError(f"train and test are both `{self.train}`: set `test: null` to split some images off")
+        if self.damaged == "skip" and not self.packed:
+            raise ValueError("damaged: skip needs packed: true")
         twice = [name for number, name in enumerate(self.classes or []) if name in (self.classes or [])[:number]]
         if twice:
             raise ValueError(f"classes names `{twice[0]}` twice")
@@ -108,6 +121,12 @@ class TorchvisionOptions(DatasetOptions):
     """A dataset of torchvision, found under `data_root` or downloaded to it."""
 
     downloads: ClassVar[bool] = True
+    image_size: int = Field(
+        32, ge=8, le=512, description="Images are resized to it where it is not their own size, px."
+    )
+
+    def pixels(self) -> int:
+        return self.image_size
 
 
 class Cifar10Options(TorchvisionOptions):
@@ -115,27 +134,21 @@ class Cifar10Options(TorchvisionOptions):
 
     name: Literal["cifar10"] = "cifar10"
 
-    def pixels(self) -> int:
-        return 32
-
 
 class Cifar100Options(TorchvisionOptions):
     """CIFAR-100: 50,000 training and 10,000 test images of 100 classes, 32 px."""
 
     name: Literal["cifar100"] = "cifar100"
 
-    def pixels(self) -> int:
-        return 32
-
 
 class Stl10Options(TorchvisionOptions):
     """STL-10: 5,000 training, 8,000 test and 100,000 unlabelled images, 10 classes, 96 px."""
 
     name: Literal["stl10"] = "stl10"
+    image_size: int = Field(
+        96, ge=8, le=512, description="Images are resized to it where it is not their own size, px."
+    )
     unlabeled: bool = Field(False, description="Take the 100,000 unlabelled images in as well.")
-
-    def pixels(self) -> int:
-        return 96
 
 
 class C10sOptions(TorchvisionOptions):
@@ -146,5 +159,60 @@ class C10sOptions(TorchvisionOptions):
     test: Literal["sampled", "full"] = Field("sampled", description="Test on the same share, or on all 10,000 images.")
     seed: int = Field(0, ge=0, description="Seed of the draw: fixed, so that all methods see the same images.")
 
+
+class LicensedOptions(DatasetOptions):
+    """A dataset that must be asked for, put by hand into a folder under `data_root`, and kept in packed shards."""
+
+    site: ClassVar[str]
+    layout: ClassVar[str]
+
+    path: str = Field(description="Folder under `data_root`.", min_length=1)
+    image_size: int = Field(
+        256, ge=32, le=512, description="Images are decoded to it: shorter side resized, middle cut out, px."
+    )
+    damaged: Literal["refuse", "skip"] = Field(
+        "refuse", description="Of a file that cannot be decoded: end, or pass it over (1 % at most)."
+    )
+
     def pixels(self) -> int:
-        return 32
+        return self.image_size
+
+    def location(self) -> str | None:
+        return self.path
+
+    def missing(self, data_root: Path) -> str | None:
+        if (data_root / self.path).exists():
+            return None
+        return (
+            f"dataset `{self.name}`: no folder `{self.path}` under data_root `{data_root}`. The data are licensed: get "
+            f"them from {self.site}, and put them into {data_root / self.path} as {self.layout}. "
+            "(`data_root` is set in config/config.yaml, or by the variable TESSERA_DATA.)"
+        )
+
+
+class ImagenetOptions(LicensedOptions):
+    """ILSVRC2012: 1,281,167 training and 50,000 validation images of 1,000 classes; the latter are the test split."""
+
+    site: ClassVar[str] = "https://image-net.org/download-images (ILSVRC2012)"
+    layout: ClassVar[str] = (
+        "`train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, with `meta.bin` or `ILSVRC2012_devkit_t12.tar.gz` beside them "
+        "if you have it"
+    )
+
+    name: Literal["imagenet"] = "imagenet"
+    path: str = Field("imagenet", description="Folder under `data_root`.", min_length=1)
+
+
+class Places365Options(LicensedOptions):
+    """Places365-Standard: 1,803,460 training images and, as test split, 36,500 validation images of 365 scenes."""
+
+    site: ClassVar[str] = "http://places2.csail.mit.edu/download.html (Places365-Standard)"
+    layout: ClassVar[str] = (
+        "`categories_places365.txt`, `places365_train_standard.txt`, `places365_val.txt` (of the archive "
+        "filelist_places365-standard.tar), `data_256_standard/` and `val_256/` (`data_large_standard/` and "
+        "`val_large/` with `small: false`)"
+    )
+
+    name: Literal["places365"] = "places365"
+    path: str = Field("places365", description="Folder under `data_root`.", min_length=1)
+    small: bool = Field(True, description="Read the images of 256 x 256 px, not the large ones.")

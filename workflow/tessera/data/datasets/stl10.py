@@ -8,6 +8,7 @@ import torchvision
 
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.downloads import open_or_download
+from tessera.data.resize import resize_into
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
@@ -19,7 +20,8 @@ class Stl10(DatasetReader):
     case; we do so only where `unlabeled` is set.
 
     Shape:
-        images: (13000 or 113000, 96, 96, 3) uint8: training, test, unlabelled.
+        images: (13000 or 113000, S, S, 3) uint8: training, test, unlabelled; S is `image_size`, at 96 the images as
+            they are.
     """
 
     def read(self, data_root: Path) -> RawDataset:
@@ -29,12 +31,12 @@ class Stl10(DatasetReader):
         names = ["train", "test", *(["unlabeled"] if self.options.unlabeled else [])]
         parts = {split: open_or_download(cls, data_root, split=split) for split in names}
         number = sum(len(part) for part in parts.values())
-        images = np.empty((number, 96, 96, 3), dtype=np.uint8)
+        images = np.empty((number, self.options.image_size, self.options.image_size, 3), dtype=np.uint8)
         labels = np.empty(number, dtype=np.int64)
         splits, start = {}, 0
         for split, part in parts.items():
             rows = np.arange(start, start + len(part))
-            images[start : start + len(part)] = part.data.transpose(0, 2, 3, 1)
+            resize_into(images[start : start + len(part)], part.data.transpose(0, 2, 3, 1))
             labels[start : start + len(part)] = part.labels.astype(np.int64)
             splits[split], start = rows, start + len(part)
         return RawDataset(images, labels, splits, list(getattr(parts["train"], "classes", CLASSES)))
