@@ -58,11 +58,11 @@ def fisher_weights(energies: Tensor) -> Tensor:
     return inverse / inverse.mean()
 
 
-def gradient_energies(terms: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+def gradient_energies(terms: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> Tensor:
     """|grad L_i|^2 of each term, over the parameters that it depends on.
 
     Shape:
-        terms: (T,).
+        terms: T of (), each with a graph of its own: in a stack each would differentiate all.
         returns: (T,) float64.
     """
     energies = []
@@ -128,22 +128,22 @@ class Coupling(nn.Module):
         self.across = nn.Conv2d(student[0], teacher[0], 1, bias=False)
         self.decoder = Decoder(width, blocks)
 
-    def forward(self, student: Tensor, teacher: Tensor, pixels: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The terms, in the order of `TERMS`.
 
         Shape:
             student, teacher: (N, C, h, w) and (N, C', h', w').
             pixels: (N, 3, H, W) float32 in [0, 1].
-            returns: (3,) float32, each a mean over images and entries.
+            returns: three of () float32, each a mean over images and entries.
         """
         student, teacher = average_to(student, self.grid), average_to(teacher, self.grid)
         image = average_to(pixels, self.size)
         # Two passes: in one, the batch's statistics would let the student move the teacher's term.
-        return torch.stack([
+        return (
             F.mse_loss(self.decoder(self.align_student(student)), image),
             F.mse_loss(self.decoder(self.align_teacher(teacher)), image),
             F.mse_loss(self.across(student).float(), teacher),
-        ])  # fmt: skip
+        )
 
 
 class Cetl(TransferMethod):
@@ -194,8 +194,8 @@ class Cetl(TransferMethod):
     def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
         student, teacher = self._maps(views, network)
         logits = network.classify(student).float()
-        coupled = (self.weights * self.coupling(student, teacher, views.pixels)).sum()
-        return F.cross_entropy(logits, labels) + self.options.weight * coupled, logits
+        terms = torch.stack(self.coupling(student, teacher, views.pixels))
+        return F.cross_entropy(logits, labels) + self.options.weight * (self.weights * terms).sum(), logits
 
     def _estimate(
         self, network: TargetNetwork, images: TargetImages, compute: Compute, trial: int, epoch: int
