@@ -1,5 +1,8 @@
 """Encoders that torchvision has too: the same network, with the same names."""
 
+import copy
+import itertools
+
 import pytest
 import torch
 import torchvision
@@ -10,7 +13,7 @@ from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import AlexNetOptions, ResNet50Options, VGG16Options
 from tessera.models.encoders.plain import VGG16, AlexNet
-from tessera.models.encoders.resnet50 import ResNet50
+from tessera.models.encoders.resnet50 import HalvingConvolution, ResNet50
 
 NAMES = {"alexnet": "alexnet", "resnet50": "resnet50", "vgg16": "vgg16", "vgg16_bn": "vgg16"}
 
@@ -112,6 +115,33 @@ def test_fusion_takes_the_convolutions_before_pooling(name: str, widths: tuple[i
         assert encoder.get_submodule(convolution).out_channels == width
 
 
+@pytest.mark.parametrize("name", ["resnet8", "resnet26", "resnet50"])
+def test_fusion_takes_the_stem_and_the_last_convolution_of_each_stage(name: str) -> None:
+    with torch.device("meta"):
+        encoder = registry.load("encoder", name)(registry.parts("encoder")[name].options(name=name))
+    stages: dict[str, str] = {}
+    for path, module in encoder.named_modules():
+        if isinstance(module, nn.Conv2d) and "downsample" not in path:
+            stages[path.partition(".")[0]] = path  # the last of the stage stays
+    assert encoder.fusion_convolutions["conv_before_pool"] == tuple(stages.values())
+    assert encoder.fusion_convolutions["stage_last"] == tuple(stages.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [
+        ("alexnet", ("conv1", "conv2", "conv4", "conv5")),
+        ("vgg16", ("conv2_2", "conv3_3", "conv4_3", "conv5_3")),
+        ("resnet50", ("layer1", "layer2", "layer3", "layer4")),
+        ("resnet26", ("stem", "stage1", "stage2", "stage3")),
+    ],
+)
+def test_pairs_across_stages_are_neighbours_of_these_points(name: str, points: tuple[str, ...]) -> None:
+    with torch.device("meta"):
+        encoder = registry.load("encoder", name)(registry.parts("encoder")[name].options(name=name))
+    assert tuple(encoder.stage_pairs["across_stage"]) == tuple(itertools.pairwise(points))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
 def test_convolutions_are_seen_after_their_activation(name: str) -> None:
@@ -152,6 +182,22 @@ def test_units_of_resnet50_are_its_last_blocks() -> None:
     for block, unit in zip(encoder.layer4, encoder.unit_layers, strict=True):
         last = block(last)
         assert_close(maps[unit], last, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 1), (2, 2), (5, 4)])
+def test_halving_convolution_is_a_convolution(dtype: torch.dtype, size: tuple[int, int]) -> None:
+    theirs = nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False).double()
+    ours = HalvingConvolution.of(copy.deepcopy(theirs)).to(dtype)
+    images = torch.randn(8, 16, *size, dtype=torch.float64)
+    expected, found = theirs(images), ours(images.to(dtype))
+    tolerance = {} if dtype == torch.float64 else {"rtol": 0.05, "atol": 0.05}
+    assert_close(found.double(), expected, **tolerance)
+    dirty = [torch.full_like(ours.weight, 1e30) for _ in range(8)]
+    del dirty  # what a kernel does not write, it finds as this left it
+    expected.square().mean().backward()
+    found.square().mean().backward()
+    assert_close(ours.weight.grad.double(), theirs.weight.grad, **tolerance)
 
 
 @torch.no_grad()

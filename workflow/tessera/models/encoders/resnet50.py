@@ -2,11 +2,34 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
 from tessera.models.encoders.base import Encoder, pick
 from tessera.models.encoders.options import ResNet50Options
+
+
+class HalvingConvolution(nn.Conv2d):
+    """A strided convolution that takes a map of one position as it is: whatever the stride, the values are the same.
+
+    Only the gradient is not: of one position, oneDNN's bfloat16 kernel for 3x3 with stride 2 and padding 1 leaves the
+    weights that see nothing but padding without a gradient, so that what lay in memory before is taken for it.
+    """
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d) -> "HalvingConvolution":
+        """The same convolution, with the same weights; it has no bias."""
+        kernel, stride, padding = convolution.kernel_size, convolution.stride, convolution.padding
+        with torch.device("meta"):  # draws no weights
+            made = cls(convolution.in_channels, convolution.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+        made.weight = convolution.weight
+        return made
+
+    def forward(self, images: Tensor) -> Tensor:
+        stride = [1 if side == 1 else step for side, step in zip(images.shape[-2:], self.stride, strict=True)]
+        return F.conv2d(images, self.weight, None, stride, self.padding)
 
 
 class ResNet50(Encoder):
@@ -38,6 +61,8 @@ class ResNet50(Encoder):
         self.conv1.stride = (options.stem_stride, options.stem_stride)
         self.maxpool = whole.maxpool if options.stem_pool else nn.Identity()
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
+        for stage in (self.layer2, self.layer3, self.layer4):
+            stage[0].conv2 = HalvingConvolution.of(stage[0].conv2)
         widths = {"layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048}
         self.layer_channels = {"stem": 64, **widths}
         self.inner_channels = {
