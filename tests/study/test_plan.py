@@ -166,7 +166,8 @@ def test_published_values_stand_in_their_cells(plan_of: PlanOf, project: Path) -
 
 
 def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "cifar10.tar.xz").touch()
+    for name in ("cifar10.tar.xz", "imagenet", "places365"):
+        (tmp_path / name).mkdir()
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
     root = Path(__file__).parents[2]
     plan = make_plan({"studies": [item.stem for item in (root / "config/studies").glob("*.yaml")]}, root)

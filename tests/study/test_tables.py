@@ -44,7 +44,7 @@ def test_the_size_of_each_table(
 
 
 def test_a_pretraining_that_tables_share_is_one_job(paper: Plan) -> None:
-    shared = Counter(tuple(sorted(job.run.studies)) for job in paper.jobs.values() if job.stage == "pretrain_source")
+    shared = Counter(tuple(sorted(job.run.studies)) for job in paper.jobs_of(TABLES).values() if job.stage == "pretrain_source")
     # Row 7 of Table 2 is KLD of Table 5 and ResNet-50 of Table 6; row 17 is that of Table 6 from Places365.
     assert shared == {
         ("table2",): 3 * 18, ("table2", "table5", "table6"): 3, ("table2", "table6"): 3,
@@ -101,7 +101,8 @@ def test_the_reduced_scale_needs_two_archives_and_no_download(tmp_path: Path, mo
         (tmp_path / name).touch()
     plan = make_plan({"studies": TABLES, "scale": "reduced"}, ROOT)
     assert plan.notes() == ["table4: column 'CIFAR-100': scale `reduced` has no stand-in for dataset `cifar100`"]
-    datasets = [job.settings["dataset"] for job in plan.jobs.values() if job.stage == "prepare_dataset"]
+    jobs = plan.jobs_of(TABLES).values()
+    datasets = [job.settings["dataset"] for job in jobs if job.stage == "prepare_dataset"]
     chosen = [d for d in datasets if d.get("path") == "tinyimagenet.tar.xz"]
     classes = [set(d["classes"]) for d in chosen]
     assert sorted(map(len, classes)) == [10, 95, 95]

@@ -10,12 +10,13 @@ from tessera.report.data import as_csv, as_json, as_metrics
 from tessera.report.latex import latex
 from tessera.report.markdown import markdown
 from tessera.report.records import versions
+from tessera.report.sharing import write_sharing
 from tessera.report.table import Table, read_table
 from tessera.study.jobs import STAGES, SummarizeStudy
 
 
 def summarize(summary: SummarizeStudy, root: Path) -> str:
-    """Writes `results/<study>/`: table.{md,csv,tex,json}, metrics.json, curves.csv and, last, the marker.
+    """Writes `results/<study>/`: table.{md,csv,tex,json}, metrics.json, curves.csv, figures and, last, the marker.
 
     Args:
         summary: The study's rows, columns, cells and artifacts.
@@ -43,6 +44,7 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         older.unlink()
     for name, content in files.items():
         replace_text(marker.parent / name, content)
+    write_sharing(root, summary)
     replace_text(marker, _dump(_provenance(table, root)))
     return text
 
