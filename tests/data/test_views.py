@@ -15,10 +15,15 @@ def oracle(images: Tensor, generator: torch.Generator, padding: int) -> Tensor:
     number, _, height, width = images.shape
     flips = torch.randint(2, (number,), generator=generator).tolist()
     offsets = torch.randint(2 * padding + 1, (2, number), generator=generator).tolist()
+    return crops(images, flips, offsets, padding, height, width)
+
+
+def crops(images: Tensor, flips: list[int], offsets: list[list[int]], padding: int, height: int, width: int) -> Tensor:
     views = []
     for image, flip, down, right in zip(images, flips, *offsets, strict=True):
-        frame = torch.zeros(3, height + 2 * padding, width + 2 * padding, dtype=torch.uint8)
-        frame[:, padding : padding + height, padding : padding + width] = image
+        rows, columns = image.shape[1:]
+        frame = torch.zeros(3, rows + 2 * padding, columns + 2 * padding, dtype=torch.uint8)
+        frame[:, padding : padding + rows, padding : padding + columns] = image
         view = frame[:, down : down + height, right : right + width]
         views.append(view.flip(2) if flip else view)
     return torch.stack(views)
@@ -31,6 +36,23 @@ def test_matches_a_loop_over_images(padding: int) -> None:
     expected = oracle(images, torch.Generator().manual_seed(3), padding)
     assert views.dtype == torch.uint8
     assert torch.equal(views, expected)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_a_smaller_crop_matches_a_loop_over_images(padding: int) -> None:
+    images = random_images(40)
+    views = flip_and_crop(images, torch.Generator().manual_seed(3), padding, size=6)
+    generator = torch.Generator().manual_seed(3)
+    flips = torch.randint(2, (40,), generator=generator).tolist()
+    offsets = [torch.randint(side + 2 * padding - 5, (40,), generator=generator).tolist() for side in (9, 7)]
+    assert views.shape == (40, 3, 6, 6)
+    assert torch.equal(views, crops(images, flips, offsets, padding, 6, 6))
+
+
+def test_the_images_own_size_is_what_no_size_means() -> None:
+    images = random_images(20, 8, 8)
+    views = [flip_and_crop(images, torch.Generator().manual_seed(3), 1, size) for size in (None, 8)]
+    assert torch.equal(*views)
 
 
 def test_half_are_mirrored_and_every_offset_comes() -> None:
@@ -56,6 +78,11 @@ def test_a_seed_repeats_and_the_images_stay() -> None:
 def test_refuses_negative_padding() -> None:
     with pytest.raises(ValueError, match="padding must be at least 0, but is -1"):
         flip_and_crop(random_images(1), torch.Generator(), -1)
+
+
+def test_refuses_a_crop_that_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="a crop of 10 px does not fit images of 9 x 7 px framed by 1"):
+        flip_and_crop(random_images(1), torch.Generator(), 1, size=10)
 
 
 def test_unit_range() -> None:

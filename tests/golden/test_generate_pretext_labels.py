@@ -11,11 +11,13 @@ from tessera.data.store import load_dataset, save_dataset
 from tessera.study.jobs import GeneratePretextLabels
 from tessera.tasks.colorization import Colorization
 from tessera.tasks.jigsaw import Jigsaw
-from tessera.tasks.options import ColorizationOptions, JigsawOptions
+from tessera.tasks.jigsaw_plus import JigsawPlus
+from tessera.tasks.options import ColorizationOptions, JigsawOptions, JigsawPlusOptions
 from tessera.training import generator_of
 
 CHANGED = "results of generate_pretext_labels changed: bump GeneratePretextLabels.version, then pin the new ones"
 PERMUTATIONS = 64471
+PERMUTATIONS_PLUS = 64401
 PRIOR = [1.0, 3.365161, 0.201229]  # sum, entropy, largest share
 
 
@@ -24,6 +26,12 @@ def test_permutations_are_pinned() -> None:
     made = Jigsaw.prepare(JigsawOptions(permutations=20).at(32), 32, None, generator_of(0, "labels"))
     weights = torch.arange(180).view(20, 9)
     assert int((made["permutations"] * weights).sum()) == PERMUTATIONS, CHANGED
+
+
+def test_permutations_of_jigsaw_plus_are_pinned() -> None:
+    made = JigsawPlus.prepare(JigsawPlusOptions(permutations=20).at(32), 32, None, generator_of(0, "labels"))
+    weights = torch.arange(180).view(20, 9)
+    assert int((made["permutations"] * weights).sum()) == PERMUTATIONS_PLUS, CHANGED
 
 
 def test_the_color_prior_is_pinned(tmp_path: Path) -> None:

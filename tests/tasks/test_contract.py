@@ -183,3 +183,31 @@ def test_each_task_can_be_learned_beyond_chance(name: str) -> None:
     assert final["loss"] < 0.75 * first
     for figure, chance in task.chance().items():
         assert final[figure] > 1.5 * chance if figure == "accuracy" else final[figure] < 0.75 * chance, figure
+
+
+VIEWED = {"colorization": 224, "segmentation": 224, "reconstruction": 224, "classification": 224}
+TILES = {"jigsaw": (9, 64), "jigsaw_plus": (9, 64), "rwc": (3, 96)}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_step_at_256_px(name: str) -> None:
+    small = {"hidden": (8,)} if name in ("rwc", "classification") else {"hidden": 8}  # the wide heads are slow here
+    task = make_task(name, 256, **small)
+    batch = task.make_batch(colorful(2, 256), torch.tensor([0, 1]), torch.Generator().manual_seed(1))
+    tiles, side = TILES.get(name, (1, VIEWED.get(name, 0)))
+    assert batch.inputs.shape == (2 * tiles, 3, side, side)
+    body = nn.Sequential(encoder(), nn.AvgPool2d(8))  # 7 x 7 from 224 px
+    head = task.build_head(8)
+    loss = task.loss(head(body(batch.inputs)), batch.labels)
+    assert loss.isfinite()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in [*body.parameters(), *head.parameters()])
+
+
+def test_crops_of_256_px_are_parts_of_the_image_in_their_place() -> None:
+    images = colorful(3, 256)
+    batch = make_task("reconstruction", 256).make_batch(images, torch.zeros(3), torch.Generator().manual_seed(1))
+    for image, view in zip(images, (batch.labels * 255).round().byte(), strict=True):
+        windows = image.unfold(1, 224, 1).unfold(2, 224, 1)[0]  # (33, 33, 224, 224), one channel
+        fits = [(windows == side).all(dim=(2, 3)).any() for side in (view[0], view[0].flip(1))]
+        assert any(fits)

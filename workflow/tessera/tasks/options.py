@@ -114,6 +114,15 @@ class PuzzleOptions(TaskOptions):
 
     label_fields: ClassVar[tuple[str, ...]] = ("permutations", "rule", "permutation_seed")
 
+    permutations: int | None = Field(
+        None,
+        ge=2,
+        le=10_000,
+        description="Size of the permutation set; null: 100 at 32 to 96 px, 1,000 from 224 px on.",
+    )
+    rule: Literal["max_min", "max_avg"] = Field(
+        "max_min", description="Greedy choice by largest minimum, or largest mean, Hamming distance."
+    )
     permutation_seed: int = Field(0, ge=0, description="Seed of the set; ties are broken at random.")
     cell_px: int | None = Field(
         None, ge=2, description="Side of a cell, px; null: 10, 21, 32, 74, 85 at 32, 64, 96, 224, 256 px."
@@ -148,7 +157,8 @@ class PuzzleOptions(TaskOptions):
             return values
         if image_size not in PUZZLES and self.cell_px is not None and self.tile_px is not None:
             return values | {"input_px": self.tile_px, "channel_shift_px": 0}
-        return values | _preset(PUZZLES, image_size, self.name)._asdict()
+        values.update(_preset(PUZZLES, image_size, self.name)._asdict())
+        return values
 
     def check_image_size(self, image_size: int) -> None:
         full = self.at(image_size)
@@ -172,15 +182,6 @@ class JigsawOptions(PuzzleOptions):
     short: ClassVar[str] = "jig"
 
     name: Literal["jigsaw"] = "jigsaw"
-    permutations: int | None = Field(
-        None,
-        ge=2,
-        le=10_000,
-        description="Size of the permutation set; null: 100 at 32 to 96 px, 1,000 from 224 px on.",
-    )
-    rule: Literal["max_min", "max_avg"] = Field(
-        "max_min", description="Greedy choice by largest minimum, or largest mean, Hamming distance."
-    )
 
 
 class JigsawPlusOptions(PuzzleOptions):
@@ -190,7 +191,7 @@ class JigsawPlusOptions(PuzzleOptions):
 
     name: Literal["jigsaw_plus"] = "jigsaw_plus"
     permutations: int = Field(701, ge=2, le=10_000, description="Size of the permutation set.")
-    rule: Literal["max_avg", "max_min"] = Field(
+    rule: Literal["max_min", "max_avg"] = Field(
         "max_avg", description="Greedy choice by largest mean, or largest minimum, Hamming distance; both at least 3."
     )
     foreign_tiles: int = Field(2, ge=0, le=2, description="At most so many tiles are foreign; 0 to this, uniformly.")
@@ -244,7 +245,7 @@ class RotationWithClassificationOptions(TaskOptions):
         }
         if all(getattr(self, key) is not None for key in PatchGeometry._fields):
             return values
-        values |= _preset(PATCHES, image_size, self.name)._asdict()
+        values.update(_preset(PATCHES, image_size, self.name)._asdict())
         if not self.overlap:
             values["patch_px"], values["near_px"] = SEPARATE_PATCHES[image_size]
         return values

@@ -68,7 +68,7 @@ class RotationWithClassification(ChoiceTask):
         labels, corners, flips, turns, sizes, offsets, whole, apertures = self._draw(number, generator)
         # One small copy to the device: a row an image.
         drawn = torch.cat([labels, corners.flatten(1), flips, turns, sizes, offsets, whole, apertures], dim=1)
-        parts = drawn.to(images.device, non_blocking=True).split([1, 6, 1, 1, 1, 2, 1, 3], dim=1)
+        parts = torch.split(drawn.to(images.device, non_blocking=True), [1, 6, 1, 1, 1, 2, 1, 3], dim=1)
         labels, corners, flips, turns, sizes, offsets, whole, apertures = parts
 
         crop = self.geometry.crop_px
@@ -76,12 +76,9 @@ class RotationWithClassification(ChoiceTask):
         points = self._points(places, flips, sizes, offsets)  # (N, 2, crop, crop), px of the patch
         points = points[:, None] + corners.view(number, NUM_PATCHES, 2, 1, 1)
         patches = sample(self.normalize(self._blurred(images)), points)
-        hidden = (
-            _outside(places, apertures)[:, None]
-            & (torch.arange(NUM_PATCHES, device=images.device) != whole)[:, :, None, None]
-        )
-        # The mean colour is 0 once normalised.
-        patches = patches.masked_fill(hidden[:, :, None], 0.0)
+        masked = torch.arange(NUM_PATCHES, device=images.device) != whole  # (N, 3)
+        outside = _outside(places, apertures)[:, None, None] & masked[:, :, None, None, None]
+        patches = patches.masked_fill(outside, 0.0)  # once normalised, this is the mean colour
         return TaskBatch(patches.flatten(0, 1), labels[:, 0])
 
     def _draw(self, number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
