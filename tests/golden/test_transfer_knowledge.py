@@ -21,10 +21,12 @@ VERSION = 1
 
 # Mean loss of each epoch, and the mean magnitude of the trained network's logits.
 GOLDEN: dict[str, tuple[list[float], float]] = {
+    "cetl": ([0.981251, 0.962652], 0.00627548),
     "channel_group": ([8.15076, 4.04733, 0.69087, 0.673169], 0.00445542),
     "clusters": ([3.83601, 3.51158], 0.00617285),
     "common": ([9.78994, 8.37249, 0.691402, 0.67042], 0.00496544),
     "fine_tune": ([0.712055, 0.697222], 0.0277933),
+    "joint": ([405.378, 343.253], 0.00647675),
     "none": ([0.691371, 0.671126], 0.0063014),
     "probe": ([3.81098, 3.7994], 0.00619364),
     "student_conv1x1": ([9.81213, 9.26578, 0.69131, 0.671192], 0.0047438),
@@ -38,6 +40,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "common": {"name": "fsp", "width": 8},
     "channel_group": {"name": "fsp", "align": "channel_group", "images": "labeled"},
     "student_conv1x1": {"name": "fsp", "align": "student_conv1x1", "pairs": "within_stage"},
+    "joint": {"name": "fsp", "mode": "joint", "width": 8},
+    "cetl": {"name": "cetl", "fisher_batches": 1, "width": 8},
 }
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,24 @@ from torch.testing import assert_close
 from tessera.errors import ArtifactError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
+from tessera.models.heads import VectorHead
 from tessera.models.networks.options import ReducedAlexNetOptions
-from tessera.models.store import NetworkAbout, load_encoder, load_network, save_encoder, save_heads, save_network
+from tessera.models.store import (
+    NetworkAbout,
+    load_classifier,
+    load_encoder,
+    load_network,
+    save_encoder,
+    save_heads,
+    save_network,
+)
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 ABOUTS = [
     NetworkAbout("network", ReducedAlexNetOptions(hidden=8, batch_norm=False), 5, 16, MEAN, STD),
     NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD),
+    NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD, hidden=(7, 6)),
 ]
 
 
@@ -44,7 +55,7 @@ def test_names_in_the_file_are_those_of_torchvision(tmp_path: Path) -> None:
     assert {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer2.0.downsample.1.running_var"} <= names
 
 
-@pytest.mark.parametrize("about", ABOUTS, ids=lambda about: about.family)
+@pytest.mark.parametrize("about", ABOUTS, ids=lambda about: "-".join([about.family, *map(str, about.hidden)]))
 def test_a_network_comes_back_as_it_was(about: NetworkAbout, tmp_path: Path) -> None:
     network = about.build()
     network(torch.randn(4, 3, 16, 16))
@@ -71,6 +82,40 @@ def test_heads_are_written_by_task(tmp_path: Path) -> None:
     jigsaw = nn.Linear(2, 3)
     save_heads(nn.ModuleDict({"jigsaw": jigsaw, "colorization": nn.Linear(2, 4)}), tmp_path)
     assert_close(load_file(tmp_path / "heads.safetensors")["jigsaw.weight"], jigsaw.weight.detach())
+
+
+@pytest.mark.parametrize("hidden", [(), (6, 5)])
+def test_the_classifier_comes_back_with_its_classes(hidden: tuple[int, ...], tmp_path: Path) -> None:
+    learned = VectorHead(8, hidden, 3, dropout=0.5)
+    save_heads(nn.ModuleDict({"learned": learned, "learned2": VectorHead(8, (), 3)}), tmp_path, "learned", "abc")
+    stored = load_classifier(tmp_path, CPU)
+    assert stored is not None
+    assert (stored.hidden, stored.classes) == (hidden, ("a", "b", "c"))
+    features = torch.randn(2, 8, 3, 3)
+    assert_close(stored.head(features), learned.eval()(features))
+    assert not stored.head.training
+
+
+@pytest.mark.parametrize("classifier", [None, "grid"])
+def test_heads_that_classify_no_image_give_no_classifier(classifier: str | None, tmp_path: Path) -> None:
+    save_heads(nn.ModuleDict({"grid": nn.Linear(8, 3), "jigsaw": VectorHead(8, (), 3)}), tmp_path, classifier)
+    assert load_classifier(tmp_path, CPU) is None
+
+
+def test_heads_of_an_older_version_are_told_to_be_made_again(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "heads.safetensors", metadata={"tessera": '{"heads": ["a"]}'})
+    with pytest.raises(ArtifactError, match=r"heads.safetensors: does not say which head is the classifier .+ Delete"):
+        load_classifier(tmp_path, CPU)
+
+
+def test_a_network_of_an_older_version_is_read(tmp_path: Path) -> None:
+    save_network(ABOUTS[1].build(), ABOUTS[1], tmp_path)
+    path = tmp_path / "network.safetensors"
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["tessera"])
+    assert about.pop("hidden") == []
+    save_file(load_file(path), path, metadata={"tessera": json.dumps(about)})
+    assert load_network(tmp_path, CPU).about == ABOUTS[1]
 
 
 def cut(path: Path) -> None:
