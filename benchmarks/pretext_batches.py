@@ -21,6 +21,7 @@ from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training import Compute
 
 NUM_CLASSES = 10
+WANTED_RATIO = 5.0  # making a batch may take a fifth of the step that consumes it
 
 
 def random_dataset(number: int, size: int, device: torch.device) -> Dataset:
@@ -85,7 +86,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--encoder", default="resnet26")
-    parser.add_argument("--image-size", type=int, default=32, choices=[32, 64, 96])
+    parser.add_argument("--image-size", type=int, default=32, choices=[32, 64, 96, 224, 256])
+    parser.add_argument("--tasks", nargs="+", default=[], choices=sorted(registry.parts("task")), help="all by default")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
@@ -93,9 +95,12 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     compute = Compute(torch.device(arguments.device), arguments.precision)
-    dataset = random_dataset(1024, arguments.image_size, compute.device)
+    # As many pixels at every size: enough for batches to differ.
+    number = max(2 * arguments.batch_size, 1024 * 32**2 // arguments.image_size**2)
+    dataset = random_dataset(number, arguments.image_size, compute.device)
     courses = {
-        name: Course(name, arguments.encoder, dataset, compute, arguments.batch_size) for name in registry.parts("task")
+        name: Course(name, arguments.encoder, dataset, compute, arguments.batch_size)
+        for name in arguments.tasks or registry.parts("task")
     }
     making: dict[str, list[float]] = {name: [] for name in courses}
     steps: dict[str, list[float]] = {name: [] for name in courses}
@@ -109,15 +114,17 @@ def main() -> None:
 
     print(f"{arguments.encoder}, {arguments.image_size} px, batch {arguments.batch_size}, {compute.device}, "
           f"{compute.dtype}, {arguments.threads} thread(s), medians of {arguments.rounds}")  # fmt: skip
-    print("| task | batch, ms | step, ms | batch / step | batches, images/s |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    totals = [0.0, 0.0]
+    print("| task | batch, ms | step, ms | batches, images/s | steps, images/s | ratio |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    ratios = {}
     for name in courses:
         made, stepped = statistics.median(making[name]), statistics.median(steps[name])
-        totals = [totals[0] + made, totals[1] + stepped]
-        rate = arguments.batch_size / made
-        print(f"| {name} | {1e3 * made:.2f} | {1e3 * stepped:.1f} | {made / stepped:.1%} | {rate:,.0f} |")
-    print(f"| all | {1e3 * totals[0]:.2f} | {1e3 * totals[1]:.1f} | {totals[0] / totals[1]:.1%} | |")
+        rates = [arguments.batch_size / seconds for seconds in (made, stepped)]
+        ratios[name] = stepped / made
+        print(f"| {name} | {1e3 * made:.2f} | {1e3 * stepped:.1f} | {rates[0]:,.0f} | {rates[1]:,.0f} | "
+              f"{ratios[name]:.1f} |")  # fmt: skip
+    slowest = min(ratios, key=lambda name: ratios[name])
+    print(f"least ratio: {ratios[slowest]:.1f}, {slowest}; wanted: at least {WANTED_RATIO:g}")
 
 
 if __name__ == "__main__":
