@@ -85,6 +85,8 @@ def test_what_is_missing_and_what_is_like_it(make_tree: Callable[..., Path], tmp
         ({"classes": []}, "at least 1 item"),
         ({"image_size": 4}, "greater than or equal to 8"),
         ({"sha256": "abc"}, "match pattern"),
+        ({"train_fraction": 0}, "greater than 0"),
+        ({"damaged": "skip"}, "damaged: skip needs packed: true"),
     ],
 )
 def test_senseless_options_are_refused(changes: dict[str, object], message: str) -> None:

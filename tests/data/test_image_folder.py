@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tessera.data.datasets.base import RawDataset
+from tessera.data.datasets.base import ListedDataset, RawDataset
 from tessera.data.datasets.image_folder import ImageFolder
 from tessera.data.datasets.options import ImageFolderOptions
 from tessera.errors import DataError
@@ -23,7 +23,9 @@ Pack = Callable[[Path, str], Path]
 
 def read(path: Path, **options: Any) -> RawDataset:
     folder = ImageFolder(ImageFolderOptions(path=path.name, image_size=8, **options))
-    return folder.read(path.parent)
+    raw = folder.read(path.parent)
+    assert isinstance(raw, RawDataset)
+    return raw
 
 
 def shown(raw: RawDataset, split: str) -> list[tuple[str, bytes]]:
@@ -128,6 +130,22 @@ def test_split_by_fraction_is_balanced_disjoint_and_repeats(make_tree: MakeTree)
     assert shown(other, "test") != shown(raw, "test")
 
 
+@pytest.mark.parametrize("test", [None, "test"])
+def test_a_share_of_the_training_images(make_tree: MakeTree, test: str | None) -> None:
+    names = [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(10)]
+    tree = make_tree(*names)
+    whole, raw = (read(tree, test=test, train_fraction=share) for share in (1.0, 0.25))
+    each = 10 if test else 8
+    assert np.bincount(whole.labels[whole.splits["train"]]).tolist() == [each, each]
+    assert np.bincount(raw.labels[raw.splits["train"]]).tolist() == [round(each * 0.25)] * 2
+    assert shown(raw, "test") == shown(whole, "test")
+    assert set(shown(raw, "train")) < set(shown(whole, "train"))
+    assert len(raw.images) == len(raw.splits["train"]) + len(raw.splits["test"])  # the others are not kept
+    again, other = (read(tree, test=test, train_fraction=0.25, seed=seed) for seed in (0, 1))
+    assert shown(again, "train") == shown(raw, "train")
+    assert shown(other, "train") != shown(raw, "train")
+
+
 def test_the_last_of_two_members_of_one_name_counts(make_tree: MakeTree, tmp_path: Path) -> None:
     tree = make_tree("train/a/1.png", "train/a/2.png", "test/a/1.png")
     path = tmp_path / "twice.tar"
@@ -135,6 +153,11 @@ def test_the_last_of_two_members_of_one_name_counts(make_tree: MakeTree, tmp_pat
         for name, source in [("train/a/1.png", "1"), ("test/a/1.png", "1"), ("train/a/1.png", "2")]:
             archive.add(tree / "train/a" / f"{source}.png", name)
     assert shown(read(path), "train") == [("a", pixels(tree / "train/a/2.png"))]
+    listed = ImageFolder(ImageFolderOptions(path=path.name, image_size=8, packed=True)).read(path.parent)
+    assert isinstance(listed, ListedDataset)
+    data = [encoded.read() for encoded in listed.read(0)]
+    assert data[listed.splits["train"][0]] == (tree / "train/a/2.png").read_bytes()
+    assert len(data) == 2
 
 
 def test_refused_members_are_named_and_change_nothing(make_tree: MakeTree, pack: Pack) -> None:

@@ -8,7 +8,9 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+import torch
 import torchvision
+from torchvision.transforms.v2.functional import resize
 
 from tessera.data.datasets.cifar import C10s, Cifar10, Cifar100
 from tessera.data.datasets.options import C10sOptions, Cifar10Options, Cifar100Options, Stl10Options
@@ -132,3 +134,37 @@ def test_found_data_need_no_writing_and_no_network(tmp_path: Path, monkeypatch: 
     before = sorted(tmp_path.rglob("*"))
     Cifar10(Cifar10Options()).read(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_another_size_is_resized_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("tessera.data.resize.CHUNK", 7)  # several chunks
+    fake_cifar(tmp_path, monkeypatch, torchvision.datasets.CIFAR10, 10, 5)
+    for reader, options in ((Cifar10, Cifar10Options), (C10s, C10sOptions)):
+        assert options(image_size=size).pixels() == size
+        assert options().pixels() == 32
+        raw, plain = (reader(made).read(tmp_path) for made in (options(image_size=size), options()))
+        expected = resize(torch.from_numpy(plain.images).permute(0, 3, 1, 2).double(), [size, size], antialias=True)
+        assert raw.images.shape == (len(plain.images), size, size, 3)
+        assert np.abs(np.moveaxis(raw.images, 3, 1) - expected.numpy()).max() < 0.51  # rounded once
+        assert np.array_equal(raw.labels, plain.labels)
+
+
+def test_stl10_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tessera.data.resize.CHUNK", 3)
+    cls, folder = torchvision.datasets.STL10, tmp_path / "stl10_binary"
+    made = random.integers(0, 256, (2, 10, 3, 96, 96), dtype=np.uint8)
+    names = [("train", made[0]), ("test", made[1])]
+    for split, images in names:
+        listed = [
+            write(folder, f"{split}_X.bin", images.transpose(0, 1, 3, 2).tobytes()),
+            write(folder, f"{split}_y.bin", bytes(range(1, 11))),
+        ]
+        monkeypatch.setattr(
+            cls, f"{split}_list", [*listed, ["unlabeled_X.bin", "0" * 32]][: 3 if split == "train" else 2]
+        )
+    raw = Stl10(Stl10Options(image_size=32)).read(tmp_path)
+    for split, images in names:
+        expected = resize(torch.from_numpy(images).double(), [32, 32], antialias=True)
+        assert np.abs(np.moveaxis(raw.images[raw.splits[split]], 3, 1) - expected.numpy()).max() < 0.51
+    assert Stl10Options().pixels() == 96
