@@ -130,6 +130,20 @@ def test_groups_hold_every_parameter_once_rows_learn_faster_and_do_not_decay() -
     assert {found[id(p)] for p in sharing.alignments.parameters()} == {(1.0, 0.1)}
 
 
+def test_features_keep_the_precision_and_the_layout_of_z_and_rows_learn_in_float32() -> None:
+    encoder, sharing = (module.to(memory_format=torch.channels_last) for module in (UnitsEncoder(), lasso()))
+    images = torch.randn(IMAGES).contiguous(memory_format=torch.channels_last)
+    exact = sharing.features(encoder, "a", images)
+    with torch.autocast("cpu", torch.bfloat16):
+        z, features = encoder(images), sharing.features(encoder, "a", images)
+    assert features.dtype == z.dtype
+    assert features.is_contiguous(memory_format=torch.channels_last)
+    assert_close(features.float(), exact, rtol=0.05, atol=0.05)
+    (features.float().square().mean() + sharing.penalty("a")).backward()
+    assert sharing.rows[0].grad is not None
+    assert sharing.rows[0].grad.dtype == torch.float32
+
+
 def test_figures_are_the_magnitudes_by_task_and_unit() -> None:
     sharing = lasso()
     sharing.rows[1].data = torch.tensor([0.0, -3.0, 4.0])

@@ -46,9 +46,11 @@ class LassoSharing(Sharing):
 
     def features(self, encoder: Encoder, task: str, inputs: Tensor) -> Tensor:
         maps = encoder.maps(inputs, self.units)
-        units = [align(maps[unit]) for unit, align in zip(self.units, self.alignments, strict=True)]
-        mixed = [weight * unit for weight, unit in zip(self.alpha(task), units, strict=True)]
-        return torch.stack(mixed).sum(dim=0)
+        aligned = [align(maps[unit]) for unit, align in zip(self.units, self.alignments, strict=True)]
+        first, *others = [weight * unit for weight, unit in zip(self.alpha(task), aligned, strict=True)]
+        # Not of a stack, which would double the memory and lose channels_last.
+        features: Tensor = sum(others, first)
+        return features
 
     def penalty(self, task: str) -> Tensor:
         return self.options.weight * self.alpha(task).abs().sum()
