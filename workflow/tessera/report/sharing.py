@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tessera.files import replace_text
+from tessera.files import replace_bytes, replace_text
 from tessera.report.records import figures, manifest
 from tessera.study.jobs import FOLDERS, PretrainSource, SummarizeStudy
 
@@ -74,7 +73,7 @@ def write_sharing(root: Path, summary: SummarizeStudy) -> list[Path]:
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     replace_text(folder / "sharing.svg", svg.getvalue().decode())
-    _replace_bytes(folder / "sharing.png", png.getvalue())
+    replace_bytes(folder / "sharing.png", png.getvalue())
     return [folder / "sharing.png", folder / "sharing.svg"]
 
 
@@ -163,13 +162,3 @@ def _leaves(settings: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(value, here)
         else:
             yield here, value if isinstance(value, str) else json.dumps(value)
-
-
-def _replace_bytes(path: Path, content: bytes) -> None:
-    """As `replace_text`: a reader finds the old file or the new one, and a link into a cache is replaced."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -89,10 +89,12 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
 
 
 def how_trained(source: Source) -> str:
-    """In a word or two, how a source was trained: the fusion or schedule, and the tasks."""
+    """In a few words, how a source was trained: sharing if not hard, the fusion or schedule, and the tasks."""
     if source.epochs == 0:
         return "untrained"
     how = source.fusion.name if source.fusion.name != "none" else source.schedule.name
+    if source.sharing.name != Source.model_fields["sharing"].default.name:
+        how = f"{source.sharing.name}.{how}"
     tasks = "-".join(getattr(task, "short", task.name) for task in source.tasks)
     return f"{how}.{tasks}" if len(source.tasks) > 1 else tasks
 
