@@ -81,13 +81,18 @@ class KilledError(Exception):
     pass
 
 
-KILLS = [*((1, name) for name in TRAINING), (2, "fsp"), (3, "fsp")]
+KILLS: list[tuple[int, dict[str, Any]]] = [
+    *((1, {"name": name}) for name in TRAINING),
+    (2, {"name": "fsp"}),
+    (3, {"name": "fsp"}),
+    (1, {"name": "cetl", "refresh": "start"}),
+]
 
 
-@pytest.mark.parametrize(("epochs_before_kill", "name"), KILLS)
+@pytest.mark.parametrize(("epochs_before_kill", "variant"), KILLS, ids=str)
 def test_a_killed_training_goes_on_to_the_same_bytes(
     epochs_before_kill: int,
-    name: str,
+    variant: dict[str, Any],
     settings: Any,
     dataset: Dataset,
     teacher: Teacher,
@@ -95,7 +100,6 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    variant = {"name": name}
     asked = settings(variant)
     whole = train_network(asked, given(variant, teacher), dataset, compute, trial=0, resume=None)
 
