@@ -155,7 +155,7 @@ def test_heads_run_under_autocast(name: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (7, 7), (16, 16)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3), (7, 7), (16, 16)])
 @pytest.mark.parametrize("name", PARTS)
 def test_heads_take_a_map_of_any_size(name: str, shape: tuple[int, int]) -> None:
     task = make_task(name, 32)

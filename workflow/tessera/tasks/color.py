@@ -25,6 +25,7 @@ ROWS: dict[Bins, dict[int, tuple[int, int]]] = {"official313": OFFICIAL, "gamut_
 
 WHITE = (0.95047, 1.0, 1.08883)  # D65, 2 degrees
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+FROM_XYZ = torch.tensor(XYZ, dtype=torch.float64).inverse().tolist()
 BITS = 6  # a channel of the table: 2^18 colours, each within two levels of those it stands for
 TEMPERATURE = 0.38
 
@@ -69,8 +70,8 @@ def rgb_from_lab(colors: Tensor) -> Tensor:
     edge = 6 / 29
     ratio = torch.where(curve > edge, curve**3, 3 * edge**2 * (curve - 4 / 29))
     xyz = ratio * torch.tensor(WHITE, dtype=colors.dtype, device=colors.device)
-    inverse = torch.tensor(XYZ, dtype=torch.float64).inverse().to(colors)
-    return srgb_from_linear((xyz @ inverse.T).clamp_min(0)).clamp_max(1)
+    linear = xyz @ torch.tensor(FROM_XYZ, dtype=colors.dtype, device=colors.device).T
+    return srgb_from_linear(linear.clamp_min(0)).clamp_max(1)
 
 
 def lightness(images: Tensor) -> Tensor:
