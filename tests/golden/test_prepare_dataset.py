@@ -25,7 +25,7 @@ def figures(dataset: Dataset) -> list[float]:
     numbers = [*dataset.mean, *dataset.std]
     for split in (dataset.train, dataset.test):
         for axis in range(4):
-            profile = split.images.double().mean([other for other in range(4) if other != axis])
+            profile = split.images[:].double().mean([other for other in range(4) if other != axis])
             numbers.append(float(profile @ torch.linspace(0, 1, len(profile), dtype=torch.float64)))
         numbers.append(float((split.labels * torch.arange(len(split))).sum()))
     return [round(number, 4) for number in numbers]
@@ -60,14 +60,15 @@ def test_digits_m(tmp_path: Path) -> None:
     ), CHANGED
 
 
-def test_image_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_image_folder(tmp_path: Path, packed: bool) -> None:
     rows, columns, channels = np.indices((24, 40, 3))
     for number in range(12):
         image = (rows * 5 + columns * (number % 5 + 1) + channels * 20) % 256
         file = tmp_path / f"images/{'ab'[number % 2]}/{number:02}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.astype(np.uint8)).save(file)
-    options = ImageFolderOptions(path="images", image_size=16, train=None, test=None)
+    options = ImageFolderOptions(path="images", image_size=16, train=None, test=None, packed=packed)
     metrics, dataset = prepared(options, tmp_path, tmp_path / "out")
     assert metrics == {
         "num_train": 10, "num_test": 2, "num_unlabeled": 0, "num_classes": 2, "image_size": 16, "num_skipped": 0,

@@ -102,7 +102,7 @@ def save_packed(
     train = splits["train"]
     sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).round().astype(np.int64)]
     images = PackedImages(shards, torch.from_numpy(sample), image_size, torch.device("cpu"))
-    mean, std = _statistics(part.permute(0, 2, 3, 1).numpy() for part in in_slices(images, 64))
+    mean, std = _statistics(part.permute(0, 2, 3, 1).numpy() for part in in_slices(images, 16))
     _save_rest(folder, "packed", image_size, labels, splits, classes, mean, std)
 
 
