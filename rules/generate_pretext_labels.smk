@@ -10,6 +10,7 @@ rule generate_pretext_labels:
         "logs/pretext/{job}.log",
     benchmark:
         "logs/pretext/{job}.bench.tsv"
+    priority: 20  # the longest jobs wait for these
     conda:
         "../envs/tessera.yaml"
     resources:

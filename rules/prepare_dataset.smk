@@ -8,6 +8,7 @@ rule prepare_dataset:
         "logs/datasets/{job}.log",
     benchmark:
         "logs/datasets/{job}.bench.tsv"
+    priority: 30  # everything waits for images
     conda:
         "../envs/tessera.yaml"
     resources:

@@ -44,7 +44,9 @@ def test_the_size_of_each_table(
 
 
 def test_a_pretraining_that_tables_share_is_one_job(paper: Plan) -> None:
-    shared = Counter(tuple(sorted(job.run.studies)) for job in paper.jobs_of(TABLES).values() if job.stage == "pretrain_source")
+    shared = Counter(
+        tuple(sorted(job.run.studies)) for job in paper.jobs_of(TABLES).values() if job.stage == "pretrain_source"
+    )
     # Row 7 of Table 2 is KLD of Table 5 and ResNet-50 of Table 6; row 17 is that of Table 6 from Places365.
     assert shared == {
         ("table2",): 3 * 18, ("table2", "table5", "table6"): 3, ("table2", "table6"): 3,

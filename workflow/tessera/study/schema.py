@@ -162,6 +162,11 @@ class Experiment(Model):
                 f"transfer `{self.transfer.name}` measures the source's own classifier, but no task of the source "
                 "learns class labels: use method `supervised`"
             )
+        if self.transfer.needs_classifier and not getattr(self.source.sharing, "heads_read_z", True):
+            raise ValueError(
+                f"transfer `{self.transfer.name}` measures a classifier that reads the encoder's last map, which it "
+                f"does not under sharing `{self.source.sharing.name}`: use `hard`"
+            )
         return self
 
 

@@ -1,20 +1,32 @@
 """What can be set of the way tasks share the encoder."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tessera.registry import Options
 
 
-class HardSharingOptions(Options):
+class SharingOptions(Options):
+    """What the plan asks of every way of sharing.
+
+    Attributes:
+        heads_read_z: True where each head reads the encoder's last map itself.
+    """
+
+    heads_read_z: ClassVar[bool] = True
+
+
+class HardSharingOptions(SharingOptions):
     """Hard sharing: one encoder for all tasks, one head a task."""
 
     name: Literal["hard"] = "hard"
 
 
-class LassoSharingOptions(Options):
+class LassoSharingOptions(SharingOptions):
     """Each head reads its own mixture of the last block's units, of unit length, sparse by an L1 penalty (MSVL)."""
+
+    heads_read_z: ClassVar[bool] = False
 
     name: Literal["lasso"] = "lasso"
     weight: float = Field(1e-3, ge=0, description="Weight of the L1 penalty on a task's normalised row.")
