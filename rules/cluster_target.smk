@@ -12,7 +12,7 @@ rule cluster_target:
         "logs/clusters/{job}.bench.tsv"
     conda:
         "../envs/tessera.yaml"
-    threads: PLAN.config.threads
+    threads: threads_of_job
     resources:
         gpu=GPUS_A_JOB,
         mem_mb=mem_mb_of_job,

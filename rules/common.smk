@@ -93,9 +93,16 @@ def mem_mb_of_job(wildcards, attempt):
     return 8_000 * attempt
 
 
+def threads_of_job(wildcards):
+    return JOBS[wildcards.job].run.threads
+
+
 def minutes_of_job(wildcards, attempt):
-    """A generous guess: an hour, and a minute for every hundred steps."""
-    settings = JOBS[wildcards.job].settings
+    """A generous guess: an hour, and a minute for every hundred steps; half a day to pack a large dataset."""
+    job = JOBS[wildcards.job]
+    settings = job.settings
+    if job.stage == "prepare_dataset" and job.run.threads > PLAN.config.threads:
+        return attempt * 12 * 60
     training = settings.get("source", settings)
     epochs = training.get("epochs", 0) + training.get("first_stage_epochs", 0)
     return attempt * (60 + epochs * training.get("iterations", 0) // 100)

@@ -11,6 +11,7 @@ rule prepare_dataset:
     priority: 30  # everything waits for images
     conda:
         "../envs/tessera.yaml"
+    threads: threads_of_job
     resources:
         mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,

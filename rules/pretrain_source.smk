@@ -13,7 +13,7 @@ rule pretrain_source:
     priority: 10  # the longest jobs, and what most others wait for
     conda:
         "../envs/tessera.yaml"
-    threads: PLAN.config.threads
+    threads: threads_of_job
     resources:
         gpu=GPUS_A_JOB,
         mem_mb=mem_mb_of_job,

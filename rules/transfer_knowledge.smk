@@ -12,7 +12,7 @@ rule transfer_knowledge:
         "logs/transfer/{job}.bench.tsv"
     conda:
         "../envs/tessera.yaml"
-    threads: PLAN.config.threads
+    threads: threads_of_job
     resources:
         gpu=GPUS_A_JOB,
         mem_mb=mem_mb_of_job,

@@ -2,6 +2,7 @@
 
 import re
 
+from tessera.data.datasets.options import DatasetOptions
 from tessera.study.jobs import (
     ClusterTarget,
     EvaluateTarget,
@@ -14,6 +15,8 @@ from tessera.study.jobs import (
     TransferKnowledge,
 )
 from tessera.study.schema import Experiment, Source
+
+PACKING_THREADS = 8
 
 
 def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
@@ -34,9 +37,17 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
         jobs.append(job)
         return job
 
+    def add_dataset(options: DatasetOptions) -> Job:
+        job = add(PrepareDataset(dataset=options), options.word(), None)
+        if not options.packs():
+            return job
+        # Millions of files are decoded once: Snakemake grants no more threads than there are cores.
+        jobs[-1] = job.model_copy(update={"run": run.model_copy(update={"threads": max(run.threads, PACKING_THREADS)})})
+        return jobs[-1]
+
     def add_source() -> Job:
         resolved = _determining(source)
-        dataset = add(PrepareDataset(dataset=source.dataset), source.dataset.word(), None)
+        dataset = add_dataset(source.dataset)
         labels = {}
         for task in resolved.tasks:
             settings = task.label_settings(source.dataset.pixels())
@@ -70,7 +81,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
             words += f".from-{how_trained(source)}"
         return add(settings, f"{words}.t{trial}", trial, **inputs)
 
-    dataset = add(PrepareDataset(dataset=target.dataset), target.dataset.word(), None)
+    dataset = add_dataset(target.dataset)
     protocol = target.protocol
     words = f"{target.dataset.word()}.{protocol.name}"
     if protocol.measures == "network":

@@ -39,6 +39,10 @@ class DatasetOptions(Options):
             else "Put it there, or set `data_root` in config/config.yaml or the variable TESSERA_DATA."
         )
 
+    def packs(self) -> bool:
+        """Whether the files are kept as they are, in packed shards; they are many, then."""
+        return False
+
     def word(self) -> str:
         """Short name for folders and tables."""
         return self.name
@@ -110,6 +114,9 @@ class ImageFolderOptions(DatasetOptions):
     def pixels(self) -> int:
         return self.image_size
 
+    def packs(self) -> bool:
+        return self.packed
+
     def location(self) -> str | None:
         return self.path
 
@@ -176,6 +183,9 @@ class LicensedOptions(DatasetOptions):
 
     def pixels(self) -> int:
         return self.image_size
+
+    def packs(self) -> bool:
+        return True
 
     def location(self) -> str | None:
         return self.path
