@@ -35,8 +35,8 @@ try:
     PLAN = make_plan(
         config, Path(workflow.basedir), os.path.relpath(workflow.configfiles[0])
     )
-    for study in PLAN.failed.keys() & set(sys.argv[1:]):  # asked for by name
-        raise StudyError(PLAN.failed[study])
+    if failed := [PLAN.failed[word] for word in sys.argv[1:] if word in PLAN.failed]:
+        raise StudyError("\n".join(failed))  # asked for by name
 except TesseraError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would add places in this file
 

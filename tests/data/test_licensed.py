@@ -111,6 +111,16 @@ def test_a_damaged_devkit_is_told(tmp_path: Path) -> None:
         parse_devkit_archive(root)
     with pytest.raises(DataError, match=r"imagenet/train: torchvision cannot read .*ILSVRC2012_devkit_t12.tar.gz"):
         prepared(ImagenetOptions(image_size=32), tmp_path, tmp_path / "output")
+    (root / "ILSVRC2012_devkit_t12.tar.gz").unlink()
+    (root / "meta.bin").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"imagenet/train: torchvision cannot read "):
+        prepared(ImagenetOptions(image_size=32), tmp_path, tmp_path / "other")
+
+
+def test_a_tree_that_is_not_all_of_imagenet_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fake_imagenet(tmp_path / "imagenet")
+    prepared(ImagenetOptions(image_size=32), tmp_path, tmp_path / "output")
+    assert "holds 7 and 3 images in `train` and `val`; ILSVRC2012 has 1281167 and 50000" in caplog.text
 
 
 def test_what_is_wrong_inside_imagenets_folder(tmp_path: Path) -> None:
@@ -138,7 +148,7 @@ def test_what_is_wrong_inside_imagenets_folder(tmp_path: Path) -> None:
     )
     fake_imagenet(root)
     (root / "train" / "n09999999").mkdir()
-    assert "n09999999" in error()
+    assert f"{root}/train: the folder `n09999999` is empty (1 such folders). Unpack its images again" in error()
     shade(root, "train", "n09999999", "1.JPEG")
     assert "class `n09999999` is in `train` but not in `val` (1 such classes)" in error()
 
@@ -200,5 +210,8 @@ def test_absent_licensed_data_are_told_once_with_place_and_layout(
         assert site in message
         assert f"put them into {data_root / options.name} as `" in message
         assert "\n" not in message
+    (tmp_path / options.name).touch()
+    assert options.missing(tmp_path) is not None
+    (tmp_path / options.name).unlink()
     (tmp_path / options.name).mkdir()
     assert options.missing(tmp_path) is None  # a plan is made; what is inside is looked at when it is prepared

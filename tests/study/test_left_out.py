@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tessera.errors import StudyError
-from tessera.study.left_out import group
+from tessera.study.left_out import LeftOut, group
 from tessera.study.plan import Plan, make_plan
 
 PlanOf = Callable[..., Plan]
@@ -50,6 +50,30 @@ def test_baselines_alone_make_no_table(plan_of: PlanOf) -> None:
         plan_of({"base/source/dataset": ABSENT})
 
 
+def test_all_that_is_missing_is_told_once_each(plan_of: PlanOf, project: Path) -> None:
+    other = {**ABSENT, "path": "scenes.tar"}
+    with pytest.raises(StudyError):
+        plan_of({**ROWS, "grid/rows": {"source.dataset": [ABSENT, other]}}, name="absent")
+    with pytest.raises(StudyError):
+        plan_of({"base/source/dataset": other}, name="barren")
+    plan_of()
+    plan = make_plan({"studies": ["absent", "barren", "small"], "scale": "smoke"}, project)
+    faces, scenes, baseline = plan.notes()
+    assert faces.startswith("absent: row 'image_folder image_size=32 path=faces.tar': dataset `image_folder`: no ")
+    assert scenes.startswith(
+        "absent: row 'image_folder image_size=32 path=scenes.tar'; barren: everything: dataset `image_folder`: no "
+    )
+    assert baseline == "absent: row 'target only': nothing is left to compare with"
+
+
+def test_baselines_of_absent_images_are_not_thrown_away(plan_of: PlanOf, project: Path) -> None:
+    with pytest.raises(StudyError):
+        plan_of({"base/source/dataset": ABSENT}, name="absent")
+    plan_of({"trials": 1})
+    plan = make_plan({"studies": ["absent", "small"], "scale": "smoke"}, project)
+    assert any("none.t1" in folder for folder in plan.spared - set(plan.jobs))
+
+
 def test_a_chosen_study_without_images_stops_no_other(plan_of: PlanOf, project: Path) -> None:
     with pytest.raises(StudyError):
         plan_of({"base/target/dataset": ABSENT}, name="absent")
@@ -72,4 +96,4 @@ def test_a_scale_can_leave_a_dataset_out(plan_of: PlanOf, project: Path) -> None
 def test_cells_are_named_by_columns_rows_or_number() -> None:
     every = [(row, column) for row in "abcd" for column in "xy"]
     left = [(("a", "x"), "one"), (("a", "y"), "one"), (("b", "x"), "one"), (("b", "y"), "one"), (("c", "x"), "two")]
-    assert [str(item) for item in group(left, every)] == ["2 of 4 rows ('a', 'b'): one", "1 of 8 cells: two"]
+    assert group(left, every) == (LeftOut("2 of 4 rows ('a', 'b')", "one"), LeftOut("1 of 8 cells", "two"))

@@ -41,6 +41,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"also": [{"label": "tte"}]}, "two rows are named 'tte'"),
     ({"also": [{"transfer.method": "none"}]}, r"`also\[0\].label`: is needed, but missing"),
     ({"compare": [{"row": "ttee", "against": "equal"}]}, r"`compare`: no row is named 'ttee'. Did you mean 'tte'"),
+    ({"base/source/dataset": {"name": ["digits_m"]}}, r"`source\.dataset`: Unknown dataset"),
     ({"published": "nowhere.csv"}, r"`published`: no file config/studies/nowhere.csv"),
     ({"base/target/metric": "mAP"}, "protocol `classification` has no metric `mAP`. Known: accuracy"),
     ({"scale": "tiny"}, r"config/config.yaml \(or --config\): `scale`: Unknown scale 'tiny'"),

@@ -158,11 +158,27 @@ def test_an_extra_row_that_sets_a_columns_key_stands_in_that_column_alone(plan_o
 
 
 def test_published_values_stand_in_their_cells(plan_of: PlanOf, project: Path) -> None:
-    (project / "config/studies/p.csv").write_text("row,column,value\ntte,label_fraction 0.1,71.38\n")
+    (project / "config/studies/p.csv").write_text("\ufeffrow,column,value\ntte,label_fraction 0.1,71.38\n")
     cells = plan_of({"published": "p.csv"}).studies["small"].cells
     assert {(cell.row, cell.column, cell.published) for cell in cells if cell.published} == {
         ("tte", "label_fraction 0.1", 71.38)
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tte\n", "line 2: no column ''"),
+        ("tte,label_fraction 0.1\n", "line 2: `value` should be a number, but is None"),
+        ("tte,label_fraction 0.1,nan\n", "line 2: `value` should be a number, but is 'nan'"),
+        ("\ntte,label_fraction 0.1,1\n" * 2, "line 5: row 'tte', column 'label_fraction 0.1' has a value already"),
+        ("t\udcfcte,label_fraction 0.1,1\n", "cannot be read: not UTF-8 text"),
+    ],
+)
+def test_bad_published_values(plan_of: PlanOf, project: Path, text: str, message: str) -> None:
+    (project / "config/studies/p.csv").write_bytes(("row,column,value\n" + text).encode("utf-8", "surrogateescape"))
+    with pytest.raises(StudyError, match=r"^config/studies/p\.csv.*" + message):
+        plan_of({"published": "p.csv"})
 
 
 def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -192,6 +208,52 @@ def test_a_scale_that_sets_an_unknown_option_is_refused(plan_of: PlanOf, project
     scale.write_text(scale.read_text().replace("permutations: 10", "permutation: 10"))
     with pytest.raises(StudyError, match=r"parts.task.jigsaw: unknown key 'permutation'. Did you mean 'permutations'"):
         plan_of()
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "message"),
+    [
+        (
+            "{name: image_folder, pth: x, image_size: 32}",
+            r"`stand_ins\.dataset\.stl10\.pth`: unknown key\. Did you mean 'path'\?",
+        ),
+        ("{name: image_folder, path: x}", r"`stand_ins\.dataset\.stl10\.image_size`: is needed, but missing"),
+        (
+            "{name: image_folder, path: x, image_size: big}",
+            r"`stand_ins\.dataset\.stl10\.image_size`: should be a valid integer",
+        ),
+        ("digits", r"`stand_ins\.dataset\.stl10`: Unknown dataset 'digits'\. Did you mean 'digits_m'\?"),
+        ("{path: x}", r"`stand_ins\.dataset\.stl10`: should name one dataset of: "),
+        ("[digits_m]", r"`stand_ins\.dataset\.stl10`: should name one dataset of: "),
+        ("7", r"`stand_ins\.dataset\.stl10`: should name one dataset of: "),
+    ],
+)
+def test_a_stand_in_is_checked_where_it_is_written(plan_of: PlanOf, project: Path, stand_in: str, message: str) -> None:
+    scale = project / "config/scales/smoke.yaml"
+    scale.write_text(scale.read_text() + f"stand_ins: {{dataset: {{stl10: {stand_in}}}}}\n")
+    with pytest.raises(StudyError, match=r"^config/scales/smoke\.yaml: " + message):
+        plan_of()
+
+
+def test_a_stand_in_may_lack_what_the_scale_says_of_it_elsewhere(plan_of: PlanOf, project: Path) -> None:
+    (project / "data").mkdir()
+    (project / "data/faces").mkdir()
+    scale = project / "config/scales/smoke.yaml"
+    text = scale.read_text().replace("  dataset:\n", "  dataset:\n    image_folder: {image_size: 32}\n")
+    scale.write_text(text + "stand_ins: {dataset: {stl10: {name: image_folder, path: faces}}}\n")
+    plan = plan_of({"base/target/dataset": "stl10"})
+    datasets = [job.settings["dataset"] for job in plan.jobs.values() if job.stage == "prepare_dataset"]
+    assert ("faces", 32) in [(dataset.get("path"), dataset["image_size"]) for dataset in datasets]
+
+
+def test_a_part_that_nobody_named_has_its_stand_in_too(plan_of: PlanOf, project: Path) -> None:
+    scale = project / "config/scales/smoke.yaml"
+    scale.write_text(scale.read_text() + "stand_ins: {encoder: {resnet26: resnet8}}\n")
+    plan = plan_of({"base/source/encoder": None})
+    encoders = {
+        job.settings["source"]["encoder"]["name"] for job in plan.jobs.values() if job.stage == "pretrain_source"
+    }
+    assert encoders == {"resnet8"}
 
 
 def test_a_scale_sets_options_of_parts_that_nobody_named(plan_of: PlanOf) -> None:

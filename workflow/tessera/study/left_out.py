@@ -18,9 +18,6 @@ class LeftOut:
     where: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"{self.where}: {self.reason}"
-
 
 def group(left_out: Iterable[tuple[Place, str]], every: Collection[Place]) -> tuple[LeftOut, ...]:
     """One entry a reason, in the order in which they come.

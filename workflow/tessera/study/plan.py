@@ -52,9 +52,12 @@ class Plan:
         return {folder: job for folder, job in self.jobs.items() if folder in needed}
 
     def notes(self, names: Iterable[str] = ()) -> list[str]:
-        """What is left out of these studies, or else of the chosen ones: one line a reason."""
-        chosen = list(names) or [name for name in self.left_out if name not in self.others]
-        return [f"{name}: {left}" for name in chosen for left in self.left_out.get(name, ())]
+        """What is left out of these studies, or else of the chosen ones: one line a reason, whatever it leaves out."""
+        by_reason: dict[str, list[str]] = {}
+        for name in list(names) or [name for name in self.left_out if name not in self.others]:
+            for left in self.left_out.get(name, ()):
+                by_reason.setdefault(left.reason, []).append(f"{name}: {left.where}")
+        return [f"{'; '.join(where)}: {reason}" for reason, where in by_reason.items()]
 
 
 def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/config.yaml") -> Plan:
@@ -184,10 +187,12 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     if errors:
         raise StudyError("\n".join(errors.values()))
     every = [(cell.row, cell.column) for cell in grid_cells]
-    gone = {place for place, _ in left_out}
+    gone, reasons = {place for place, _ in left_out}, {reason for _, reason in left_out}
     if left_out and all((cell.row, cell.column) in gone for cell in grid_cells if not cell.extra):
         # What is left, if anything, are baselines, which make no table.
-        plan.left_out[name] = group([(place, left_out[0][1]) for place in every], every)
+        why = reasons.pop() if len(reasons) == 1 else "nothing is left to compare with"
+        plan.left_out[name] = group([*left_out, *((place, why) for place in every if place not in gone)], every)
+        plan.spared |= set(needed)
         return None
     if left_out:
         plan.left_out[name] = group(left_out, every)

@@ -1,6 +1,8 @@
 """Published values of a table, from a CSV file."""
 
+import math
 from csv import DictReader
+from io import StringIO
 from pathlib import Path
 
 from tessera.errors import StudyError
@@ -15,21 +17,36 @@ def read_published(file: Path, shown: str, rows: list[str], columns: list[str]) 
         rows, columns: Labels that the study has.
 
     Raises:
-        StudyError: If a line names no row or column of the study, or no number.
+        StudyError: If a line names no row or column of the study, or no number, or what another line has named.
     """
+    try:
+        text = file.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before it
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise StudyError(f"{shown}: cannot be read: {reason}") from error
     values: dict[tuple[str, str], float] = {}
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = DictReader(lines)
-        if not {"row", "column", "value"} <= set(reader.fieldnames or ()):
-            raise StudyError(f"{shown}: needs the columns row, column, value, but has {reader.fieldnames}")
-        for number, line in enumerate(reader, start=2):
-            for what, known in (("row", rows), ("column", columns)):
-                if line[what] not in known:
-                    raise StudyError(f"{shown}, line {number}: no {what} '{line[what]}'. {suggest(line[what], known)}")
-            try:
-                values[line["row"], line["column"]] = float(line["value"])
-            except (TypeError, ValueError):
-                raise StudyError(
-                    f"{shown}, line {number}: `value` should be a number, but is {line['value']!r}"
-                ) from None
+    reader = DictReader(StringIO(text))
+    if not {"row", "column", "value"} <= set(reader.fieldnames or ()):
+        raise StudyError(f"{shown}: needs the columns row, column, value, but has {reader.fieldnames}")
+    for line in reader:
+        where = f"{shown}, line {reader.line_num}"
+        for what, known in (("row", rows), ("column", columns)):
+            if line[what] not in known:
+                raise StudyError(f"{where}: no {what} '{line[what] or ''}'. {suggest(line[what] or '', known)}")
+        place = line["row"], line["column"]
+        if place in values:
+            raise StudyError(
+                f"{where}: row '{place[0]}', column '{place[1]}' has a value already: remove one of the lines"
+            )
+        values[place] = _number(line["value"], where)
     return values
+
+
+def _number(text: str | None, where: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise StudyError(f"{where}: `value` should be a number, but is {text!r}")
+    return value

@@ -174,15 +174,16 @@ class Resolver:
     def _use_scale(self, merged: dict[str, Any]) -> None:
         """Stand-ins for datasets, then this scale's options of parts beneath those that were set."""
         for path, default in DEFAULTS.items():
-            if default in self.scale.parts.get(PARTS[path], {}):
+            family = PARTS[path]
+            if default in self.scale.parts.get(family, {}) or default in self.scale.stand_ins.get(family, {}):
                 holder = merged.setdefault(path[0], {}) if len(path) > 1 else merged
                 if isinstance(holder, dict):
                     holder.setdefault(path[-1], {}).setdefault("name", default)
         for path, family in PARTS.items():
             for holder, key in _slots(merged, path):
                 part = holder[key]
-                if not isinstance(part, dict) or "name" not in part:
-                    continue
+                if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+                    continue  # told when all is validated
                 stand_ins = self.scale.stand_ins.get(family, {})
                 if part["name"] in stand_ins:
                     part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tessera.models.encoders.options import ResNet26Options
 from tessera.models.networks.options import ReducedAlexNetOptions
@@ -12,18 +13,21 @@ from tessera.multitask.regularizers.options import NoRegularizerOptions
 from tessera.multitask.schedule.options import JointOptions
 from tessera.multitask.sharing.options import HardSharingOptions
 from tessera.registry import FAMILIES, find, suggest
+from tessera.study.files import describe
 from tessera.study.options import (
     BalancingPart,
     DatasetPart,
     EncoderPart,
     FusionPart,
     NetworkPart,
+    PartOf,
     ProtocolPart,
     RegularizerPart,
     SchedulePart,
     SharingPart,
     TaskPart,
     TransferPart,
+    named,
 )
 from tessera.targets.options import ClassificationProtocolOptions
 from tessera.transfer.options import NoTransferOptions
@@ -249,15 +253,6 @@ class Scale(Model):
     )
 
     @model_validator(mode="after")
-    def _stand_ins_exist(self) -> "Scale":
-        for family, table in self.stand_ins.items():
-            if family not in FAMILIES:
-                raise ValueError(f"stand_ins: unknown family '{family}'. {suggest(family, FAMILIES)}")
-            for name in table:
-                find(family, name)
-        return self
-
-    @model_validator(mode="after")
     def _parts_exist(self) -> "Scale":
         for family, table in self.parts.items():
             if family not in FAMILIES:
@@ -268,6 +263,32 @@ class Scale(Model):
                     if key not in known:
                         raise ValueError(f"parts.{family}.{name}: unknown key '{key}'. {suggest(key, known)}")
         return self
+
+    @model_validator(mode="after")
+    def _stand_ins_exist(self) -> "Scale":
+        for family, table in self.stand_ins.items():
+            if family not in FAMILIES:
+                raise ValueError(f"stand_ins: unknown family '{family}'. {suggest(family, FAMILIES)}")
+            for name, stand_in in table.items():
+                find(family, name)
+                if stand_in is not None:
+                    self._check_stand_in(family, name, named(stand_in))
+        return self
+
+    def _check_stand_in(self, family: str, name: str, part: Any) -> None:
+        """Refuses here what a study would be blamed for later."""
+        where = f"stand_ins.{family}.{name}"
+        if isinstance(part, dict):
+            part = {**self.parts.get(family, {}).get(str(part.get("name")), {}), **part}
+        try:
+            PartOf(family).parse(part)
+        except PydanticCustomError as error:
+            raise ValueError(f"`{where}`: {error.message()}") from None
+        except ValidationError as error:
+            # A misspelt key first: one that is needed may be missing for it.
+            item = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+            known = find(family, str(part["name"])).options.model_fields
+            raise ValueError(describe({**item, "loc": (*where.split("."), *item["loc"])}, known)) from None
 
 
 class Method(Model):

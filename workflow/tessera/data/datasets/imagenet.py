@@ -12,6 +12,8 @@ from tessera.data.datasets.base import DatasetReader, ListedDataset
 from tessera.data.datasets.trees import list_samples, opened
 from tessera.errors import DataError
 
+NUM_IMAGES = 1_281_167, 50_000  # of training and of validation
+
 log = logging.getLogger("tessera")
 
 
@@ -38,6 +40,10 @@ class Imagenet(DatasetReader):
                 f"{root}: class `{others[0]}` is in `{where}` but not in `{lacking}` ({len(others)} such classes). "
                 "Unpack the missing ones, or remove the others."
             )
+        found = tuple(len(part.samples) for part in parts)
+        if found != NUM_IMAGES:
+            log.warning("%s: holds %d and %d images in `train` and `val`; ILSVRC2012 has %d and %d",
+                        root, *found, *NUM_IMAGES)  # fmt: skip
         return list_samples(root, parts[0].samples, parts[1].samples, names[0], self.options)
 
     def _open(self, root: Path, split: str, devkit: bool) -> Any:
@@ -55,6 +61,11 @@ class Imagenet(DatasetReader):
             raise DataError(
                 f"{folder}: {what}. It must hold `<wnid>/*.JPEG`, such as `{split}/n01440764/"
                 f"ILSVRC2012_{split}_00000293.JPEG`: unpack `{archive}` so (torchvision.datasets.ImageNet does it)."
+            )
+        elif bare := sorted(path.name for path in folder.iterdir() if path.is_dir() and not any(path.iterdir())):
+            raise DataError(
+                f"{folder}: the folder `{bare[0]}` is empty ({len(bare)} such folders). "
+                "Unpack its images again, or remove the folder (in `train` and `val`)."
             )
         datasets = torchvision.datasets
         what = f"{folder}: torchvision cannot read it as `<wnid>/*.JPEG`"

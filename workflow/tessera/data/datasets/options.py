@@ -191,7 +191,7 @@ class LicensedOptions(DatasetOptions):
         return self.path
 
     def missing(self, data_root: Path) -> str | None:
-        if (data_root / self.path).exists():
+        if (data_root / self.path).is_dir():
             return None
         return (
             f"dataset `{self.name}`: no folder `{self.path}` under data_root `{data_root}`. The data are licensed: get "

@@ -67,5 +67,5 @@ def opened(what: str, make: Callable[[], Any]) -> Any:
     """
     try:
         return make()
-    except (RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # torch raises many kinds where a devkit's file is damaged
         raise DataError(f"{what} ({' '.join(str(error).split())})") from error
