@@ -48,6 +48,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 50}}, r"tasks\[0\]: jigsaw has presets for images of 32, 64, 96, 224, 256 px, but these have 50 px"),
     ({"base/source/dataset": {"name": "image_folder", "path": "x.tar", "image_size": 32}}, r"dataset `image_folder`: no .*`x.tar`.*TESSERA_DATA"),
     ({"base/source/tasks": [{"name": "jigsaw", "cell_px": 20}]}, "three cells of 20 px do not fit images of 32 px"),
+    ({"base/source/encoder": "alexnet", "base/source/tasks": ["jigsaw", {"name": "rwc", "crop_px": 6, "aperture_px": 4}]}, r"tasks\[1\]: rwc shows encoder `alexnet` 6 px, but it needs 7 px or more: raise"),
+    ({"base/source/encoder": "alexnet", "base/source/tasks": [{"name": "jigsaw", "input_px": 5}]}, r"tasks\[0\]: jigsaw shows encoder `alexnet` 5 px"),
     ({"base/source/dataset": "my_package.data:Mine"}, "Cannot import `my_package.data:Mine`"),
     ({"base/source/schedule": "branches", "base/source/fusion": "none"}, "throws all but one branch away without a fusion"),
     ({"base/source/schedule": "joint"}, "fusion `tte` needs weights of each task's own turn, which schedule `joint` has not"),

@@ -101,6 +101,12 @@ class Source(Model):
                 task.check_image_size(self.dataset.pixels())
             except ValueError as error:
                 raise ValueError(f"tasks[{index}]: {error}") from None
+            shown, least = task.shown_px(self.dataset.pixels()), getattr(self.encoder, "smallest_px", 1)
+            if shown < least:
+                raise ValueError(
+                    f"tasks[{index}]: {task.name} shows encoder `{self.encoder.name}` {shown} px, but it needs {least} "
+                    "px or more: raise the task's sizes, or choose another encoder"
+                )
         if not names:
             return self
         if self.schedule.branching == "parallel" and len(names) > 1 and not self.fusion.merges:

@@ -27,6 +27,10 @@ class TaskOptions(Options):
     def check_image_size(self, image_size: int) -> None:
         """Raises ValueError where images of this size (px) are too small, or no preset fits them."""
 
+    def shown_px(self, image_size: int) -> int:
+        """Height and width of what the encoder is shown of images of this size, px."""
+        return view_px(image_size)
+
     def label_settings(self, image_size: int) -> dict[str, Any] | None:
         """What determines the artifact of `generate_pretext_labels`, or None where the task needs none."""
         if not self.label_fields:
@@ -160,6 +164,11 @@ class PuzzleOptions(TaskOptions):
         values.update(_preset(PUZZLES, image_size, self.name)._asdict())
         return values
 
+    def shown_px(self, image_size: int) -> int:
+        full = self.at(image_size)
+        assert full.input_px is not None
+        return full.input_px
+
     def check_image_size(self, image_size: int) -> None:
         full = self.at(image_size)
         assert full.cell_px is not None
@@ -249,6 +258,11 @@ class RotationWithClassificationOptions(TaskOptions):
         if not self.overlap:
             values["patch_px"], values["near_px"] = SEPARATE_PATCHES[image_size]
         return values
+
+    def shown_px(self, image_size: int) -> int:
+        full = self.at(image_size)
+        assert full.crop_px is not None
+        return full.crop_px
 
     def check_image_size(self, image_size: int) -> None:
         full = self.at(image_size)
