@@ -161,8 +161,8 @@ def test_a_damaged_file_is_named_and_nothing_is_lost(
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(f"{file}: cannot be decoded (")
     assert str(raised.value).endswith(
-        "Remove or replace it. Or set `damaged: skip`, which passes such files over. "
-        f"The next run goes on after the {row} images that are packed."
+        f"Remove or replace it. The next run goes on after the {row} images that are packed. "
+        "Or set `damaged: skip`: it passes such files over, and starts anew."
     )
     file.write_bytes(whole)
     checked.clear()

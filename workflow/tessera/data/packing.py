@@ -133,7 +133,10 @@ def _check(chunk: list[Encoded]) -> list[bytes | DataError]:
 def _refuse(listed: ListedDataset, error: DataError, passed_over: int, row: int) -> None:
     rest = f"The next run goes on after the {row} images that are packed."
     if listed.damaged == "refuse":
-        raise DataError(f"{error} Or set `damaged: skip`, which passes such files over. {rest}") from error
+        # Another setting is another artifact, with shards of its own.
+        raise DataError(
+            f"{error} {rest} Or set `damaged: skip`: it passes such files over, and starts anew."
+        ) from error
     if passed_over > max(1, MAX_DAMAGED * len(listed)):
         raise DataError(
             f"{error} `damaged: skip` passes over one image in a hundred at most, but {passed_over} of {len(listed)} "
