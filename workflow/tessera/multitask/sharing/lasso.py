@@ -21,7 +21,7 @@ class LassoSharing(Sharing):
     from those of z pass a trained 1x1 convolution without bias first.
 
     With one unit alpha is 1, and a head reads z as under hard sharing. For transfer and evaluation the feature is the
-    encoder's z itself: alpha stays here, with the heads.
+    encoder's z itself: rows and alignments end with the training, and |alpha| alone is kept, in the history.
 
     Shape:
         features: a weighted sum of the units' maps, (M, C, h, w) as z.
