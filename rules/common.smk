@@ -31,9 +31,17 @@ except TesseraError as error:
 configfile: DEFAULT
 
 
+if not workflow.is_main_process:
+    config["strict"] = (
+        False  # the main process has checked what was asked for; a job's own process is not told that
+    )
+
 try:
     PLAN = make_plan(
-        config, Path(workflow.basedir), os.path.relpath(workflow.configfiles[0])
+        config,
+        Path(workflow.basedir),
+        os.path.relpath(workflow.configfiles[0]),
+        sys.argv[1:],
     )
     if failed := [PLAN.failed[word] for word in sys.argv[1:] if word in PLAN.failed]:
         raise StudyError("\n".join(failed))  # asked for by name

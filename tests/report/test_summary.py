@@ -74,7 +74,7 @@ def test_noise_is_never_called_a_gain(study: SummarizeStudy, tmp_path: Path, wri
 
 def test_a_stand_in_is_never_passed_over_in_silence(study: SummarizeStudy, tmp_path: Path) -> None:
     text = summarize(study.model_copy(update={"stand_ins": {"cifar10": "digits_m"}}), tmp_path)
-    assert "scale `smoke`. At this scale digits_m stands in for cifar10." in text
+    assert "scale `smoke`. Stand-ins at this scale: digits_m for cifar10." in text
     assert json.loads(results(tmp_path, "table.json").read_text())["stand_ins"] == {"cifar10": "digits_m"}
 
 

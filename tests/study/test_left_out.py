@@ -45,6 +45,27 @@ def test_strict_refuses(plan_of: PlanOf) -> None:
     assert plan_of(strict=True).left_out == {}
 
 
+def test_strict_is_about_what_was_asked_for(plan_of: PlanOf, project: Path) -> None:
+    plan_of(ROWS, name="partial")
+    plan_of(name="whole")
+    config = {"studies": ["partial"], "scale": "smoke", "strict": True}
+    assert set(make_plan(config, project, asked=["whole"]).others) == {"whole"}
+    with pytest.raises(StudyError, match=r"partial: row (.|\n)*`strict` is set"):
+        make_plan(config, project, asked=["partial"])
+    with pytest.raises(StudyError, match="`strict` is set"):
+        make_plan(config, project)
+
+
+def test_what_was_asked_for_runs_though_the_chosen_have_no_images(plan_of: PlanOf, project: Path) -> None:
+    plan_of(name="whole")
+    with pytest.raises(StudyError):
+        plan_of({"base/source/dataset": ABSENT})
+    config = {"studies": ["small"], "scale": "smoke"}
+    assert set(make_plan(config, project, asked=["whole"]).others) == {"whole"}
+    with pytest.raises(StudyError, match=r"faces\.tar"):
+        make_plan(config, project)
+
+
 def test_baselines_alone_make_no_table(plan_of: PlanOf) -> None:
     with pytest.raises(StudyError, match=r"^small: everything: dataset `image_folder`.*faces\.tar"):
         plan_of({"base/source/dataset": ABSENT})

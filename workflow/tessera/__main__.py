@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     root = Path()
     try:
-        plan = make_plan(_configuration(root, options), root, (options.configfile or [DEFAULT])[-1])
+        shown, asked = (options.configfile or [DEFAULT])[-1], getattr(options, "studies", [])
+        plan = make_plan(_configuration(root, options), root, shown, asked)
         code: int = options.run(plan, options)
     except TesseraError as error:
         print(f"error: {error}", file=sys.stderr)

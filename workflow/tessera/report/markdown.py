@@ -34,8 +34,9 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
 def _caption(table: Table) -> str:
     summary = table.summary
     trials = f"Mean ± sample standard deviation over {summary.trials} trials" if summary.trials > 1 else "One trial"
-    others = "".join(f" At this scale {other} stands in for {name}." for name, other in summary.stand_ins.items())
-    left_out = f" Left out, since images are missing: {'; '.join(summary.left_out)}." if summary.left_out else ""
+    stand_ins = ", ".join(f"{other} for {name}" for name, other in summary.stand_ins.items())
+    others = f" Stand-ins at this scale: {stand_ins}." if stand_ins else ""
+    left_out = f" Left out for want of images: {'; '.join(summary.left_out)}." if summary.left_out else ""
     return f"{trials}; scale `{summary.scale}`.{others}{left_out}"
 
 

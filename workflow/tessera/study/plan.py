@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,9 @@ class Plan:
         return [f"{'; '.join(where)}: {reason}" for reason, where in by_reason.items()]
 
 
-def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/config.yaml") -> Plan:
+def make_plan(
+    raw_config: Mapping[str, Any], root: Path, shown: str = "config/config.yaml", asked: Collection[str] = ()
+) -> Plan:
     """Plans every study of a configuration; validates all of it first.
 
     Cells whose images are missing are left out, and told in `Plan.left_out`; `strict` refuses them.
@@ -69,9 +71,10 @@ def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/co
         raw_config: The merged configuration, as Snakemake gives it.
         root: The project's folder.
         shown: Name of the configuration, for messages.
+        asked: Studies that are wanted by name: `strict` is about these alone then.
 
     Raises:
-        StudyError: With one line for each thing that is wrong, or if no cell of any chosen study is left.
+        StudyError: With one line for each thing that is wrong, or if no cell of any wanted study is left.
     """
     config = parse(Config, raw_config, f"{shown} (or --config)")
     plan = Plan(config, root)
@@ -82,11 +85,6 @@ def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/co
             plan.failed[name] = "\n".join(plan.notes([name]))
         else:
             plan.studies[name] = summary
-    if config.strict and plan.left_out:
-        lines = plan.notes()
-        raise StudyError("\n".join([*lines, f"{shown} (or --config): `strict` is set, so nothing is left out."]))
-    if not plan.studies:
-        raise StudyError("\n".join(plan.notes()))
     for path in sorted((root / STUDIES).glob("*.yaml")):
         if path.stem in chosen:
             continue
@@ -94,14 +92,19 @@ def make_plan(raw_config: Mapping[str, Any], root: Path, shown: str = "config/co
         try:
             _check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
-            notes = "\n".join(trial_plan.notes([path.stem]))
-            if summary is None or (config.strict and notes):
-                raise StudyError(notes)
+            if summary is None:
+                raise StudyError("\n".join(trial_plan.notes([path.stem])))
         except StudyError as error:
             plan.failed[path.stem] = str(error)
         else:
             plan.jobs, plan.others[path.stem] = trial_plan.jobs, summary
             plan.left_out |= trial_plan.left_out
+    wanted = set(asked) & {*chosen, *plan.others}
+    gaps = [name for name in plan.left_out if name in (wanted or chosen)]
+    if config.strict and gaps:
+        raise StudyError("\n".join([*plan.notes(gaps), f"{shown} (or --config): `strict` is set, so nothing is left out."]))
+    if not plan.studies and not wanted & plan.others.keys():
+        raise StudyError("\n".join(plan.notes()))
     return plan
 
 
