@@ -58,3 +58,18 @@ def test_the_stages_of_dvc_wrap_targets_that_exist(run: Run, project: Path) -> N
     known = set(run("snakemake", "--list-target-rules", at=project).stdout.split())
     assert targets - {""} <= known
     assert {f"all_{name}" for name in stages} - {"all_summarize_study"} == targets - {""}
+
+
+def test_what_is_left_out_is_named_at_the_start_and_at_the_end(run: Run, project: Path) -> None:
+    study = project / "config" / "studies" / "tiny.yaml"
+    study.write_text(
+        study.read_text()
+        + "grid: {rows: [{label: here, source.batch_size: 8}, {label: absent, source.dataset: "
+        + "{name: image_folder, path: faces.tar, image_size: 32}}]}\n"
+    )
+    note = "left out: tiny: row 'absent': dataset `image_folder`: no `faces.tar` under data_root"
+    assert note in run("snakemake", "-n", at=project).stderr
+    assert note in run("python", "-m", "tessera", "finish", at=project).stdout
+    refused = run("snakemake", "-n", "--config", "strict=true", at=project, code=1)
+    assert "faces.tar" in refused.stderr
+    assert "`strict` is set" in refused.stderr
