@@ -8,6 +8,8 @@ rule all:
     default_target: True
     input:
         results_of(PLAN.studies),
+    message:
+        "All chosen studies"
 
 
 include: "rules/prepare_dataset.smk"

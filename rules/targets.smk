@@ -7,6 +7,8 @@ for study in SUMMARIES:
             study
         input:
             results_of([study]),
+        message:
+            f"Study {study}"
 
 
 for stage in FOLDERS:
@@ -16,3 +18,5 @@ for stage in FOLDERS:
             f"all_{stage}"
         input:
             manifests_of_stage(stage),
+        message:
+            f"Stage {stage} of the chosen studies"
