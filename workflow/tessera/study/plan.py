@@ -102,7 +102,9 @@ def make_plan(
     wanted = set(asked) & {*chosen, *plan.others}
     gaps = [name for name in plan.left_out if name in (wanted or chosen)]
     if config.strict and gaps:
-        raise StudyError("\n".join([*plan.notes(gaps), f"{shown} (or --config): `strict` is set, so nothing is left out."]))
+        raise StudyError(
+            "\n".join([*plan.notes(gaps), f"{shown} (or --config): `strict` is set, so nothing is left out."])
+        )
     if not plan.studies and not wanted & plan.others.keys():
         raise StudyError("\n".join(plan.notes()))
     return plan
