@@ -28,11 +28,11 @@ def stage(plan: Plan, table: str, name: str) -> list[Job]:
     return [job for job in plan.jobs_of([table]).values() if job.stage == name]
 
 
-# Pretrainings of a trial. Table 2: 2 sources x 5 sets of tasks x 2 methods. Table 4: supervised, MSVL, MSVL with a
-# window, TTE and the untrained encoder, on two datasets. Table 5: nine readings. Table 6: 3 encoders x 2 sources.
+# Pretrainings of a trial. Table 2: 2 sources x 5 sets of tasks x 2 methods. Table 4: supervised, MSVL and TTE, on two
+# datasets. Table 5: nine readings. Table 6: 3 encoders x 2 sources.
 @pytest.mark.parametrize(
     ("table", "rows", "columns", "published", "pretrainings"),
-    [("table2", 41, 2, 82, 20), ("table4", 13, 2, 18, 10), ("table5", 10, 2, 18, 9), ("table6", 3, 4, 12, 6)],
+    [("table2", 41, 2, 82, 20), ("table4", 9, 2, 18, 6), ("table5", 10, 2, 18, 9), ("table6", 3, 4, 12, 6)],
 )
 def test_the_size_of_each_table(
     paper: Plan, table: str, rows: int, columns: int, published: int, pretrainings: int
@@ -45,12 +45,14 @@ def test_the_size_of_each_table(
 
 def test_a_pretraining_that_tables_share_is_one_job(paper: Plan) -> None:
     shared = Counter(
-        tuple(sorted(job.run.studies)) for job in paper.jobs_of(TABLES).values() if job.stage == "pretrain_source"
+        tuple(name for name in TABLES if name in job.run.studies)
+        for job in paper.jobs_of(TABLES).values()
+        if job.stage == "pretrain_source"
     )
     # Row 7 of Table 2 is KLD of Table 5 and ResNet-50 of Table 6; row 17 is that of Table 6 from Places365.
     assert shared == {
         ("table2",): 3 * 18, ("table2", "table5", "table6"): 3, ("table2", "table6"): 3,
-        ("table4",): 3 * 10, ("table5",): 3 * 8, ("table6",): 3 * 4,
+        ("table4",): 3 * 6, ("table5",): 3 * 8, ("table6",): 3 * 4,
     }  # fmt: skip
 
 
