@@ -47,8 +47,8 @@ class Panel:
 def write_sharing(root: Path, summary: SummarizeStudy) -> list[Path]:
     """Writes `figures/sharing.png` and `.svg` of a study: a heat map for each pretraining that mixes units.
 
-    Does nothing where no source artifact has figures `share.<task>.<unit>`. Equal figures are equal bytes, as long as
-    matplotlib stays the same.
+    Where no source artifact has figures `share.<task>.<unit>`, it only removes a picture that an earlier configuration
+    left. Equal figures are equal bytes, as long as matplotlib stays the same.
 
     Args:
         root: The working directory, in which the artifacts' paths start.
@@ -60,11 +60,13 @@ def write_sharing(root: Path, summary: SummarizeStudy) -> list[Path]:
         ArtifactError: If a source artifact is damaged.
     """
     panels = read_panels(root, summary.artifacts)
+    folder = (root / summary.marker).parent / "figures"
     if not panels:
+        for name in ("sharing.png", "sharing.svg"):
+            (folder / name).unlink(missing_ok=True)
         return []
     import matplotlib
 
-    folder = (root / summary.marker).parent / "figures"
     svg, png = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever a user's own matplotlibrc says

@@ -29,7 +29,13 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         ArtifactError: If an artifact is missing or damaged; then no file is touched.
     """
     table = read_table(summary, root)
+    marker = root / summary.marker
+    # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
+    for older in marker.parent.glob("provenance-*.json"):
+        older.unlink()
     text = markdown(table)
+    if write_sharing(root, summary):
+        text += "\n![|α| of each task and unit](figures/sharing.png)\n"
     files = {
         "table.md": text,
         "table.csv": as_csv(table),
@@ -38,13 +44,8 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         "metrics.json": _dump(as_metrics(table)),
         "curves.csv": curves(root, summary.artifacts),
     }
-    marker = root / summary.marker
-    # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
-    for older in marker.parent.glob("provenance-*.json"):
-        older.unlink()
     for name, content in files.items():
         replace_text(marker.parent / name, content)
-    write_sharing(root, summary)
     replace_text(marker, _dump(_provenance(table, root)))
     return text
 
