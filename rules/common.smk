@@ -31,10 +31,9 @@ except TesseraError as error:
 configfile: DEFAULT
 
 
+# The main process has checked what was asked for; a job's own process is not told that.
 if not workflow.is_main_process:
-    config["strict"] = (
-        False  # the main process has checked what was asked for; a job's own process is not told that
-    )
+    config["strict"] = False
 
 try:
     PLAN = make_plan(

@@ -1,6 +1,5 @@
 """The picture of |alpha|: what it reads, what it shows, and that equal figures are equal files."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 
 from tessera.report.sharing import read_panels, write_sharing
-from tessera.study.jobs import SummarizeStudy
 
 WORDS = "cifar10.resnet26.round_robin.jig-col"
 UNITS = ("stage3.unit1", "stage3")
@@ -42,12 +40,6 @@ def pretrainings(write: Any) -> tuple[str, ...]:
     )
 
 
-def study_of(folders: tuple[str, ...]) -> SummarizeStudy:
-    return SummarizeStudy(
-        name="toy", title="T", description="", scale="smoke", trials=2, rows=(), columns=(), cells=(), artifacts=folders
-    )
-
-
 def test_panels_are_means_over_the_trials_of_each_pretraining(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
     one, other = read_panels(tmp_path, pretrainings)
     assert (one.trials, other.trials) == (2, 1)
@@ -67,8 +59,7 @@ def test_panels_are_means_over_the_trials_of_each_pretraining(pretrainings: tupl
 
 
 def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    study = study_of(pretrainings)
-    written = write_sharing(tmp_path, study)
+    written = write_sharing(read_panels(tmp_path, pretrainings), (tmp_path / SVG).parent)
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [SVG.replace("svg", "png"), SVG]
     text = (tmp_path / SVG).read_text()
     for shown in ("0.30", "0.80", "0.70", "1.00", "0.00", "jigsaw", "my.package:Task", "stage3.unit1", "|α|"):
@@ -81,18 +72,16 @@ def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...],
 
 
 def test_equal_figures_are_equal_files_in_any_process(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    study = study_of(pretrainings)
-    first = [path.read_bytes() for path in write_sharing(tmp_path, study)]
+    folder = (tmp_path / SVG).parent
+    first = [path.read_bytes() for path in write_sharing(read_panels(tmp_path, pretrainings), folder)]
     code = (
-        "import sys; from pathlib import Path; from tessera.report.sharing import write_sharing;"
-        "from tessera.study.jobs import SummarizeStudy;"
-        "write_sharing(Path(sys.argv[1]), SummarizeStudy.model_validate_json(sys.argv[2]));"
+        "import sys; from pathlib import Path; from tessera.report.sharing import read_panels, write_sharing;"
+        "write_sharing(read_panels(Path(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]));"
         "sys.exit('torch' in sys.modules)"
     )
     workflow = Path(__file__).parents[2] / "workflow"
-    arguments = [sys.executable, "-c", code, str(tmp_path), json.dumps(study.model_dump(mode="json"))]
+    arguments = [sys.executable, "-c", code, str(tmp_path), str(folder), *pretrainings]
     subprocess.run(arguments, env={**os.environ, "PYTHONPATH": str(workflow), "PYTHONHASHSEED": "1"}, check=True)
-    folder = (tmp_path / SVG).parent
     assert [(folder / name).read_bytes() for name in ("sharing.png", "sharing.svg")] == first
     assert b"<dc:date>" not in first[1]
 
@@ -104,10 +93,10 @@ def test_a_link_into_a_cache_is_replaced_not_written_through(pretrainings: tuple
         picture = (tmp_path / SVG).with_suffix(f".{suffix}")
         picture.parent.mkdir(parents=True, exist_ok=True)
         os.link(cache, picture)
-    write_sharing(tmp_path, study_of(pretrainings))
+    write_sharing(read_panels(tmp_path, pretrainings), (tmp_path / SVG).parent)
     assert cache.read_bytes() == b"old"
 
 
 def test_nothing_is_written_where_no_task_mixes_units(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    assert write_sharing(tmp_path, study_of(pretrainings[3:])) == []
+    assert write_sharing(read_panels(tmp_path, pretrainings[3:]), (tmp_path / SVG).parent) == []
     assert not (tmp_path / "results").exists()

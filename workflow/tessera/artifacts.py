@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tessera.errors import ArtifactError
-from tessera.files import replace_text
+from tessera.files import replace_text, sha256_of
 from tessera.provenance import git_state, hardware
 from tessera.study.jobs import FOLDERS, Job
 
@@ -74,7 +74,7 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any]) ->
         "hardware": {**hardware(), **device},
         "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in files.items()},
+        "files": {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files.items()},
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     folder = Path(job.folder)
@@ -167,7 +167,7 @@ def check(folder: Path, files: Mapping[str, Mapping[str, Any]], whole: bool) -> 
             raise ArtifactError(f"{folder}: {name} is missing")
         if path.stat().st_size != stated["bytes"]:
             raise ArtifactError(f"{folder}: {name} has {path.stat().st_size} bytes, but should have {stated['bytes']}")
-        if (whole or stated["bytes"] < CHECKED_BYTES) and _sha256(path) != stated["sha256"]:
+        if (whole or stated["bytes"] < CHECKED_BYTES) and sha256_of(path) != stated["sha256"]:
             raise ArtifactError(f"{folder}: {name} does not match its checksum (damaged?)")
 
 
@@ -231,8 +231,3 @@ def _library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
-"""Writes files so that a reader, or a kill, finds the old one or the new one, never a half."""
+"""Writes files so that a reader, or a kill, finds the old one or the new one, never a half; and their checksums."""
 
 import os
+from hashlib import file_digest
 from pathlib import Path
 
 
@@ -21,3 +22,9 @@ def replace_bytes(path: Path, content: bytes) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

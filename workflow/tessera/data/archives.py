@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from tessera.errors import DataError
+from tessera.files import sha256_of
 
 TARS: dict[str, Callable[..., Any]] = {
     ".tar": open,
@@ -76,13 +76,9 @@ def check_sha256(path: Path, expected: str) -> None:
     """
     if path.is_dir():
         raise DataError(f"{path}: `sha256` is the checksum of an archive, but this is a folder. Leave it out.")
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    if (found := sha256_of(path)) != expected:
         raise DataError(
-            f"{path}: sha256 is {digest.hexdigest()}, but `sha256` says {expected}. "
+            f"{path}: sha256 is {found}, but `sha256` says {expected}. "
             "Damaged, or another version: get it again, or correct `sha256`."
         )
 

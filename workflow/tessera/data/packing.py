@@ -16,7 +16,7 @@ from tessera.data.datasets.base import ListedDataset
 from tessera.data.decode import Encoded, check_image, map_in_threads
 from tessera.data.packed import ENTRY, INDEX, NAMES, SHARD
 from tessera.errors import DataError
-from tessera.files import replace_text
+from tessera.files import replace_text, sha256_of
 
 log = logging.getLogger("tessera")
 
@@ -204,7 +204,7 @@ class _Draft:
         np.save(index, np.array(self.entries, dtype=ENTRY))
         self.file.close()
         os.replace(self.file.name, self.path)
-        files = {path.name: _sha256(path) for path in (index, names)} | {self.path.name: self.digest.hexdigest()}
+        files = {path.name: sha256_of(path) for path in (index, names)} | {self.path.name: self.digest.hexdigest()}
         record = Record(self.start, self.stop, self.listed.hexdigest(), files, self.skipped, whole)
         replace_text(self.path.with_suffix(".json"), json.dumps(asdict(record)))
         return record
@@ -243,7 +243,7 @@ def _read_record(listed: ListedDataset, state: Path, number: int, start: int) ->
         if not start == record.start < record.stop <= len(listed):
             return None
         same = _names_digest(listed, record.start, record.stop).hexdigest() == record.listed
-        if same and all(_sha256(state / name) == expected for name, expected in record.files.items()):
+        if same and all(sha256_of(state / name) == expected for name, expected in record.files.items()):
             return record
     except FileNotFoundError:
         return None
@@ -313,8 +313,3 @@ def _json(number: int) -> str:
 
 def _line(name: str) -> bytes:
     return name.replace("\n", "\\n").encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tessera.files import replace_bytes, replace_text
 from tessera.report.records import figures, manifest
-from tessera.study.jobs import FOLDERS, PretrainSource, SummarizeStudy
+from tessera.study.jobs import FOLDERS, PretrainSource
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,23 +44,15 @@ class Panel:
     values: Mapping[tuple[str, str], float]
 
 
-def write_sharing(root: Path, summary: SummarizeStudy) -> list[Path]:
-    """Writes `figures/sharing.png` and `.svg` of a study: a heat map for each pretraining that mixes units.
+def write_sharing(panels: list[Panel], folder: Path) -> list[Path]:
+    """Writes `sharing.png` and `sharing.svg` into a folder: a heat map for each pretraining that mixes units.
 
-    Where no source artifact has figures `share.<task>.<unit>`, it only removes a picture that an earlier configuration
-    left. Equal figures are equal bytes, as long as matplotlib stays the same.
-
-    Args:
-        root: The working directory, in which the artifacts' paths start.
+    Without panels it only removes a picture that an earlier configuration left. Equal figures are equal bytes, as long
+    as matplotlib stays the same.
 
     Returns:
         What was written.
-
-    Raises:
-        ArtifactError: If a source artifact is damaged.
     """
-    panels = read_panels(root, summary.artifacts)
-    folder = (root / summary.marker).parent / "figures"
     if not panels:
         for name in ("sharing.png", "sharing.svg"):
             (folder / name).unlink(missing_ok=True)
@@ -80,7 +72,13 @@ def write_sharing(root: Path, summary: SummarizeStudy) -> list[Path]:
 
 
 def read_panels(root: Path, folders: Iterable[str]) -> list[Panel]:
-    """The pretrainings among these artifacts whose tasks mix units, each over its trials, in the artifacts' order."""
+    """The pretrainings among these artifacts whose tasks mix units, each over its trials, in the artifacts' order.
+
+    These are the ones with figures `share.<task>.<unit>`.
+
+    Raises:
+        ArtifactError: If a source artifact is damaged.
+    """
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     settings: dict[tuple[str, str], dict[str, str]] = {}
     for name in folders:

@@ -10,7 +10,7 @@ from tessera.report.data import as_csv, as_json, as_metrics
 from tessera.report.latex import latex
 from tessera.report.markdown import markdown
 from tessera.report.records import versions
-from tessera.report.sharing import write_sharing
+from tessera.report.sharing import read_panels, write_sharing
 from tessera.report.table import Table, read_table
 from tessera.study.jobs import STAGES, SummarizeStudy
 
@@ -29,12 +29,9 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         ArtifactError: If an artifact is missing or damaged; then no file is touched.
     """
     table = read_table(summary, root)
-    marker = root / summary.marker
-    # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
-    for older in marker.parent.glob("provenance-*.json"):
-        older.unlink()
     text = markdown(table)
-    if write_sharing(root, summary):
+    panels = read_panels(root, summary.artifacts)
+    if panels:
         text += "\n![|α| of each task and unit](figures/sharing.png)\n"
     files = {
         "table.md": text,
@@ -44,8 +41,13 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         "metrics.json": _dump(as_metrics(table)),
         "curves.csv": curves(root, summary.artifacts),
     }
+    marker = root / summary.marker
+    # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
+    for older in marker.parent.glob("provenance-*.json"):
+        older.unlink()
     for name, content in files.items():
         replace_text(marker.parent / name, content)
+    write_sharing(panels, marker.parent / "figures")
     replace_text(marker, _dump(_provenance(table, root)))
     return text
 

@@ -14,13 +14,11 @@ class ProtocolOptions(Options):
         measures: `encoder`: the frozen source encoder; `network`: the target network after transfer.
         stage: The stage that runs it.
         metrics: Figures that it reports, first the one that fills a table's cell.
-        uses_labels: True where it reads labels of target training images.
     """
 
     measures: ClassVar[Literal["encoder", "network"]]
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
     metrics: ClassVar[tuple[str, ...]]
-    uses_labels: ClassVar[bool] = True
 
 
 class ClassificationProtocolOptions(ProtocolOptions):
@@ -66,7 +64,6 @@ class ClusteringOptions(ProtocolOptions):
         "accuracy", "nmi", "ari", "recall_at_1", "recall_at_5", "recall_at_10",
         "initial_accuracy", "initial_nmi", "initial_ari",
     )  # fmt: skip
-    uses_labels: ClassVar[bool] = False
 
     name: Literal["clustering"] = "clustering"
     embedding: Literal["linear10", "gap", "pca"] = Field(
