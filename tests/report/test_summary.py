@@ -231,3 +231,15 @@ def test_reports_never_import_torch() -> None:
     code = "import tessera.report.summary, sys; sys.exit('torch' in sys.modules)"
     workflow = Path(__file__).parents[2] / "workflow"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(workflow)}).returncode == 0
+
+
+def test_a_damaged_source_leaves_the_old_tables_and_their_marker(study: SummarizeStudy, tmp_path: Path) -> None:
+    summarize(study, tmp_path)
+    source = "artifacts/source/cifar10.resnet26.lasso.t0-00000000"
+    (tmp_path / source).mkdir(parents=True)
+    (tmp_path / source / "metrics.json").write_text("{")
+    changed = study.model_copy(update={"title": "Another", "artifacts": (*study.artifacts, source)})
+    with pytest.raises(ArtifactError, match=r"lasso.*metrics\.json"):
+        summarize(changed, tmp_path)
+    assert (tmp_path / study.marker).exists()
+    assert "Does it work?" in results(tmp_path, "table.md").read_text()
