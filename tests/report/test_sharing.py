@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tessera.report.sharing import read_panels, write_sharing
+from tessera.report.pictures import DOTS_PER_INCH, make_album
+from tessera.report.sharing import draw_sharing, read_panels
+from tessera.study.jobs import SummarizeStudy
 
 WORDS = "cifar10.resnet26.round_robin.jig-col"
 UNITS = ("stage3.unit1", "stage3")
-SVG = "results/toy/figures/sharing.svg"
 
 
 def share(*values: float, tasks: tuple[str, str] = ("jigsaw", "my.package:Task")) -> dict[str, float]:
@@ -58,45 +59,50 @@ def test_panels_are_means_over_the_trials_of_each_pretraining(pretrainings: tupl
     assert alone.title == "cifar10, resnet26, round_robin, jig-col"  # nothing to tell apart
 
 
+def study_of(artifacts: tuple[str, ...]) -> SummarizeStudy:
+    return SummarizeStudy(
+        name="toy",
+        title="",
+        description="",
+        scale="smoke",
+        trials=2,
+        rows=(),
+        columns=(),
+        cells=(),
+        artifacts=artifacts,
+    )
+
+
 def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    written = write_sharing(read_panels(tmp_path, pretrainings), (tmp_path / SVG).parent)
-    assert [path.relative_to(tmp_path).as_posix() for path in written] == [SVG.replace("svg", "png"), SVG]
-    text = (tmp_path / SVG).read_text()
+    folder = tmp_path / "figures"
+    (picture,) = draw_sharing(study_of(pretrainings), tmp_path, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["sharing.png", "sharing.svg"]
+    text = (folder / "sharing.svg").read_text()
     for shown in ("0.30", "0.80", "0.70", "1.00", "0.00", "jigsaw", "my.package:Task", "stage3.unit1", "|α|"):
         assert f">{shown}<" in text
     assert "mean of 2 trials" in text
     assert "one trial" in text
-    with Image.open(written[0]) as image:
-        assert image.width == 1500  # 7.5 inches
-    assert not list(written[0].parent.glob(".*"))
+    with Image.open(folder / picture.file) as image:
+        assert image.width == 7.5 * DOTS_PER_INCH
 
 
 def test_equal_figures_are_equal_files_in_any_process(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    folder = (tmp_path / SVG).parent
-    first = [path.read_bytes() for path in write_sharing(read_panels(tmp_path, pretrainings), folder)]
+    files = make_album(study_of(pretrainings), tmp_path).files
+    (tmp_path / "study.json").write_text(study_of(pretrainings).model_dump_json())
     code = (
-        "import sys; from pathlib import Path; from tessera.report.sharing import read_panels, write_sharing;"
-        "write_sharing(read_panels(Path(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]));"
+        "import sys; from pathlib import Path; from tessera.report.pictures import make_album;"
+        "from tessera.study.jobs import SummarizeStudy; root = Path(sys.argv[1]);"
+        "study = SummarizeStudy.model_validate_json((root / 'study.json').read_text());"
+        "make_album(study, root).write(root / 'again');"
         "sys.exit('torch' in sys.modules)"
     )
     workflow = Path(__file__).parents[2] / "workflow"
-    arguments = [sys.executable, "-c", code, str(tmp_path), str(folder), *pretrainings]
+    arguments = [sys.executable, "-c", code, str(tmp_path)]
     subprocess.run(arguments, env={**os.environ, "PYTHONPATH": str(workflow), "PYTHONHASHSEED": "1"}, check=True)
-    assert [(folder / name).read_bytes() for name in ("sharing.png", "sharing.svg")] == first
-    assert b"<dc:date>" not in first[1]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == files
+    assert b"<dc:date>" not in files["sharing.svg"]
 
 
-def test_a_link_into_a_cache_is_replaced_not_written_through(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    cache.write_bytes(b"old")
-    for suffix in ("png", "svg"):
-        picture = (tmp_path / SVG).with_suffix(f".{suffix}")
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        os.link(cache, picture)
-    write_sharing(read_panels(tmp_path, pretrainings), (tmp_path / SVG).parent)
-    assert cache.read_bytes() == b"old"
-
-
-def test_nothing_is_written_where_no_task_mixes_units(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
-    assert write_sharing(read_panels(tmp_path, pretrainings[3:]), (tmp_path / SVG).parent) == []
-    assert not (tmp_path / "results").exists()
+def test_nothing_is_drawn_where_no_task_mixes_units(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
+    assert draw_sharing(study_of(pretrainings[3:]), tmp_path, tmp_path / "figures") == []
+    assert not (tmp_path / "figures").exists()

@@ -170,7 +170,7 @@ def test_a_file_that_links_into_a_cache_is_replaced_not_written_through(study: S
 
 def test_a_second_run_writes_the_same_bytes(study: SummarizeStudy, tmp_path: Path) -> None:
     def read() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in results(tmp_path, "").iterdir()}
+        return {path.name: path.read_bytes() for path in results(tmp_path, "").rglob("*") if path.is_file()}
 
     summarize(study, tmp_path)
     first = read()

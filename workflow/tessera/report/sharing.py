@@ -1,6 +1,5 @@
 """A picture of what each head reads: |alpha| of every task and unit, where tasks share the encoder by a mixture."""
 
-import io
 import json
 import re
 import textwrap
@@ -10,23 +9,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tessera.files import replace_bytes, replace_text
+from tessera.report.pictures import Picture, drawing, save
 from tessera.report.records import figures, manifest
-from tessera.study.jobs import FOLDERS, PretrainSource
+from tessera.study.jobs import FOLDERS, PretrainSource, SummarizeStudy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PREFIX = "share."
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 8,
-    "svg.hashsalt": "tessera",  # equal figures are equal files
-    "svg.fonttype": "none",
-}
 WIDTH, CELL, MARGIN = 7.5, 0.32, 1.25  # inches: of the page, a row of a panel, what stands around a panel
-DOTS_PER_INCH = 200
+CAPTION = (
+    "|α| of each task and unit of the encoder: the weight with which a task's head reads that unit. After the last "
+    "epoch, mean over the trials; 0: not read at all."
+)
 
 
 @dataclass(frozen=True)
@@ -44,31 +40,14 @@ class Panel:
     values: Mapping[tuple[str, str], float]
 
 
-def write_sharing(panels: list[Panel], folder: Path) -> list[Path]:
-    """Writes `sharing.png` and `sharing.svg` into a folder: a heat map for each pretraining that mixes units.
-
-    Without panels it only removes a picture that an earlier configuration left. Equal figures are equal bytes, as long
-    as matplotlib stays the same.
-
-    Returns:
-        What was written.
-    """
+def draw_sharing(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
+    """Draws `sharing.png`: a heat map for each pretraining that mixes units; nothing where there is none."""
+    panels = read_panels(root, summary.artifacts)
     if not panels:
-        for name in ("sharing.png", "sharing.svg"):
-            (folder / name).unlink(missing_ok=True)
         return []
-    import matplotlib
-
-    svg, png = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever a user's own matplotlibrc says
-        matplotlib.rcParams.update(STYLE)
-        figure = draw(panels)
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    replace_text(folder / "sharing.svg", svg.getvalue().decode())
-    replace_bytes(folder / "sharing.png", png.getvalue())
-    return [folder / "sharing.png", folder / "sharing.svg"]
+    with drawing():
+        file = save(draw(panels), folder, "sharing")
+    return [Picture(file, "What each head reads", CAPTION, "Sharing")]
 
 
 def read_panels(root: Path, folders: Iterable[str]) -> list[Panel]:

@@ -9,8 +9,8 @@ from tessera.report.curves import curves
 from tessera.report.data import as_csv, as_json, as_metrics
 from tessera.report.latex import latex
 from tessera.report.markdown import markdown
+from tessera.report.pictures import make_album
 from tessera.report.records import versions
-from tessera.report.sharing import read_panels, write_sharing
 from tessera.report.table import Table, read_table
 from tessera.study.jobs import STAGES, SummarizeStudy
 
@@ -30,9 +30,10 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
     """
     table = read_table(summary, root)
     text = markdown(table)
-    panels = read_panels(root, summary.artifacts)
-    if panels:
-        text += "\n![|α| of each task and unit](figures/sharing.png)\n"
+    album = make_album(summary, root)
+    if album.pictures:
+        links = [f"[{picture.title}](figures/{picture.file})" for picture in album.pictures]
+        text += f"\nPictures: {', '.join(links)}.\n"
     files = {
         "table.md": text,
         "table.csv": as_csv(table),
@@ -47,7 +48,7 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         older.unlink()
     for name, content in files.items():
         replace_text(marker.parent / name, content)
-    write_sharing(panels, marker.parent / "figures")
+    album.write(marker.parent / "figures")
     replace_text(marker, _dump(_provenance(table, root)))
     return text
 

@@ -1,0 +1,115 @@
+"""The pictures of a study: which makers there are, how they draw, and where pictures lie."""
+
+import importlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tessera.files import replace_bytes
+from tessera.study.jobs import SummarizeStudy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INDEX = "index.json"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "svg.hashsalt": "tessera",  # equal figures are equal files
+    "svg.fonttype": "none",
+}
+DOTS_PER_INCH = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a study.
+
+    Attributes:
+        file: PNG in `results/<study>/figures/`; an SVG of the same stem may lie beside it.
+        title: What it shows, in a few words.
+        caption: How to read it.
+        category: Where the page shows it.
+    """
+
+    file: str
+    title: str
+    caption: str
+    category: str
+
+
+Maker = Callable[[SummarizeStudy, Path, Path], list[Picture]]  # study, working directory, folder for the pictures
+
+# Name, maker as `module:function`: imported when a study is summarized. Pages show categories in this order.
+PICTURES: dict[str, str] = {
+    "sharing": "tessera.report.sharing:draw_sharing",
+}
+
+
+@dataclass(frozen=True)
+class Album:
+    """All pictures of a study, not yet written.
+
+    Attributes:
+        files: Content of every file in `figures/`, the index among them, by name.
+    """
+
+    pictures: tuple[Picture, ...]
+    files: Mapping[str, bytes]
+
+    def write(self, folder: Path) -> None:
+        """Puts the pictures into a folder, and removes what an earlier configuration left there."""
+        for older in folder.glob("*"):
+            if older.is_file() and older.name not in self.files:
+                older.unlink()
+        for name, content in self.files.items():
+            replace_bytes(folder / name, content)
+
+
+def make_album(summary: SummarizeStudy, root: Path) -> Album:
+    """Lets every maker draw; nothing is written under `root`.
+
+    Raises:
+        ArtifactError: If an artifact is damaged.
+    """
+    pictures: list[Picture] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for target in PICTURES.values():
+            module, _, function = target.partition(":")
+            maker = cast(Maker, getattr(importlib.import_module(module), function))
+            pictures += maker(summary, root, folder)
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    index = json.dumps([asdict(picture) for picture in pictures], indent=1, ensure_ascii=False) + "\n"
+    return Album(tuple(pictures), {**files, INDEX: index.encode()})
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draws in the style of this project, whatever a user's own matplotlibrc says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def save(figure: "Figure", folder: Path, stem: str, svg: bool = True) -> str:
+    """Writes `<stem>.png` and, where it is one of lines and words, `<stem>.svg`. Equal figures are equal bytes.
+
+    Call it inside `drawing()`.
+
+    Returns:
+        The PNG's name, as `Picture.file` takes it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if svg:
+        figure.savefig(folder / f"{stem}.svg", format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(folder / f"{stem}.png", format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return f"{stem}.png"
