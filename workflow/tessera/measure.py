@@ -1,7 +1,7 @@
 """What every measurement shares, whichever family it is of: its interface, and the features that it reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from tessera.data.images import Images, in_slices
-from tessera.data.store import Dataset, Split
+from tessera.data.store import Split, label_subset, load_dataset
 from tessera.data.views import to_unit
 from tessera.errors import DataError, StudyError
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.registry import suggest
-from tessera.training import Compute
+from tessera.training import Compute, generator_of
 
 Statistics = tuple[float, float, float]
 
@@ -29,18 +29,24 @@ class Evaluation:
     """What a protocol found.
 
     Attributes:
-        metrics: Figures by name: those of the options' `metrics` and no other, all finite. Shares are in percent.
-        arrays: What to keep beside them; at least `labels` and `predictions`, (N,) int64 over the measured images.
+        metrics: Figures by name: those of the options' `metrics` and no other, finite, or None where there is nothing
+            that they could be of. Shares are in percent.
+        arrays: What to keep beside them: what was predicted, and what would have been right.
         history: Rows of a protocol that learns in turns, all with the same columns; empty for the others.
+        files: What else to keep, by name below the artifact's folder.
     """
 
-    metrics: dict[str, float]
+    metrics: Mapping[str, float | None]
     arrays: dict[str, np.ndarray]
     history: list[dict[str, float]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class Protocol(ABC):
     """How a target is measured.
+
+    A protocol knows which kind of dataset it reads: the stage asks it to load the dataset, then for the images whose
+    labels may be read, and gives it both back.
 
     Args:
         options: What the study set.
@@ -49,14 +55,32 @@ class Protocol(ABC):
     def __init__(self, options: Any) -> None:
         self.options = options
 
+    def load(self, folder: Path, device: torch.device) -> Any:
+        """The prepared dataset of a folder, as `evaluate` wants it: here a `Dataset` on the device.
+
+        Raises:
+            ArtifactError: If it is damaged, or of another kind.
+        """
+        return load_dataset(folder, device)
+
+    def labeled(self, dataset: Any, fraction: float, trial: int) -> Any:
+        """The training images whose labels may be read: here the `Split` that the same trial's transfer learns from.
+
+        Args:
+            dataset: What `load` gave.
+            fraction: Share of each class, above 0, at most 1.
+        """
+        known = label_subset(dataset.train.labels, fraction, generator_of(trial, "labels"))
+        return dataset.train.subset(known)
+
     @abstractmethod
     def evaluate(
         self,
-        model: LayeredNetwork,
+        model: Any,
         mean: Statistics,
         std: Statistics,
-        dataset: Dataset,
-        labeled: Split,
+        dataset: Any,
+        labeled: Any,
         compute: Compute,
         trial: int,
         resume: Path | None = None,
@@ -64,9 +88,10 @@ class Protocol(ABC):
         """Measures a frozen encoder, or a trained network. Leaves the model as it is, in eval mode.
 
         Args:
-            model: By the options' `measures`: an encoder, or a network from images to logits (N, K).
+            model: By the options' `measures`: an encoder, or a network of the kind that the protocol is for.
             mean, std: Input normalisation that the model was trained with, in units of [0, 1].
-            labeled: The training images whose labels may be read.
+            dataset: What `load` gave.
+            labeled: What `labeled` gave.
             trial: Its number seeds whatever is drawn.
             resume: Folder of this job's unfinished state; None keeps nothing.
 

@@ -86,6 +86,12 @@ class StageJob(Generic[S]):
 
         np.savez_compressed(self.output / name, allow_pickle=False, **arrays)
 
+    def save_files(self, files: Mapping[str, bytes]) -> None:
+        """Keeps files by name; a name may have folders in it."""
+        for name, content in files.items():
+            (self.output / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.output / name).write_bytes(content)
+
 
 def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device: bool = False) -> None:
     """Runs a stage as the job that the command line gives as JSON, and publishes what it made.

@@ -4,6 +4,7 @@ from tessera.registry import Part
 from tessera.targets.options import (
     ClassificationProtocolOptions,
     ClusteringOptions,
+    DetectionOptions,
     KnnOptions,
     LinearProbeOptions,
 )
@@ -11,6 +12,12 @@ from tessera.targets.options import (
 PARTS = {
     "classification": Part(
         "tessera.targets.classification:Classification", ClassificationProtocolOptions, "top-1 accuracy of the network"
+    ),
+    "detection": Part(
+        "tessera.detection.protocol:Detection",
+        DetectionOptions,
+        "mean average precision of boxes",
+        "Everingham et al. 2010",
     ),
     "linear_probe": Part(
         "tessera.targets.linear_probe:LinearProbe", LinearProbeOptions, "logistic regression on frozen features"

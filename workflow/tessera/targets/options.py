@@ -30,6 +30,16 @@ class ClassificationProtocolOptions(ProtocolOptions):
     name: Literal["classification"] = "classification"
 
 
+class DetectionOptions(ProtocolOptions):
+    """Mean average precision of the target network's boxes on the test split, as PASCAL VOC counts it."""
+
+    measures: ClassVar[Literal["encoder", "network"]] = "network"
+    metrics: ClassVar[tuple[str, ...]] = ("map_voc07", "map_area")
+
+    name: Literal["detection"] = "detection"
+    iou: float = Field(0.5, gt=0, le=1, description="A box finds an object that it overlaps by at least this IoU.")
+
+
 class LinearProbeOptions(ProtocolOptions):
     """Accuracy of logistic regression on standardised, frozen features of the source encoder."""
 

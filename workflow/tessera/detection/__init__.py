@@ -1,0 +1,1 @@
+"""Detection: a network that finds objects is trained, and measured."""
