@@ -107,6 +107,19 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     return np.asarray(image)
 
 
+def decode_whole(data: bytes) -> np.ndarray:
+    """One image at its own size, otherwise as `decode_image` does.
+
+    Shape:
+        returns: (H, W, 3) uint8.
+
+    Raises:
+        Exception: Whatever Pillow raises for a damaged image.
+    """
+    with Image.open(io.BytesIO(data)) as opened:
+        return np.asarray(_to_rgb(opened))
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()

@@ -4,8 +4,9 @@ import io
 import os
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -16,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from tessera.data.decode import decode_image
+from tessera.data.decode import decode_image, decode_whole
 from tessera.errors import ArtifactError
 
 INDEX, NAMES, SHARD = "index.npy", "names.txt", "images-{:05d}.bin"
@@ -61,6 +62,9 @@ class Shards:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __reduce__(self) -> tuple[type["Shards"], tuple[Path]]:
+        return Shards, (self.folder,)  # another process opens the files for itself
+
     def name(self, row: int) -> str:
         """What the image was called at its origin, below the dataset's folder."""
         with (self.folder / NAMES).open("rb") as file:
@@ -89,10 +93,15 @@ class Shards:
         Raises:
             ArtifactError: If it cannot be decoded.
         """
-        try:
-            return decode_image(data, image_size)
-        except Exception as error:  # Pillow raises many kinds
-            raise self.damaged(row, f"cannot be decoded ({' '.join(str(error).split())})") from error
+        return self._decoded(row, partial(decode_image, data, image_size))
+
+    def decode_whole(self, row: int, data: bytes) -> np.ndarray:
+        """(H, W, 3) uint8, of what `read` gave.
+
+        Raises:
+            ArtifactError: If it cannot be decoded.
+        """
+        return self._decoded(row, partial(decode_whole, data))
 
     def damaged(self, row: int, reason: str) -> ArtifactError:
         """The error that names shard, image and remedy."""
@@ -104,6 +113,12 @@ class Shards:
             called = f"image {row}"
         end = start + int(entry["length"])
         return ArtifactError(f"{path}: {called} (bytes {start} to {end}) {reason}. {self._remedy()}")
+
+    def _decoded(self, row: int, decode: Callable[[], np.ndarray]) -> np.ndarray:
+        try:
+            return decode()
+        except Exception as error:  # Pillow raises many kinds
+            raise self.damaged(row, f"cannot be decoded ({' '.join(str(error).split())})") from error
 
     def _remedy(self) -> str:
         return f"Delete the folder {self.folder}, or move it aside; the next run makes it again."

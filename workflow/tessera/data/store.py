@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -89,21 +89,32 @@ def save_dataset(
 
 
 def save_packed(
-    folder: Path, image_size: int, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]
+    folder: Path,
+    image_size: int,
+    labels: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    classes: list[str],
+    form: Literal["packed", "detection"] = "packed",
 ) -> None:
     """Completes a dataset whose `Shards` are in the folder; mean and deviation are those of evenly spaced training
     images, 10,000 at most.
+
+    Args:
+        form: What the folder holds: images of a class each, or images without (-1) that show objects.
 
     Raises:
         DataError: If labels and splits do not fit the images, or a class has no training image.
     """
     shards = Shards(folder)
-    check_labels(len(shards), labels, splits, classes)
+    if form == "packed":
+        check_labels(len(shards), labels, splits, classes)
+    else:
+        _check_splits(len(shards), labels, splits)
     train = splits["train"]
     sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).round().astype(np.int64)]
     images = PackedImages(shards, torch.from_numpy(sample), image_size, torch.device("cpu"))
     mean, std = _statistics(part.permute(0, 2, 3, 1).numpy() for part in in_slices(images, 16))
-    _save_rest(folder, "packed", image_size, labels, splits, classes, mean, std)
+    _save_rest(folder, form, image_size, labels, splits, classes, mean, std)
 
 
 def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
@@ -124,14 +135,14 @@ def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarra
 def load_dataset(folder: Path, device: torch.device) -> Dataset:
     """Reads a prepared dataset; its images lie on the device as one uint8 tensor a split, or in packed shards.
 
+    Of a dataset for detection, the images as pretext tasks see them: squares without a label (-1).
+
     Raises:
         ArtifactError: If it is not readable.
     """
     try:
-        about = json.loads((folder / "dataset.json").read_text())
+        about, index = read_about(folder)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
-        with (folder / "splits.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            index = {name: stored[name] for name in stored.files}
         facts = tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"])
         take = _open_images(folder, about.get("format", "array"), about["image_size"], device)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
@@ -142,9 +153,20 @@ def load_dataset(folder: Path, device: torch.device) -> Dataset:
     return Dataset(*facts, splits)
 
 
+def read_about(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What `dataset.json` says, and the rows of each split.
+
+    Raises:
+        OSError, ValueError, EOFError, BadZipFile: If they cannot be read.
+    """
+    about = json.loads((folder / "dataset.json").read_text())
+    with (folder / "splits.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return about, {name: stored[name] for name in stored.files}
+
+
 def _open_images(folder: Path, form: str, image_size: int, device: torch.device) -> Callable[[np.ndarray], Images]:
     """A function from rows to their images."""
-    if form == "packed":
+    if form != "array":
         shards = Shards(folder)
         return lambda rows: PackedImages(shards, torch.from_numpy(rows), image_size, device)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)

@@ -13,6 +13,7 @@ class DatasetOptions(Options):
     """What every dataset says of itself before its images are read."""
 
     downloads: ClassVar[bool] = False
+    has_boxes: ClassVar[bool] = False  # whether objects are marked in its images, for detection
 
     def pixels(self) -> int:
         """Height and width of the prepared images, px."""
@@ -46,6 +47,10 @@ class DatasetOptions(Options):
     def word(self) -> str:
         """Short name for folders and tables."""
         return self.name
+
+    def strict(self) -> Self:
+        """The same options, but what is damaged ends the preparation."""
+        return self
 
 
 def _near(location: str, names: list[str]) -> str | None:
