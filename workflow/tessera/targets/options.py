@@ -14,11 +14,13 @@ class ProtocolOptions(Options):
         measures: `encoder`: the frozen source encoder; `network`: the target network after transfer.
         stage: The stage that runs it.
         metrics: Figures that it reports, first the one that fills a table's cell.
+        detects: True where it scores boxes, so that dataset and network must be of that kind.
     """
 
     measures: ClassVar[Literal["encoder", "network"]]
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
     metrics: ClassVar[tuple[str, ...]]
+    detects: ClassVar[bool] = False
 
 
 class ClassificationProtocolOptions(ProtocolOptions):
@@ -35,6 +37,7 @@ class DetectionOptions(ProtocolOptions):
 
     measures: ClassVar[Literal["encoder", "network"]] = "network"
     metrics: ClassVar[tuple[str, ...]] = ("map_voc07", "map_area")
+    detects: ClassVar[bool] = True
 
     name: Literal["detection"] = "detection"
     iou: float = Field(0.5, gt=0, le=1, description="A box finds an object that it overlaps by at least this IoU.")
