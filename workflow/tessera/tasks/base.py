@@ -25,6 +25,19 @@ class TaskBatch(NamedTuple):
     labels: Any
 
 
+class Preview(NamedTuple):
+    """A few images as a task sees them, and what it makes of them.
+
+    Attributes:
+        views: Pictures of the same images by what they show, in the order in which to look at them: each (n, 3, h, w)
+            uint8 on the CPU, of a size of its own.
+        caption: How to read them, in a sentence or two.
+    """
+
+    views: dict[str, Tensor]
+    caption: str
+
+
 @dataclass(frozen=True)
 class ImageStatistics:
     """What a task may know of the source's images.
@@ -99,11 +112,32 @@ class Task(ABC):
     def chance(self) -> dict[str, float]:
         """The value of `loss` and of each metric that knows nothing, where one is known."""
 
+    def preview(self, batch: TaskBatch, prediction: Any, number: int) -> Preview | None:
+        """Pictures of what the task saw and predicted of the first images of a batch; None where there are none to see.
+
+        Args:
+            batch: As `make_batch` made it.
+            prediction: The head's, for this batch.
+            number: How many images to show, at most as many as the batch has.
+        """
+        return None
+
     def normalize(self, pixels: Tensor) -> Tensor:
         """From [0, 1] to the encoder's input: (x - mean) / std per channel. (N, 3, H, W) float32."""
         mean = torch.tensor(self.statistics.mean, device=pixels.device).view(1, 3, 1, 1)
         std = torch.tensor(self.statistics.std, device=pixels.device).view(1, 3, 1, 1)
         return (pixels - mean) / std
+
+    def denormalize(self, inputs: Tensor) -> Tensor:
+        """The inverse of `normalize`, as pictures: (N, 3, H, W) float32 to uint8 on the CPU."""
+        mean = torch.tensor(self.statistics.mean, device=inputs.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.statistics.std, device=inputs.device).view(1, 3, 1, 1)
+        return to_bytes(inputs * std + mean)
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Pictures from fractions, which are clipped to [0, 1]: any shape, float, to uint8 on the CPU."""
+    return (pixels.detach().float().clamp(0, 1) * 255).round().byte().cpu()
 
 
 def random_views(images: Tensor, generator: torch.Generator) -> Tensor:
