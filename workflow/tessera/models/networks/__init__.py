@@ -1,6 +1,6 @@
-"""Target networks: the small network that is measured in the end."""
+"""Target networks: the small network that is measured in the end, or the detector on top of the source encoder."""
 
-from tessera.models.networks.options import ReducedAlexNetOptions
+from tessera.models.networks.options import ReducedAlexNetOptions, SSD300Options
 from tessera.registry import Part
 
 PARTS = {
@@ -9,5 +9,11 @@ PARTS = {
         ReducedAlexNetOptions,
         "five convolutions, three fully connected layers, kernels 3x3",
         "Kim, Lee & Song 2019, section 4.1",
+    ),
+    "ssd300": Part(
+        "tessera.models.networks.ssd:SSD300",
+        SSD300Options,
+        "boxes and classes from maps of several sizes, in one pass",
+        "Liu et al. 2016",
     ),
 }

@@ -1,13 +1,25 @@
 """What can be set of a target network."""
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
 
 from tessera.registry import Options
 
 
-class ReducedAlexNetOptions(Options):
+class NetworkOptions(Options):
+    """What the plan asks of every target network.
+
+    Attributes:
+        detects: True where it finds objects, so that it wants images with boxes and a protocol that measures boxes.
+        trainer: Function that trains it, as `module:function`.
+    """
+
+    detects: ClassVar[bool] = False
+    trainer: ClassVar[str] = "tessera.transfer.train:train_network"
+
+
+class ReducedAlexNetOptions(NetworkOptions):
     """Five convolutions and three fully connected layers, all kernels 3x3."""
 
     name: Literal["reduced_alexnet"] = "reduced_alexnet"
@@ -17,3 +29,36 @@ class ReducedAlexNetOptions(Options):
     hidden: int = Field(1024, ge=1, description="Units of each of the two hidden fully connected layers.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout on the two hidden layers.")
     batch_norm: bool = Field(True, description="Batch normalisation after each convolution; the paper has none.")
+
+
+def _encoder(value: Any) -> Any:
+    # Imported when it is called: the study language reads this page.
+    from tessera.study.options import PartOf
+
+    return PartOf("encoder").parse(value)
+
+
+EncoderOfNetwork = Annotated[
+    SerializeAsAny[Options], BeforeValidator(_encoder), WithJsonSchema({"x-part-of": "encoder"})
+]
+
+
+class SSD300Options(NetworkOptions):
+    """SSD: boxes and classes from maps of 38, 19, 10, 5, 3 and 1 cells a side, in one pass; at 300 px 8,732 boxes."""
+
+    detects: ClassVar[bool] = True
+    trainer: ClassVar[str] = "tessera.detection.train:train_detector"
+
+    name: Literal["ssd300"] = "ssd300"
+    encoder: EncoderOfNetwork | None = Field(
+        None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
+    )
+    image_size: int = Field(
+        300, ge=32, description="Height and width of its input, px; less than 300 has fewer maps and smaller boxes."
+    )
+    score_threshold: float = Field(0.01, ge=0, lt=1, description="Boxes with no greater score are dropped.")
+    nms_iou: float = Field(
+        0.45, gt=0, le=1, description="Of two boxes of a class that overlap by more, the better one stays."
+    )
+    topk_candidates: int = Field(400, ge=1, description="Best boxes of each class that reach that comparison.")
+    detections_per_image: int = Field(200, ge=1, description="Best boxes of an image that are kept.")
