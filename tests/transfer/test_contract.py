@@ -11,10 +11,10 @@ from tessera import registry
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
 from tessera.models.store import load_network, save_network
-from tessera.training import Checkpoint, Compute
+from tessera.training import Checkpoint, Compute, Trained
 from tessera.transfer import train
 from tessera.transfer.base import Teacher
-from tessera.transfer.train import Trained, train_network
+from tessera.transfer.train import train_network
 
 TRAINING = sorted(name for name, part in registry.parts("transfer").items() if part.options.trains)  # type: ignore[attr-defined]
 VARIANTS: list[dict[str, Any]] = [

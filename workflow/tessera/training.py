@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tessera.errors import TesseraError
+from tessera.models.store import NetworkAbout
 from tessera.study.schema import OptimizerOptions
 
 log = logging.getLogger("tessera")
@@ -60,16 +63,35 @@ def _processor_has_bfloat16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What the training of a target's network leaves.
+
+    Attributes:
+        network: In eval mode.
+        about: What rebuilds it.
+        history: One row an epoch: epoch, loss, what the training adds, learning_rate, seconds; empty where nothing
+            was trained.
+        metrics: Figures of the last epoch, if there was one, and what else was found; accuracies in percent.
+    """
+
+    network: nn.Module
+    about: NetworkAbout
+    history: list[dict[str, Any]]
+    metrics: dict[str, float]
+
+
 class Compute:
     """Where and how precisely to compute; passed to every training.
 
     Args:
         device: The one device of this job.
         precision: `auto`, `float32` or `bfloat16`.
+        processes: Devices that a training may spread over, a process each; what cannot spread takes `device` alone.
     """
 
-    def __init__(self, device: torch.device, precision: str = "auto") -> None:
-        self.device = device
+    def __init__(self, device: torch.device, precision: str = "auto", processes: int = 1) -> None:
+        self.device, self.precision, self.processes = device, precision, processes
         self.dtype = resolve_precision(precision, device)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -116,6 +138,29 @@ def learning_rate_at(options: OptimizerOptions, progress: float) -> float:
         passed = sum(progress >= milestone for milestone in options.milestones)
         return float(f"{options.learning_rate * options.factor**passed:.12g}")
     return options.learning_rate
+
+
+def learning_rates(options: OptimizerOptions, epoch: int, epochs: int, iterations: int) -> list[float]:
+    """The learning rate of every step of an epoch, which counts from 0."""
+    steps = range(epoch * iterations, (epoch + 1) * iterations)
+    return [learning_rate_at(options, step / (epochs * iterations)) for step in steps]
+
+
+def check_loss(loss: float, what: str, where: str, options: OptimizerOptions) -> None:
+    """Ends a training whose loss went astray.
+
+    Args:
+        what: First words of the message: what was trained.
+        where: When it was seen, such as `in epoch 3`.
+
+    Raises:
+        TesseraError: If the loss is not finite.
+    """
+    if not math.isfinite(loss):
+        raise TesseraError(
+            f"{what}: the loss is {loss} {where}. "
+            f"Lower target.optimizer.learning_rate (now {options.learning_rate:g}) or target.optimizer.clip_norm."
+        )
 
 
 def run_steps(
@@ -194,8 +239,11 @@ class Progress:
         self.what, self.epochs, self.done = what, epochs, done
         self.start = self.last = time.monotonic()
         self.first = done
+        begun = {"what": what, "epoch": done, "epochs": epochs}  # for who shows a training while it runs
         if done:
-            log.info("%s: going on after epoch %d of %d", what, done, epochs)
+            log.info("%s: going on after epoch %d of %d", what, done, epochs, extra=begun)
+        elif epochs:
+            log.info("%s: %d epochs", what, epochs, extra=begun)
 
     def epoch(self, images: int, **figures: float) -> float:
         """Logs one finished epoch over so many images; returns its seconds."""
@@ -203,11 +251,13 @@ class Progress:
         seconds, self.last = now - self.last, now
         self.done += 1
         remaining = (now - self.start) / (self.done - self.first) * (self.epochs - self.done)
+        rate = images / max(seconds, 1e-9)
         text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        done: dict[str, Any] = {"what": self.what, "epoch": self.done, "epochs": self.epochs, "figures": figures}
+        done |= {"epoch_s": seconds, "images_per_s": rate, "remaining_s": remaining}
         log.info(
             "%s: epoch %d/%d, %s, %.0f images/s, %s remaining",
-            self.what, self.done, self.epochs, text, images / max(seconds, 1e-9), _duration(remaining),
-            extra={"what": self.what, "epoch": self.done, "figures": figures},  # for who shows a training live
+            self.what, self.done, self.epochs, text, rate, _duration(remaining), extra=done,
         )  # fmt: skip
         return seconds
 

@@ -22,6 +22,7 @@ class Run(Model):
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
+    gpus: int = 1
     mlflow_uri: str | None = None
     mlflow_experiment: str = "tessera"
     studies: tuple[str, ...] = ()

@@ -1,6 +1,5 @@
 """Trains a target network under one transfer method: with a first stage or without, resumable after every epoch."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from tessera import registry
 from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split, label_subset
 from tessera.data.views import flip_and_crop
-from tessera.errors import DataError, TesseraError
+from tessera.errors import DataError
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout
@@ -23,9 +22,11 @@ from tessera.training import (
     Checkpoint,
     Compute,
     Progress,
+    Trained,
+    check_loss,
     generator_of,
     index_batches,
-    learning_rate_at,
+    learning_rates,
     make_optimizer,
     run_steps,
     seed_of,
@@ -33,24 +34,6 @@ from tessera.training import (
 from tessera.transfer.base import Augment, TargetImages, Teacher, TransferMethod, Views
 
 CROP_FRACTION = 8  # the crop moves by at most an eighth of the image
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves.
-
-    Attributes:
-        network: In eval mode.
-        about: What rebuilds it.
-        history: One row an epoch: stage, epoch, loss, train_accuracy (with labels), what the method adds,
-            learning_rate, seconds; empty where the method trains nothing.
-        metrics: Figures of the last epoch, if there was one, and of the teacher; accuracies in percent.
-    """
-
-    network: TargetNetwork
-    about: NetworkAbout
-    history: list[dict[str, Any]]
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -175,7 +158,6 @@ class _Training:
 
     def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
         settings, options = self.settings, self.settings.optimizer
-        total = stage.epochs * settings.iterations
         progress = Progress(f"{settings.transfer.name}, {stage.name} stage", stage.epochs, done)
         for epoch in range(done, stage.epochs):
             torch.manual_seed(seed_of(self.trial, stage.name, "begin", epoch))
@@ -184,21 +166,21 @@ class _Training:
             self.network.train()
             generator = generator_of(self.trial, stage.name, "batches", epoch)
             rows = index_batches(len(stage.images), settings.batch_size, settings.iterations, generator)
-            steps = range(epoch * settings.iterations, (epoch + 1) * settings.iterations)
+            rates = learning_rates(options, epoch, stage.epochs, settings.iterations)
             labels = stage.images.labels[rows.to(stage.images.labels.device)]
             records = run_steps(
                 zip(image_batches(stage.images.images, rows), labels, strict=True),
                 partial(self._step, stage, generator_of(self.trial, stage.name, "views", epoch)),
                 optimizer,
-                (learning_rate_at(options, step / total) for step in steps),
+                iter(rates),
                 options.clip_norm,
             )
             figures = dict(zip(("loss", "train_accuracy"), records.double().mean(dim=0).tolist(), strict=False))
-            self._check(figures["loss"], stage, epoch)
+            where = f"in epoch {epoch + 1} of the {stage.name} stage"
+            check_loss(figures["loss"], f"transfer `{settings.transfer.name}`", where, options)
             seconds = progress.epoch(rows.numel(), **figures)
-            rate = learning_rate_at(options, steps[-1] / total)
             row = {"stage": stage.name, "epoch": epoch + 1, **figures, **found}
-            self.history.append({**row, "learning_rate": rate, "seconds": seconds})
+            self.history.append({**row, "learning_rate": rates[-1], "seconds": seconds})
             self.checkpoint.save({
                 "stage": stage.name,
                 "epoch": epoch + 1,
@@ -218,14 +200,6 @@ class _Training:
             return loss.detach()[None]
         accuracy = 100 * (logits.argmax(dim=1) == labels).float().mean()
         return torch.stack([loss.detach(), accuracy])
-
-    def _check(self, loss: float, stage: Stage, epoch: int) -> None:
-        if not math.isfinite(loss):
-            name, rate = self.settings.transfer.name, self.settings.optimizer.learning_rate
-            raise TesseraError(
-                f"transfer `{name}`: the loss is {loss} in epoch {epoch + 1} of the {stage.name} stage. "
-                f"Lower target.optimizer.learning_rate (now {rate:g}) or target.optimizer.clip_norm."
-            )
 
 
 def _build(settings: TransferKnowledge, num_classes: int, image_size: int) -> TargetNetwork | None:
