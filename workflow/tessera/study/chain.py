@@ -3,6 +3,8 @@
 import re
 
 from tessera.data.datasets.options import DatasetOptions
+from tessera.registry import Options
+from tessera.study.detection import AUGMENTATIONS, detects, with_encoder
 from tessera.study.jobs import (
     ClusterTarget,
     EvaluateTarget,
@@ -65,13 +67,13 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
         first, second = _epochs(experiment)
         settings = TransferKnowledge(
             transfer=transfer,
-            network=None if transfer.builds_network else target.network,
+            network=_network(experiment),
             label_fraction=target.label_fraction if transfer.trains else 1.0,
             epochs=second,
             first_stage_epochs=first,
             iterations=target.iterations,
             batch_size=target.batch_size,
-            augmentation=target.augmentation,
+            augmentation=target.augmentation or AUGMENTATIONS[detects(target.network)],
             optimizer=target.optimizer,
         )
         words = f"{target.dataset.word()}.{target.network.name}.{transfer.name}"
@@ -124,6 +126,14 @@ def _determining(source: Source) -> Source:
     )
 
 
+def _network(experiment: Experiment) -> Options | None:
+    """The network to build, its encoder explicit; None where the method makes one of the source encoder alone."""
+    network = experiment.target.network
+    if detects(network):
+        return with_encoder(network, experiment.source.encoder)
+    return None if experiment.transfer.builds_network else network
+
+
 def _epochs(experiment: Experiment) -> tuple[int, int]:
     """Epochs of the first and of the second stage; a method without a first stage may get the epochs of both."""
     transfer, target = experiment.transfer, experiment.target
@@ -131,4 +141,6 @@ def _epochs(experiment: Experiment) -> tuple[int, int]:
         return 0, 0
     if transfer.two_stage:
         return target.first_stage_epochs, target.epochs
-    return 0, target.epochs + (target.first_stage_epochs if target.budget == "total" else 0)
+    # No method teaches a network that detects in two stages, so there is nothing to make up for.
+    total = target.budget == "total" and not detects(target.network)
+    return 0, target.epochs + (target.first_stage_epochs if total else 0)

@@ -149,6 +149,14 @@ def _scale(properties: Schema) -> None:
         }
         for family in registry.FAMILIES
     }
+    settings = {"allOf": [_ref("Target"), {"not": {"required": ["protocol"]}}]}
+    properties["protocols"] = {
+        "type": "object",
+        "description": properties["protocols"]["description"],
+        "properties": dict.fromkeys(registry.parts("protocol"), settings),
+        "patternProperties": {".+:.+": settings},
+        "additionalProperties": False,
+    }
     properties["parts"] = {
         "type": "object",
         "description": properties["parts"]["description"],

@@ -1,12 +1,13 @@
 """Resolves the settings of one cell: scale, method, the study's base and the cell's own, laid over each other.
 
-From the lowest layer to the highest: options of parts at this scale; the scale's budgets; the method's preset; the
-study's base; the preset's `fixed` keys, where the cell names the method; the cell's own settings.
+From the lowest layer to the highest: options of parts at this scale; the scale's budgets; those of the cell's protocol;
+the method's preset; the study's base; the preset's `fixed` keys, where the cell names the method; the cell's own
+settings.
 
 A part that is named anew starts afresh: options of another part are not carried over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -40,7 +41,12 @@ def part_paths() -> dict[Keys, str]:
             for argument in get_args(field.annotation):
                 for item in getattr(argument, "__metadata__", ()):
                     found[(*prefix, name, "*")] = item.family
+    found[NETWORK_ENCODER] = "encoder"
     return found
+
+
+# A part within a part: a network that detects may name an encoder of its own.
+NETWORK_ENCODER: Keys = ("target", "network", "encoder")
 
 
 PARTS = part_paths()
@@ -49,7 +55,8 @@ PARTS = part_paths()
 def _defaults() -> dict[Keys, str]:
     """Names of the parts that an experiment has where nothing names another."""
     models: dict[Keys, type[BaseModel]] = {("source",): Source, ("target",): Target, (): Experiment}
-    fields = {path: models[path[:-1]].model_fields[path[-1]] for path in PARTS if path[-1] != "*"}
+    outer = [path for path in PARTS if path[-1] != "*" and path[:-1] in models]
+    fields = {path: models[path[:-1]].model_fields[path[-1]] for path in outer}
     return {path: field.default.name for path, field in fields.items() if not field.is_required()}
 
 
@@ -126,9 +133,8 @@ class Resolver:
             NoStandInError: If the scale leaves out a part that the cell names.
         """
         layers = self._layers(self._nested(cell, f"{self.shown} ({where})"), where)
-        merged: dict[str, Any] = {}
-        for layer in layers:
-            merged = overlay(merged, layer.settings)
+        layers.insert(1, self._protocol_layer(_merged(layers)))
+        merged = _merged(layers)
         self._use_scale(merged)
         try:
             return Experiment.model_validate(merged)
@@ -170,6 +176,13 @@ class Resolver:
             Layer(method_file, fixed),
             Layer(row, cell),
         ]
+
+    def _protocol_layer(self, merged: Mapping[str, Any]) -> Layer:
+        """The scale's settings for the protocol that measures this cell."""
+        part = merged.get("target", {}).get("protocol", {"name": DEFAULTS["target", "protocol"]})
+        name = part.get("name") if isinstance(part, dict) else None  # another form is told when all is validated
+        settings = self.scale.protocols.get(name, {}) if isinstance(name, str) else {}
+        return Layer(f"config/scales/{self.scale_name}.yaml", _normalized({"target": settings}))
 
     def _use_scale(self, merged: dict[str, Any]) -> None:
         """Stand-ins for datasets, then this scale's options of parts beneath those that were set."""
@@ -215,6 +228,13 @@ class Resolver:
         return nested
 
 
+def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = overlay(merged, layer.settings)
+    return merged
+
+
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
     """Lays settings over others: mappings merge, lists and values replace, a part named anew starts afresh."""
     merged = dict(below)
@@ -234,7 +254,9 @@ def _normalized(settings: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
     for key, value in settings.items():
         here = (*path, key)
         if here in PARTS:
-            found[key] = named(value)
+            part = named(value)
+            inner = here == NETWORK_ENCODER[:-1] and isinstance(part, dict)
+            found[key] = _normalized(part, here) if inner else part
         elif (*here, "*") in PARTS and isinstance(value, list | tuple):
             found[key] = [named(item) for item in value]
         elif isinstance(value, dict) and len(here) < 2:

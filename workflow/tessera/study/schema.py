@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tessera.data.datasets.options import DatasetOptions
+from tessera.errors import StudyError
 from tessera.models.encoders.options import ResNet26Options
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.multitask.balancing.options import EqualOptions
@@ -13,6 +15,7 @@ from tessera.multitask.regularizers.options import NoRegularizerOptions
 from tessera.multitask.schedule.options import JointOptions
 from tessera.multitask.sharing.options import HardSharingOptions
 from tessera.registry import FAMILIES, find, suggest
+from tessera.study.detection import check_target, check_transfer, has_boxes
 from tessera.study.files import describe
 from tessera.study.options import (
     BalancingPart,
@@ -89,6 +92,16 @@ class Source(Model):
         200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
     )
 
+    @field_validator("dataset")
+    @classmethod
+    def _whole_images(cls, dataset: DatasetOptions) -> DatasetOptions:
+        if has_boxes(dataset):
+            raise ValueError(
+                f"`{dataset.name}` has boxes and images of many sizes, so it can be a target only: choose a dataset of "
+                "whole images"
+            )
+        return dataset
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Source":
         names = [task.name for task in self.tasks]
@@ -145,8 +158,10 @@ class Target(Model):
         description="Iterations of a method without a first stage: those of the second stage, or of both together.",
     )
     batch_size: int = Field(64, ge=2, description="Images a batch.")
-    augmentation: Literal["none", "crop_flip"] = Field(
-        "crop_flip", description="`crop_flip`: random flip and crop with an eighth of the image as padding."
+    augmentation: Literal["none", "crop_flip", "ssd"] | None = Field(
+        None,
+        description="`crop_flip`: random flip and crop with an eighth of the image as padding; `ssd`, of networks that "
+        "detect: colours, zoom out, crops that keep an object, flip; null: the one of the network's kind.",
     )
     optimizer: OptimizerOptions = Field(OptimizerOptions(weight_decay=5e-4), description="Optimiser of both stages.")
 
@@ -155,6 +170,11 @@ class Target(Model):
         if self.metric is not None and self.metric not in self.protocol.metrics:
             known = ", ".join(self.protocol.metrics)
             raise ValueError(f"protocol `{self.protocol.name}` has no metric `{self.metric}`. Known: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _detects_or_not(self) -> "Target":
+        check_target(self.dataset, self.network, self.protocol, self.label_fraction, self.augmentation)
         return self
 
 
@@ -177,6 +197,11 @@ class Experiment(Model):
                 f"transfer `{self.transfer.name}` measures a classifier that reads the encoder's last map, which it "
                 f"does not under sharing `{self.source.sharing.name}`: use `hard`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _transfer_trains_the_network(self) -> "Experiment":
+        check_transfer(self.transfer, self.target.network, self.source.encoder)
         return self
 
 
@@ -249,6 +274,10 @@ class Scale(Model):
     title: str = Field(min_length=1, description="What the scale is for.")
     source: Settings = Field({}, description="Settings under `source`, beneath the study's own.")
     target: Settings = Field({}, description="Settings under `target`, beneath the study's own.")
+    protocols: dict[str, Settings] = Field(
+        {},
+        description="Settings under `target` of the cells that a protocol measures, over `target`: protocol, settings.",
+    )
     parts: dict[str, dict[str, Settings]] = Field(
         {}, description="Options of parts at this scale: family, name, options."
     )
@@ -257,6 +286,19 @@ class Scale(Model):
         description="Parts that take another's place at this scale: family, name, part. null: cells that name it are "
         "left out.",
     )
+
+    @model_validator(mode="after")
+    def _protocols_exist(self) -> "Scale":
+        for name, settings in self.protocols.items():
+            try:
+                find("protocol", name)
+            except StudyError as error:
+                raise ValueError(f"protocols: {error}") from None
+            known = [key for key in Target.model_fields if key != "protocol"]  # it chooses these settings
+            for key in settings:
+                if key not in known:
+                    raise ValueError(f"protocols.{name}: unknown key '{key}'. {suggest(key, known)}")
+        return self
 
     @model_validator(mode="after")
     def _parts_exist(self) -> "Scale":
@@ -353,4 +395,5 @@ class Config(Model):
         description="`auto`: bfloat16 autocast where the device has it in hardware. Named, it is part of the keys.",
     )
     threads: int = Field(1, ge=1, description="Processor threads of each training job.")
+    gpus: int = Field(1, ge=1, description="GPUs of each detector's training; others take one.")
     tracking: Tracking = Field(Tracking(), description="Tracking of runs and artifacts.")

@@ -14,13 +14,16 @@ class TransferOptions(Options):
         needs_source: False where the method reads no source encoder.
         needs_classifier: True where it reads the source's own classifier, so the source must learn its labels.
         trains: False where the network is measured as the source left it, without an epoch.
-        builds_network: True where the target network is the source encoder itself, so `target.network` is not read.
+        builds_network: True where the target network is the source encoder itself, so `target.network` is not read;
+            a network that detects is kept, and gets that encoder.
+        detects: True where the method can train a network that detects.
     """
 
     needs_source: ClassVar[bool] = True
     needs_classifier: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     builds_network: ClassVar[bool] = False
+    detects: ClassVar[bool] = False
 
     @property
     def two_stage(self) -> bool:
@@ -32,6 +35,7 @@ class NoTransferOptions(TransferOptions):
     """Target only: the network learns from the labels alone."""
 
     needs_source: ClassVar[bool] = False
+    detects: ClassVar[bool] = True
 
     name: Literal["none"] = "none"
 
@@ -47,13 +51,14 @@ class SourceOnlyOptions(TransferOptions):
 
 
 class FineTuneOptions(TransferOptions):
-    """The source encoder with a new linear head, trained end to end."""
+    """The source encoder with a new linear head, or in a network that detects, trained end to end."""
 
     builds_network: ClassVar[bool] = True
+    detects: ClassVar[bool] = True
 
     name: Literal["fine_tune"] = "fine_tune"
     lr_factor: float = Field(
-        0.1, ge=0, le=1, description="Learning rate of the copied layers, of the head's; 0 freezes."
+        0.1, ge=0, le=1, description="Learning rate of the copied layers, of the new ones'; 0 freezes."
     )
     freeze_layers: int = Field(0, ge=0, description="Number of named layers, from the input on, that stay frozen.")
 
