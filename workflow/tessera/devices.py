@@ -101,12 +101,12 @@ def lease(wanted: str) -> Iterator[Device]:
     pretended = PRETEND in os.environ
     if not pretended and len(ids) == 1 and any(os.environ.get(name) for name in _CLUSTER_JOBS):
         # The cluster gave this job one device. Cgroups number it 0 in every job, so a lock named 0 would be wrong.
-        log.info("GPU %s, assigned by the cluster", ids[0])
+        log.info("GPU %s, assigned by the cluster", ids[0], extra={"device": ids[0]})
         yield Device("cuda", ids[0])
         return
     device_id, lock = _take_any(ids)
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if pretended else device_id
-    log.info("GPU %s leased%s", device_id, " (pretended)" if pretended else "")
+    log.info("GPU %s leased%s", device_id, " (pretended)" if pretended else "", extra={"device": device_id})
     if pretended:
         _note("taken", device_id)
     try:

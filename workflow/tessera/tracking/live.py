@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tessera.progress import telling
 from tessera.study.jobs import Job
 from tessera.tracking.view import Metric, metric_name, read_view, tags_of
 
@@ -22,7 +23,14 @@ EVERY_S = 30.0
 
 @contextmanager
 def watch(job: Job) -> Iterator[None]:
-    """Logs the epochs of the block to MLflow, where the job has a store and lasts long enough."""
+    """Shows the block while it runs: in the job's progress file, and in MLflow where it has a store and lasts."""
+    with telling(job), _logging(job):
+        yield
+
+
+@contextmanager
+def _logging(job: Job) -> Iterator[None]:
+    """Logs the epochs of the block to MLflow."""
     if job.run.mlflow_uri is None:
         yield
         return
