@@ -31,16 +31,14 @@ except TesseraError as error:
 configfile: DEFAULT
 
 
-# The main process has checked what was asked for; a job's own process is not told that.
-if not workflow.is_main_process:
-    config["strict"] = False
-
 try:
     PLAN = make_plan(
         config,
         Path(workflow.basedir),
         os.path.relpath(workflow.configfiles[0]),
         sys.argv[1:],
+        # A job's own process is not told what was asked for, and the main process has checked that.
+        checked=not workflow.is_main_process,
     )
     if failed := [PLAN.failed[word] for word in sys.argv[1:] if word in PLAN.failed]:
         raise StudyError("\n".join(failed))  # asked for by name

@@ -61,17 +61,24 @@ class Plan:
 
 
 def make_plan(
-    raw_config: Mapping[str, Any], root: Path, shown: str = "config/config.yaml", asked: Collection[str] = ()
+    raw_config: Mapping[str, Any],
+    root: Path,
+    shown: str = "config/config.yaml",
+    asked: Collection[str] = (),
+    *,
+    checked: bool = False,
 ) -> Plan:
     """Plans every study of a configuration; validates all of it first.
 
-    Cells whose images are missing are left out, and told in `Plan.left_out`; `strict` refuses them.
+    Cells whose images are missing are left out, and told in `Plan.left_out`; `strict` refuses them, and plans datasets
+    that refuse what is damaged.
 
     Args:
         raw_config: The merged configuration, as Snakemake gives it.
         root: The project's folder.
         shown: Name of the configuration, for messages.
-        asked: Studies that are wanted by name: `strict` is about these alone then.
+        asked: Studies that are wanted by name: what `strict` refuses is about these alone then.
+        checked: Another process has made sure that nothing is missing: the same jobs are planned, nothing is refused.
 
     Raises:
         StudyError: With one line for each thing that is wrong, or if no cell of any wanted study is left.
@@ -101,7 +108,7 @@ def make_plan(
             plan.left_out |= trial_plan.left_out
     wanted = set(asked) & {*chosen, *plan.others}
     gaps = [name for name in plan.left_out if name in (wanted or chosen)]
-    if config.strict and gaps:
+    if config.strict and gaps and not checked:
         raise StudyError(
             "\n".join([*plan.notes(gaps), f"{shown} (or --config): `strict` is set, so nothing is left out."])
         )
@@ -181,6 +188,8 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
             for line in str(error).splitlines():
                 errors.setdefault(line.partition(": `")[2], line)  # the same mistake in many cells is told once
             continue
+        if plan.config.strict:
+            experiment = experiment.strict()
         chains = [jobs_of_cell(experiment, trial, run) for trial in range(trials)]
         if (missing := _missing_images(plan, chains[0])) is not None:
             left_out.append((place, missing))

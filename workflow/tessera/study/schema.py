@@ -1,6 +1,6 @@
 """The study language: pydantic models of studies, scales, methods and the configuration."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -204,6 +204,12 @@ class Experiment(Model):
         check_transfer(self.transfer, self.target.network, self.source.encoder)
         return self
 
+    def strict(self) -> Self:
+        """The same, of datasets that refuse what is damaged instead of passing it over."""
+        source = self.source.model_copy(update={"dataset": self.source.dataset.strict()})
+        target = self.target.model_copy(update={"dataset": self.target.dataset.strict()})
+        return self.model_copy(update={"source": source, "target": target})
+
 
 Settings = dict[str, Any]
 
@@ -386,7 +392,9 @@ class Config(Model):
     scale: str | None = Field(None, description="paper, reduced, smoke, …; null: each study's own, else paper.")
     trials: int | None = Field(None, ge=1, le=1000, description="Trials of every study; null: each study's own.")
     strict: bool = Field(
-        False, description="Refuse to start where a dataset is missing, instead of leaving out the cells that need it."
+        False,
+        description="Refuse a dataset that is missing, instead of leaving out the cells that need it, and whatever of "
+        "it is damaged, instead of passing it over.",
     )
     data_root: str = Field("data", description="Folder of datasets; the variable TESSERA_DATA overrides it.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one, else CPU.")
