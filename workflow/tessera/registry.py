@@ -69,7 +69,7 @@ def find(family: str, name: str) -> Part:
         StudyError: If there is no such part; the message names the nearest one.
     """
     if ":" in name:
-        cls = _import(name)
+        cls = import_target(name)
         options = getattr(cls, "Options", None)
         if not (isinstance(options, type) and issubclass(options, Options)):
             raise StudyError(f"`{name}` needs a class attribute `Options`, a subclass of tessera.registry.Options.")
@@ -82,7 +82,7 @@ def find(family: str, name: str) -> Part:
 
 def load(family: str, name: str) -> Any:
     """Imports the class of a part."""
-    return _import(find(family, name).target)
+    return import_target(find(family, name).target)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -96,7 +96,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(names)}."
 
 
-def _import(target: str) -> Any:
+def import_target(target: str) -> Any:
+    """What `module:name` names.
+
+    Raises:
+        StudyError: If there is no such module, or nothing of that name in it.
+    """
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

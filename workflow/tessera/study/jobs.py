@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from tessera.models.networks.options import NetworkOptions
 from tessera.study.options import (
     DatasetPart,
     NetworkPart,
@@ -117,6 +118,11 @@ class TransferKnowledge(StageSettings):
     batch_size: int
     augmentation: str
     optimizer: OptimizerOptions
+
+    @property
+    def trainer(self) -> str:
+        """Function that runs such a job, as `module:function`: what the network says, else that of classifiers."""
+        return str(getattr(self.network, "trainer", NetworkOptions.trainer))
 
 
 class EvaluateTarget(StageSettings):

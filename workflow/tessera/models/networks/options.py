@@ -12,11 +12,11 @@ class NetworkOptions(Options):
 
     Attributes:
         detects: True where it finds objects, so that it wants images with boxes and a protocol that measures boxes.
-        trainer: Function that trains it, as `module:function`.
+        trainer: Function that reads a job's inputs and trains it, as `module:function`.
     """
 
     detects: ClassVar[bool] = False
-    trainer: ClassVar[str] = "tessera.transfer.train:train_network"
+    trainer: ClassVar[str] = "tessera.transfer.job:train"
 
 
 class ReducedAlexNetOptions(NetworkOptions):
@@ -43,22 +43,25 @@ EncoderOfNetwork = Annotated[
 ]
 
 
-class SSD300Options(NetworkOptions):
-    """SSD: boxes and classes from maps of 38, 19, 10, 5, 3 and 1 cells a side, in one pass; at 300 px 8,732 boxes."""
+class DetectorOptions(NetworkOptions):
+    """What every network that finds objects knows: the encoder under it and the size of its input."""
 
     detects: ClassVar[bool] = True
     trainer: ClassVar[str] = "tessera.detection.train:train_detector"
 
-    name: Literal["ssd300"] = "ssd300"
     encoder: EncoderOfNetwork | None = Field(
         None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
     )
-    image_size: int = Field(
-        300, ge=32, description="Height and width of its input, px; less than 300 has fewer maps and smaller boxes."
-    )
-    score_threshold: float = Field(0.01, ge=0, lt=1, description="Boxes with no greater score are dropped.")
+    image_size: int = Field(300, ge=32, description="Height and width of its input, px.")
+
+
+class SSD300Options(DetectorOptions):
+    """SSD: boxes and classes from maps of 38, 19, 10, 5, 3 and 1 cells a side; of a smaller input, from fewer."""
+
+    name: Literal["ssd300"] = "ssd300"
+    score_threshold: float = Field(0.01, ge=0, lt=1, description="A box is dropped unless its score is greater.")
     nms_iou: float = Field(
-        0.45, gt=0, le=1, description="Of two boxes of a class that overlap by more, the better one stays."
+        0.45, gt=0, le=1, description="Of two boxes of a class with a greater IoU, the better one stays."
     )
-    topk_candidates: int = Field(400, ge=1, description="Best boxes of each class that reach that comparison.")
+    topk_candidates: int = Field(400, ge=1, description="Best boxes of each class that are compared so.")
     detections_per_image: int = Field(200, ge=1, description="Best boxes of an image that are kept.")

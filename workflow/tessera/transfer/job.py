@@ -1,0 +1,27 @@
+"""A job of the stage `transfer_knowledge` whose network classifies: reads what it was given, and trains."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tessera.data.store import load_dataset
+from tessera.models.store import load_classifier, load_encoder
+from tessera.study.jobs import TransferKnowledge
+from tessera.training import Compute, Trained
+from tessera.transfer.base import Teacher
+from tessera.transfer.train import train_network
+
+
+def train(
+    settings: TransferKnowledge, inputs: Mapping[str, Path], compute: Compute, trial: int, resume: Path | None
+) -> Trained:
+    """See `train_network`.
+
+    Args:
+        inputs: Artifact folders: `dataset`, and `source` where the method reads one.
+    """
+    teacher = None
+    if (source := inputs.get("source")) is not None:
+        classifier = load_classifier(source, compute.device) if settings.transfer.needs_classifier else None
+        teacher = Teacher.of(load_encoder(source, compute.device), classifier)
+    dataset = load_dataset(inputs["dataset"], compute.device)
+    return train_network(settings, teacher, dataset, compute, trial, resume)
