@@ -5,8 +5,9 @@ from tessera.study.jobs import ClusterTarget
 
 
 def cluster_target(job: StageJob[ClusterTarget]) -> None:
-    """Clusters, and keeps figures, assignments and the course of the refinement."""
+    """Clusters, and keeps figures, assignments, the course of the refinement, and what of it can be looked at."""
     from tessera import registry
+    from tessera.clustering.illustrate import illustrate
     from tessera.data.store import load_dataset
     from tessera.models.store import load_encoder
 
@@ -20,6 +21,7 @@ def cluster_target(job: StageJob[ClusterTarget]) -> None:
     job.save_metrics(found.metrics)
     job.save_history(found.history)
     job.save_arrays(found.arrays, "assignments.npz")
+    illustrate(found.arrays, dataset, job.trial, job.output)
 
 
 run_stage(ClusterTarget, cluster_target, needs_device=True)

@@ -5,13 +5,14 @@ from tessera.study.jobs import PretrainSource
 
 
 def pretrain_source(job: StageJob[PretrainSource]) -> None:
-    """Trains, and keeps encoder, heads and history."""
+    """Trains, and keeps encoder, heads, history and previews of the tasks."""
     from safetensors.torch import load_file
 
     from tessera.data.store import load_dataset
     from tessera.models.store import save_encoder, save_heads
     from tessera.multitask.learner import head_key
     from tessera.multitask.pretrain import pretrain
+    from tessera.multitask.previews import save_previews
 
     source, compute = job.settings.source, job.compute
     dataset = load_dataset(job.inputs["dataset"], compute.device)
@@ -23,6 +24,7 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
     job.save_history(pretrained.history)
     job.save_metrics(pretrained.metrics)
+    save_previews(pretrained.previews, job.output)
 
 
 run_stage(PretrainSource, pretrain_source, needs_device=True)

@@ -18,9 +18,11 @@ from tessera.multitask.fusion.base import Branch, Fused, Fusion
 from tessera.multitask.fusion.states import State, copy_state
 from tessera.multitask.history import Row, summary
 from tessera.multitask.learner import Learner, Record, means
+from tessera.multitask.previews import make_previews
 from tessera.multitask.schedule.base import Schedule, Turn
 from tessera.multitask.statistics import reestimate_statistics
 from tessera.study.schema import Source
+from tessera.tasks.base import Preview
 from tessera.training import Checkpoint, Compute, Progress, generator_of, learning_rate_at, make_optimizer
 
 
@@ -33,12 +35,14 @@ class Pretrained:
         heads: One a task, by `head_key` of its name, as they were when the training ended.
         history: One row an epoch, the same flat keys in each.
         metrics: Figures of the last epoch, chance values, and figures of the whole training.
+        previews: What each task sees and predicts of a few held-out images, by task.
     """
 
     encoder: Encoder
     heads: nn.ModuleDict
     history: list[Row]
     metrics: dict[str, float]
+    previews: dict[str, Preview]
 
 
 def pretrain(
@@ -130,7 +134,8 @@ class _Training:
             learner.encoder.load_state_dict(self.fusion.export())
         reestimate_statistics(learner.encoder, learner.plain_batches(), self.compute)
         metrics = summary(self.history, self.images) | learner.chance
-        return Pretrained(learner.encoder, learner.heads.eval(), self.history, metrics)
+        previews = make_previews(learner)
+        return Pretrained(learner.encoder, learner.heads.eval(), self.history, metrics, previews)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next epochs depend on; random numbers need no state, as epochs seed their own."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset
 from tessera.errors import DataError
-from tessera.models.heads import GridHead
-from tessera.tasks.base import ImageStatistics, Task, TaskBatch, random_views
+from tessera.models.heads import GridHead, resize
+from tessera.tasks.base import ImageStatistics, Preview, Task, TaskBatch, random_views, to_bytes
 from tessera.tasks.color import (
     annealed_mean,
     bin_centers,
@@ -17,6 +17,7 @@ from tessera.tasks.color import (
     color_table,
     lightness,
     look_up,
+    rgb_from_lab,
     sample_points,
     smooth_prior,
     soft_code,
@@ -137,6 +138,24 @@ class Colorization(Task):
         hits = (prediction.argmax(dim=1) == labels.bins[:, 0]) & counted
         errors = (annealed_mean(prediction, self.centers) - labels.ab).square().sum(dim=1) * counted
         return {"accuracy": hits.sum() / number, "ab_rmse": (errors.sum() / number).sqrt()}
+
+    @torch.no_grad()
+    def preview(self, batch: TaskBatch, prediction: Tensor, number: int) -> Preview:
+        """The gray image, predicted colours as they are decoded, and the image's own on the same grid."""
+        light = 50 * batch.inputs[:number, :1] + 50
+
+        def painted(ab: Tensor) -> Tensor:
+            lab = torch.cat([light, resize(ab, light.shape[-1])], dim=1).movedim(1, -1)
+            return to_bytes(rgb_from_lab(lab).movedim(-1, 1))
+
+        views = {
+            "shown": painted(torch.zeros_like(batch.labels.ab[:number])),
+            "predicted": painted(annealed_mean(prediction[:number], self.centers)),
+            "right": painted(batch.labels.ab[:number]),
+        }
+        return Preview(
+            views, f"Colours are those of {self.grid} x {self.grid} cells, the lightness is the image's own."
+        )
 
     def chance(self) -> dict[str, float]:
         """Of the best constant distribution, the commonest bin, and a gray image."""

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset
 from tessera.models.heads import TileHead
-from tessera.tasks.base import ImageStatistics
+from tessera.tasks.base import ImageStatistics, Preview, TaskBatch, to_bytes
 from tessera.tasks.choice import ChoiceTask
 from tessera.tasks.options import PuzzleOptions
 from tessera.tasks.permutations import NUM_TILES, choose_permutations
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FLAT = 1e-3  # levels of 255; a deviation below it is rounding of a tile of one colour
+SHOWN_DEVIATIONS = 2.5  # of a standardised tile, to each side, between black and white
 
 
 class Puzzle(ChoiceTask):
@@ -53,6 +54,22 @@ class Puzzle(ChoiceTask):
         assert hidden is not None
         assert dropout is not None
         return TileHead(num_features, NUM_TILES, shared, (hidden,), self.num_choices, dropout, shared_dropout=dropout)
+
+    def preview(self, batch: TaskBatch, prediction: Tensor, number: int) -> Preview:
+        """The tiles as shown, put back as predicted, and where they belong; tiles put in a wrong place are pale."""
+        tiles = to_bytes(0.5 + batch.inputs / (2 * SHOWN_DEVIATIONS)).unflatten(0, (-1, NUM_TILES))[:number]
+        right, guessed = (
+            self.permutations[choices[:number]].cpu() for choices in (batch.labels, prediction.argmax(dim=1))
+        )
+        wrong = (right != guessed)[:, :, None, None, None]
+        marked = torch.where(wrong, 255 - (255 - tiles) // 4, tiles)
+        views = {
+            "shown": _mosaic(tiles),
+            "put back": _mosaic(unshuffle(marked, guessed)),
+            "right": _mosaic(unshuffle(tiles, right)),
+        }
+        solved = int((right == guessed).all(dim=1).sum())
+        return Preview(views, f"Tiles put in a wrong place are pale; {solved} of {len(tiles)} puzzles are solved.")
 
     def _corners(self, number: int, image_size: int, generator: torch.Generator) -> Tensor:
         """Top left corner of the tile in each of the image's cells, a channel, (N, 3, 9, 2) int64.
@@ -102,6 +119,17 @@ def standardize(tiles: Tensor, dims: tuple[int, ...]) -> Tensor:
     tiles = tiles - tiles.mean(dim=dims, keepdim=True)
     deviation = tiles.square().mean(dim=dims, keepdim=True).sqrt()
     return tiles / torch.where(deviation < FLAT, 1.0, deviation)
+
+
+def _mosaic(tiles: Tensor) -> Tensor:
+    """Nine tiles of each puzzle, row by row, with white gaps between them: (N, 9, 3, s, s) to (N, 3, S, S) uint8."""
+    side = tiles.shape[-1]
+    step = side + max(1, side // 12)
+    picture = torch.full((len(tiles), 3, step + step + side, step + step + side), 255, dtype=torch.uint8)
+    for place in range(NUM_TILES):
+        top, left = place // 3 * step, place % 3 * step
+        picture[:, :, top : top + side, left : left + side] = tiles[:, place]
+    return picture
 
 
 def unshuffle(tiles: Tensor, permutations: Tensor) -> Tensor:

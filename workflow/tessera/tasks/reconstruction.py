@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tessera.data.views import to_unit
 from tessera.models.heads import ImageHead, Rebuilt
-from tessera.tasks.base import Task, TaskBatch, random_views
+from tessera.tasks.base import Preview, Task, TaskBatch, random_views, to_bytes
 from tessera.tasks.options import ReconstructionOptions, view_px
 
 TINY = 1e-6
@@ -55,6 +55,16 @@ class Reconstruction(Task):
     @torch.no_grad()
     def metrics(self, prediction: Rebuilt, labels: Tensor) -> dict[str, Tensor]:
         return {"rmse": (prediction.image.float() - labels).square().mean().sqrt()}
+
+    def preview(self, batch: TaskBatch, prediction: Rebuilt, number: int) -> Preview:
+        """The image as shown, what is rebuilt of it and, where noise was added, the clean image."""
+        views = {
+            "shown": self.denormalize(batch.inputs[:number]),
+            "rebuilt": to_bytes(prediction.image[:number]),
+        }
+        if self.options.noise > 0:
+            views["right"] = to_bytes(batch.labels[:number])
+        return Preview(views, "Rebuilt from the encoder's last map alone.")
 
     def chance(self) -> dict[str, float]:
         # One colour for every pixel: the mean one errs by the deviation. The loss of a constant is not known as

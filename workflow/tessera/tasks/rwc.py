@@ -10,7 +10,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tessera.data.views import to_unit
 from tessera.models.heads import TileHead
 from tessera.tasks.arrangements import ARRANGEMENTS, mirrored
-from tessera.tasks.base import ImageStatistics, TaskBatch
+from tessera.tasks.base import ImageStatistics, Preview, TaskBatch
 from tessera.tasks.choice import ChoiceTask
 from tessera.tasks.color import lab_from_rgb, rgb_from_lab
 from tessera.tasks.options import PatchGeometry, RotationWithClassificationOptions
@@ -81,6 +81,21 @@ class RotationWithClassification(ChoiceTask):
         patches = patches.masked_fill(outside, 0.0)  # once normalised, this is the mean colour
         return TaskBatch(patches.flatten(0, 1), labels[:, 0])
 
+    def preview(self, batch: TaskBatch, prediction: Tensor, number: int) -> Preview:
+        """The three patches as shown, and laid out and turned back as predicted and as is right."""
+        patches = self.denormalize(batch.inputs).unflatten(0, (-1, NUM_PATCHES))[:number]
+        right, guessed = (choices[:number].cpu() for choices in (batch.labels, prediction.argmax(dim=1)))
+        views = {
+            "shown": torch.cat([F.pad(patches, (1, 1, 1, 1), value=255)[:, i] for i in range(NUM_PATCHES)], dim=-1),
+            "laid out": _laid_out(patches, guessed),
+            "right": _laid_out(patches, right),
+        }
+        of = len(ARRANGEMENTS)
+        hits = [int(same.sum()) for same in (guessed % of == right % of, guessed // of == right // of)]
+        return Preview(
+            views, f"{hits[0]} of {len(right)} arrangements and {hits[1]} of {len(right)} rotations are right."
+        )
+
     def _draw(self, number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Everything that chance decides, on the CPU: int64, one row an image.
 
@@ -131,6 +146,27 @@ class RotationWithClassification(ChoiceTask):
         points = (places + offsets[:, :, None, None] + 0.5) * (patch / sizes) - 0.5
         rows, columns = points.clamp(0, patch - 1).unbind(1)
         return torch.stack([rows, torch.where(flips == 1, patch - 1 - columns, columns)], dim=1)
+
+
+def _laid_out(patches: Tensor, choices: Tensor) -> Tensor:
+    """Patches in the places, and turned back by the angle, that a choice says: pictures for a reader.
+
+    Shape:
+        patches: (N, 3, 3, s, s) uint8.
+        choices: (N,) int64, arrangement + 20 * quarter turns.
+        returns: (N, 3, S, S) uint8, white where no patch lies.
+    """
+    side = patches.shape[-1]
+    step = side + max(1, side // 12)
+    picture = torch.full((len(patches), 3, 2 * step + side, 2 * step + side), 255, dtype=torch.uint8)
+    for image, (some, choice) in enumerate(zip(patches, choices.tolist(), strict=True)):
+        turns, arrangement = divmod(choice, len(ARRANGEMENTS))
+        layout, cells = ARRANGEMENTS[arrangement]
+        margin = (3 - layout) * step // 2
+        for patch, (row, column) in zip(some.rot90(-turns, dims=(2, 3)), cells, strict=True):
+            top, left = margin + row * step, margin + column * step
+            picture[image, :, top : top + side, left : left + side] = patch
+    return picture
 
 
 def _turned_places(side: int, turns: Tensor) -> Tensor:

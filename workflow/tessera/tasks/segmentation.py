@@ -1,5 +1,6 @@
 """Unsupervised segmentation: which segments cut the image best, and which can it be rebuilt from?"""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from tessera.data.views import to_unit
 from tessera.models.heads import SegmentHead, Segments
-from tessera.tasks.base import ImageStatistics, Task, TaskBatch, random_views
+from tessera.tasks.base import ImageStatistics, Preview, Task, TaskBatch, random_views, to_bytes
+from tessera.tasks.color import rgb_from_lab
 from tessera.tasks.options import SegmentationOptions
 from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
 
@@ -95,9 +97,33 @@ class Segmentation(Task):
             "used_segments": torch.special.entr(counts).sum().exp(),
         }
 
+    @torch.no_grad()
+    def preview(self, batch: TaskBatch, prediction: Segments, number: int) -> Preview:
+        """The image, each cell in the mixture of its segments' colours, and the image rebuilt from them."""
+        shares = prediction.shares[:number].float()
+        colors = segment_colors(shares.shape[1]).to(shares.device)
+        views = {
+            "shown": self.denormalize(batch.inputs[:number]),
+            "segments": to_bytes(torch.einsum("nkhw,kc->nchw", shares, colors)),
+            "rebuilt": to_bytes(prediction.image[:number]),
+            "right": to_bytes(batch.labels.image[:number]),
+        }
+        return Preview(
+            views,
+            f"A colour for each of {shares.shape[1]} segments, mixed where a cell is split; rebuilt from them alone.",
+        )
+
     def chance(self) -> dict[str, float]:
         # What a reconstruction without knowledge costs depends on the pooled images, which are not known here.
         return {"cut": self.options.segments - 1.0}
+
+
+def segment_colors(number: int) -> Tensor:
+    """A colour for each segment, of rising lightness, so that they differ in gray as well: (K, 3) float32, 0 to 1."""
+    steps = torch.arange(number)
+    light = 25 + 65 * steps / max(1, number - 1)
+    angle = steps * math.pi * (3 - math.sqrt(5))  # golden: no two hues are near each other
+    return rgb_from_lab(torch.stack([light, 45 * angle.cos(), 45 * angle.sin()], dim=1))
 
 
 def _squared_error(prediction: Segments, labels: SegmentLabels) -> Tensor:

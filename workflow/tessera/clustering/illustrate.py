@@ -1,0 +1,97 @@
+"""What of a clustering can be looked at: retrieved images, and a map of the embedding."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+
+from tessera.data.images import concatenate
+from tessera.data.store import Dataset
+from tessera.data.thumbnails import save_sheet, shrink
+from tessera.measure import library_threads
+from tessera.training import generator_of, seed_of
+
+QUERIES, NEAREST = 10, 8
+MOST_PX = 96  # of a picture's side
+MAPPED = 1_000  # images
+PERPLEXITY = 30.0  # scikit-learn's own
+
+
+def choose_queries(labels: np.ndarray, trial: int) -> np.ndarray:
+    """One image a class, of at most ten classes: drawn by the trial's seed, whatever the encoder makes of them.
+
+    So every method of a trial is asked for the same images.
+
+    Shape:
+        labels: (N,) int64.
+        returns: (Q,) int64, rows of `labels`, in the order of their classes.
+    """
+    order = torch.randperm(len(labels), generator=generator_of(trial, "clustering", "queries")).numpy()
+    _, places = np.unique(labels[order], return_index=True)  # where each class comes first in this order
+    kept = np.sort(np.argsort(places)[:QUERIES])
+    return order[places[kept]]
+
+
+def save_retrieval(arrays: Mapping[str, np.ndarray], dataset: Dataset, trial: int, folder: Path) -> None:
+    """Writes `retrieval.json`, and `retrieval.jpg` with a strip for each query: the query, then its nearest images.
+
+    Args:
+        arrays: `labels`, `neighbors` and `indices` of a clustering, as `DeepEmbeddedClustering` gives them.
+    """
+    labels, indices = arrays["labels"], arrays["indices"]
+    everything = concatenate([dataset.train.images, dataset.test.images])
+    queries, strips = [], []
+    for row in choose_queries(labels, trial):
+        nearest = arrays["neighbors"][row, :NEAREST]
+        shown = torch.from_numpy(indices[np.concatenate([[row], nearest])]).to(everything.device)
+        strips.append(shrink(everything[shown].cpu(), MOST_PX))
+        queries.append(
+            {
+                "image": int(indices[row]),
+                "label": int(labels[row]),
+                "neighbors": indices[nearest].tolist(),
+                "neighbor_labels": labels[nearest].tolist(),
+            }
+        )
+    kept = save_sheet(strips, folder / "retrieval.jpg")
+    about = {"classes": list(dataset.classes), "queries": queries, "strips": kept}
+    (folder / "retrieval.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def embedding_map(points: np.ndarray, trial: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two coordinates of some of the points, neighbours near each other: t-SNE.
+
+    Source: van der Maaten & Hinton, JMLR 2008; scikit-learn's implementation, its settings, and PCA as the start.
+
+    Shape:
+        points: (N, D) float32, N at least 5.
+        returns: rows (M,) int64, at most 1,000 of the points, drawn by the trial's seed; coordinates (M, 2) float32.
+    """
+    order = torch.randperm(len(points), generator=generator_of(trial, "clustering", "map")).numpy()
+    rows = np.sort(order[:MAPPED])
+    some = points[rows].astype(np.float64)
+    # PCA needs two directions in which the points differ; an encoder that has collapsed has none.
+    spread = np.linalg.matrix_rank(some - some.mean(axis=0)) >= 2
+    model = TSNE(
+        perplexity=min(PERPLEXITY, (len(rows) - 1) / 3),
+        init="pca" if spread else "random",
+        random_state=seed_of(trial, "clustering", "map") % 2**32,
+        n_jobs=1,  # its sums depend on the number of threads
+    )
+    with library_threads():
+        return rows, model.fit_transform(some).astype(np.float32)
+
+
+def illustrate(arrays: Mapping[str, np.ndarray], dataset: Dataset, trial: int, folder: Path) -> None:
+    """Keeps the pictures of a clustering beside its figures: `retrieval.json`, `retrieval.jpg` and `map.npz`.
+
+    A protocol of a user's own may give other arrays: then there is nothing to show.
+    """
+    if {"labels", "neighbors", "indices"} <= arrays.keys():
+        save_retrieval(arrays, dataset, trial, folder)
+    if {"labels", "embedding"} <= arrays.keys() and len(arrays["embedding"]) >= 5:
+        rows, coordinates = embedding_map(arrays["embedding"], trial)
+        np.savez_compressed(folder / "map.npz", rows=rows, coordinates=coordinates, labels=arrays["labels"][rows])
