@@ -102,6 +102,10 @@ def threads_of_job(wildcards):
     return JOBS[wildcards.job].run.threads
 
 
+def gpus_of_job(wildcards):
+    return GPUS_A_JOB * JOBS[wildcards.job].run.gpus
+
+
 def minutes_of_job(wildcards, attempt):
     """A generous guess: an hour, and a minute for every hundred steps; half a day to pack a large dataset."""
     job = JOBS[wildcards.job]

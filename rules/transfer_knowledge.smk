@@ -14,7 +14,7 @@ rule transfer_knowledge:
         "../envs/tessera.yaml"
     threads: threads_of_job
     resources:
-        gpu=GPUS_A_JOB,
+        gpu=gpus_of_job,
         mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:

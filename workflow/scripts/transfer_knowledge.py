@@ -16,4 +16,5 @@ def transfer_knowledge(job: StageJob[TransferKnowledge]) -> None:
     job.save_metrics(trained.metrics)
 
 
-run_stage(TransferKnowledge, transfer_knowledge, needs_device=True)
+if __name__ == "__main__":  # processes that share a training load this file as well
+    run_stage(TransferKnowledge, transfer_knowledge, needs_device=True)

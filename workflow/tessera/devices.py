@@ -1,7 +1,7 @@
-"""Which devices are there, and which one a job may have to itself. Never imports torch.
+"""Which devices are there, and which a job may have to itself. Never imports torch.
 
-Snakemake counts GPUs but hands out no index, so a job leases one: a lock file a device, held while the job lives. The
-kernel frees the lock however the process ends.
+Snakemake counts GPUs but hands out no index, so a job leases one, or several: a lock file a device, held while the job
+lives. The kernel frees the lock however the process ends.
 """
 
 import json
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +33,15 @@ class Device:
 
     Attributes:
         type: `cuda` or `cpu`, as torch names it.
-        id: The leased device: index or UUID; None on a processor.
+        id: The leased device: index or UUID; of several, all, with commas between them; None on a processor.
         pretended: True where TESSERA_PRETEND_GPUS made the device up: it is leased, but the processor computes.
+        number: How many were leased.
     """
 
     type: str
     id: str | None = None
     pretended: bool = False
+    number: int = 1
 
 
 CPU = Device("cpu")
@@ -80,16 +82,17 @@ _CLUSTER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
 
 @contextmanager
-def lease(wanted: str) -> Iterator[Device]:
-    """A device for this process alone, until the block or the process ends; waits while all are taken.
+def lease(wanted: str, number: int = 1) -> Iterator[Device]:
+    """Devices for this process alone, until the block or the process ends; waits while too many are taken.
 
     Sets CUDA_VISIBLE_DEVICES, so it must come before the first use of CUDA.
 
     Args:
-        wanted: `auto` (a GPU where there is one), `cuda` or `cpu`.
+        wanted: `auto` (GPUs where there are any), `cuda` or `cpu`.
+        number: How many GPUs; a processor is always one.
 
     Raises:
-        TesseraError: If `cuda` is wanted and there is no GPU.
+        TesseraError: If `cuda` is wanted and there is no GPU, or there are GPUs, but too few.
     """
     ids = [] if wanted == "cpu" else visible_devices()
     if not ids:
@@ -98,28 +101,41 @@ def lease(wanted: str) -> Iterator[Device]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         yield CPU
         return
+    if len(ids) < number:
+        raise TesseraError(f"`gpus: {number}`, but {len(ids)} can be seen here. Lower `gpus` in config/config.yaml.")
     pretended = PRETEND in os.environ
-    if not pretended and len(ids) == 1 and any(os.environ.get(name) for name in _CLUSTER_JOBS):
-        # The cluster gave this job one device. Cgroups number it 0 in every job, so a lock named 0 would be wrong.
-        log.info("GPU %s, assigned by the cluster", ids[0], extra={"device": ids[0]})
-        yield Device("cuda", ids[0])
+    if not pretended and len(ids) == number and any(os.environ.get(name) for name in _CLUSTER_JOBS):
+        # The cluster gave this job its devices. Cgroups number them from 0 in every job: a lock named 0 would be wrong.
+        log.info("GPU %s, assigned by the cluster", ",".join(ids))
+        yield Device("cuda", ",".join(ids), number=number)
         return
-    device_id, lock = _take_any(ids)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "" if pretended else device_id
-    log.info("GPU %s leased%s", device_id, " (pretended)" if pretended else "", extra={"device": device_id})
-    if pretended:
-        _note("taken", device_id)
-    try:
-        yield Device("cpu" if pretended else "cuda", device_id, pretended)
-    finally:
-        if pretended:
-            _note("freed", device_id)
-        lock.release()
+    with ExitStack() as locks:
+        taken = _take(ids, number, locks)
+        names = ",".join(taken)
+        os.environ["CUDA_VISIBLE_DEVICES"] = "" if pretended else names
+        log.info("GPU %s leased%s", names, " (pretended)" if pretended else "")
+        for device_id in taken if pretended else []:
+            _note("taken", device_id)
+            locks.callback(_note, "freed", device_id)
+        yield Device("cpu" if pretended else "cuda", names, pretended, number)
 
 
-def _take_any(ids: list[str]) -> tuple[str, FileLock]:
+def _take(ids: list[str], number: int, locks: ExitStack) -> list[str]:
+    """Ids of devices that are this process's own until the locks are released."""
     folder = lease_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as gathering:
+        if number > 1:
+            # One process at a time gathers several, and keeps what it has: two that hold half each would wait for ever.
+            gate = FileLock(folder / "several.lock")
+            gathering.enter_context(gate.acquire(poll_interval=_POLL_S))
+        taken: list[str] = []
+        while len(taken) < number:
+            taken.append(_take_any([device_id for device_id in ids if device_id not in taken], folder, locks))
+    return taken
+
+
+def _take_any(ids: list[str], folder: Path, locks: ExitStack) -> str:
     waiting_since = None
     while True:
         for device_id in ids:
@@ -128,7 +144,8 @@ def _take_any(ids: list[str]) -> tuple[str, FileLock]:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
-            return device_id, lock
+            locks.callback(lock.release)
+            return device_id
         if waiting_since is None:
             waiting_since = time.monotonic()
             log.info("waiting for one of %d GPUs (all are leased, see %s)", len(ids), folder)

@@ -62,15 +62,13 @@ class StageJob(Generic[S]):
         """Where and how precisely to compute: seeds, threads and determinism are set by then."""
         import torch
 
-        from tessera.training import Compute, seed_of
+        from tessera.training import Compute, repeat_exactly, seed_of
 
         torch.set_num_threads(num_threads(self.run.threads))
         torch.manual_seed(seed_of(self.trial, self.job.stage))
-        if self.device.type == "cuda":  # one thread of a processor repeats by itself, and asking takes four seconds
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
-            torch.backends.cudnn.benchmark = False
-        return Compute(torch.device(self.device.type), self.run.precision)
+        device = torch.device(self.device.type)
+        repeat_exactly(device)
+        return Compute(device, self.run.precision, self.device.number)
 
     def save_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps a training's figures, one line an epoch."""
@@ -102,7 +100,7 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
     Args:
         stage: Typed settings of the stage.
         make: Reads `inputs`, writes into `output`.
-        needs_device: Lease a GPU where there is one; other stages run on the processor.
+        needs_device: Lease the job's GPUs where there are any; other stages run on the processor.
     """
     with explained():
         job = parse_spec(Job)
@@ -115,7 +113,7 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
             if artifacts.restore(job):
                 log.info("%s is complete already: nothing to do (delete the folder to make it again)", job.folder)
                 return
-            device = lease(job.run.device) if needs_device else nullcontext(CPU)
+            device = lease(job.run.device, job.run.gpus) if needs_device else nullcontext(CPU)
             with watch(job), device as leased:
                 _make(StageJob(job, settings, leased), make)
 
@@ -222,7 +220,12 @@ def _describe(stage_job: StageJob[Any]) -> dict[str, Any]:
         about["precision"] = str(stage_job.compute.dtype).removeprefix("torch.")
         about["threads"] = num_threads(stage_job.run.threads)
     torch = sys.modules.get("torch")
+    if device.number > 1:
+        about["gpus"] = device.number
     if device.type == "cuda" and torch is not None:
         about["device_name"] = torch.cuda.get_device_name()
+    if (
+        device.type == "cuda" and torch is not None and device.number == 1
+    ):  # of several, this process has computed on none
         about["peak_device_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
     return about

@@ -63,6 +63,14 @@ def _processor_has_bfloat16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
+def repeat_exactly(device: torch.device) -> None:
+    """Makes a GPU give the same bytes again, as far as it can: one thread of a processor does so by itself."""
+    if device.type == "cuda":  # asking takes four seconds
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
+        torch.backends.cudnn.benchmark = False
+
+
 @dataclass(frozen=True)
 class Trained:
     """What the training of a target's network leaves.

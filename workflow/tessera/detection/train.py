@@ -1,11 +1,41 @@
 """Trains a detector, resumable after every epoch, on one device or on several."""
 
+import copy
+import dataclasses
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from tessera.data.detection import DetectionDataset
-from tessera.models.store import StoredEncoder
+import torch
+from torch import Tensor, nn
+
+from tessera import registry
+from tessera.data.detection import DetectionDataset, Objects
+from tessera.data.views import to_unit
+from tessera.detection.augment import make_augmentation
+from tessera.detection.batches import Order, load_batches
+from tessera.detection.distribute import ALONE, Share, run_in_processes
+from tessera.errors import StudyError
+from tessera.models.networks.base import DetectionNetwork
+from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.models.store import NetworkAbout, StoredEncoder
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import Compute, Trained
+from tessera.training import (
+    Checkpoint,
+    Compute,
+    Progress,
+    Trained,
+    check_loss,
+    learning_rates,
+    make_optimizer,
+    run_steps,
+    seed_of,
+)
+
+FIGURES = ("loss", "localization", "classification", "positives")
 
 
 def train_detector(
@@ -16,5 +46,195 @@ def train_detector(
     trial: int,
     resume: Path | None,
 ) -> Trained:
-    """Trains a detector."""
-    raise NotImplementedError
+    """Trains one detector.
+
+    The first weights of what is not the encoder, and the batches, are drawn from the trial's number alone: every method
+    of a trial gets the same. On several devices it takes the same batches, and the same weights come
+    out up to rounding; with batch norm on processors, where each process normalises by its own share, others do.
+
+    Args:
+        source: Its encoder, whose weights the detector's encoder starts from, and whose input statistics it keeps;
+            None: a fresh encoder, and the dataset's own statistics.
+        compute: Spreads the training where it has several `processes`.
+        resume: Folder of the unfinished training's state; None keeps none.
+
+    Raises:
+        TesseraError: If the loss is not finite, an image is damaged, settings, network and source do not fit together,
+            or one of several processes dies.
+    """
+    if compute.processes == 1:
+        return _Training(settings, source, dataset, compute, trial, resume).run()
+    if settings.batch_size < compute.processes:
+        raise StudyError(
+            f"target.batch_size is {settings.batch_size}, too few for {compute.processes} GPUs. Lower `gpus`."
+        )
+    if source is not None:
+        source = dataclasses.replace(source, encoder=copy.deepcopy(source.encoder).cpu())
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) if resume is None else resume
+        run_in_processes(_train_share, compute, (settings, source, dataset, trial, kept))
+        # The state is that of the last epoch by now: what is left is to read it.
+        alone = Compute(compute.device, compute.precision)
+        return _Training(settings, source, dataset, alone, trial, kept).run()
+
+
+def _train_share(
+    share: Share,
+    compute: Compute,
+    settings: TransferKnowledge,
+    source: StoredEncoder | None,
+    dataset: DetectionDataset,
+    trial: int,
+    resume: Path,
+) -> None:
+    """What each of several processes does; the state that the first one keeps is all that they leave."""
+    _Training(settings, source, dataset, compute, trial, resume, share).run()
+
+
+class _Training:
+    """The epochs of one training, and its state between them."""
+
+    def __init__(
+        self,
+        settings: TransferKnowledge,
+        source: StoredEncoder | None,
+        dataset: DetectionDataset,
+        compute: Compute,
+        trial: int,
+        resume: Path | None,
+        share: Share = ALONE,
+    ) -> None:
+        self.settings, self.compute, self.trial, self.share = settings, compute, trial, share
+        self.checkpoint = Checkpoint(resume)
+        images = dataset if source is None else source
+        network = share.normalize_together(_build(settings, source, len(dataset.classes), trial))
+        assert isinstance(network, DetectionNetwork)
+        self.network = network
+        compute.place(network)
+        self.encoder_factor = _encoder_factor(settings, source)
+        self.frozen = _freeze(settings, network, source)
+        assert settings.network is not None
+        self.about = NetworkAbout(
+            "network", settings.network, len(dataset.classes), network.image_size, images.mean, images.std
+        )
+        # Made once: a copy to the device in every step would wait for it.
+        self.mean, self.std = (
+            torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (images.mean, images.std)
+        )
+        self.split = dataset.train
+        self.augment = make_augmentation(settings.augmentation, network.image_size, dataset.mean)
+
+    def _groups(self) -> list[tuple[list[nn.Module], float]]:
+        encoder = self.network.encoder
+        copied = {id(parameter) for parameter in encoder.parameters()}
+        new = nn.ParameterList(p for p in self.network.parameters() if id(p) not in copied)
+        return [([encoder], self.encoder_factor), ([new], 1.0)]
+
+    def run(self) -> Trained:
+        """Runs the epochs, or what is left of them."""
+        settings, network = self.settings, self.network
+        optimizer = make_optimizer(settings.optimizer, *self._groups())
+        history: list[dict[str, Any]] = []
+        if (state := self.checkpoint.load()) is not None:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            history = state["history"]
+        done = len(history)
+        if done < settings.epochs:
+            order = Order(
+                len(self.split), settings.batch_size, settings.iterations, done, settings.epochs, self.trial, self.share
+            )
+            with closing(load_batches(self.split, order, self.augment, self.compute.device)) as batches:
+                self._train(batches, optimizer, history)
+        network.eval()
+        figures = {f"train_{name}": history[-1][name] for name in FIGURES} if history else {}
+        return Trained(network, self.about, history, figures)
+
+    def _train(
+        self,
+        batches: Iterator[tuple[Tensor, list[Objects]]],
+        optimizer: torch.optim.Optimizer,
+        history: list[dict[str, Any]],
+    ) -> None:
+        settings = self.settings
+        network = self.share.wrap(self.network)
+        progress = Progress("detection", settings.epochs, len(history))
+        for epoch in range(len(history), settings.epochs):
+            torch.manual_seed(seed_of(self.trial, "detection", "dropout", epoch, self.share.rank))
+            network.train()
+            self.frozen.train()
+            rates = learning_rates(settings.optimizer, epoch, settings.epochs, settings.iterations)
+            records = run_steps(
+                islice(batches, settings.iterations),
+                lambda batch: self._step(network, *batch),
+                optimizer,
+                iter(rates),
+                settings.optimizer.clip_norm,
+            )
+            figures = dict(zip(FIGURES, records.double().mean(dim=0).tolist(), strict=True))
+            check_loss(figures["loss"], "detection", f"in epoch {epoch + 1}", settings.optimizer)
+            seconds = progress.epoch(settings.iterations * settings.batch_size, **figures)
+            history.append({"epoch": epoch + 1, **figures, "learning_rate": rates[-1], "seconds": seconds})
+            if self.share.rank == 0:
+                self.checkpoint.save({
+                    "network": self.network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "history": history,
+                })  # fmt: skip
+
+    def _step(self, network: nn.Module, images: Tensor, objects: list[Objects]) -> Tensor:
+        """Leaves gradients; returns the figures of the whole batch, (4,)."""
+        images = (to_unit(images.contiguous(memory_format=torch.channels_last)) - self.mean) / self.std
+        with self.compute.autocast():
+            losses = network(images, objects)
+        names = ("localization", "classification", "positives")
+        parts = self.share.sum(torch.stack([losses[name].detach().float() for name in names]))
+        number = parts[2].clamp(min=1)
+        loss = (losses["localization"] + losses["classification"]) / number
+        (loss * self.share.processes).backward()
+        localization, classification = parts[:2] / number
+        each = parts[2] / self.settings.batch_size
+        return torch.stack([localization + classification, localization, classification, each])
+
+
+def _build(settings: TransferKnowledge, source: StoredEncoder | None, num_classes: int, trial: int) -> DetectionNetwork:
+    """The network, its encoder's weights the source's where there is one.
+
+    Raises:
+        StudyError: If the source's encoder is another one than the network's.
+    """
+    options = settings.network
+    wanted = getattr(options, "encoder", None)
+    if options is None or wanted is None:
+        raise StudyError("target.network: the job names no detector with an encoder. Set target.network.encoder.")
+    torch.manual_seed(seed_of(trial, "network"))
+    # Built in any case, so that what comes after it starts the same whether a source follows or not.
+    encoder = registry.load("encoder", wanted.name)(wanted)
+    network: DetectionNetwork = registry.load("network", options.name)(options, encoder, num_classes)
+    if source is not None:
+        if source.options != wanted:
+            raise StudyError(
+                f"target.network.encoder is `{wanted.name}`, but the source's weights are those of another encoder, "
+                f"`{source.options.name}`, or of other options: leave it out."
+            )
+        network.encoder.load_state_dict(source.encoder.state_dict())
+    return network
+
+
+def _freeze(settings: TransferKnowledge, network: DetectionNetwork, source: StoredEncoder | None) -> EncoderClassifier:
+    """What keeps frozen layers in eval mode: call `train` on it after the network's own.
+
+    Raises:
+        StudyError: If `freeze_layers` is more than the encoder has.
+    """
+    encoder = EncoderClassifier(network.encoder, num_classes=1)  # for its part of freezing; nothing reads its logits
+    if source is not None:
+        encoder.freeze(getattr(settings.transfer, "freeze_layers", 0))
+        if _encoder_factor(settings, source) == 0:
+            encoder.freeze(len(encoder.layer_channels))
+    return encoder
+
+
+def _encoder_factor(settings: TransferKnowledge, source: StoredEncoder | None) -> float:
+    """Learning rate of the encoder's weights, of the others'."""
+    return 1.0 if source is None else float(getattr(settings.transfer, "lr_factor", 1.0))

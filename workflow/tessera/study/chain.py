@@ -25,6 +25,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
     """The jobs that fill one cell in one trial, the measuring one last."""
     source, target, transfer = experiment.source, experiment.target, experiment.transfer
     jobs: list[Job] = []
+    alone = run.model_copy(update={"gpus": 1})
 
     def add(settings: StageSettings, words: str, trial: int | None, **inputs: Job) -> Job:
         job = Job(
@@ -34,7 +35,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
             trial=trial,
             settings=settings.model_dump(mode="json"),
             inputs={role.replace("__", "."): item.folder for role, item in inputs.items()},
-            run=run,
+            run=alone,
         )
         jobs.append(job)
         return job
@@ -44,7 +45,8 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
         if not options.packs():
             return job
         # Millions of files are decoded once: Snakemake grants no more threads than there are cores.
-        jobs[-1] = job.model_copy(update={"run": run.model_copy(update={"threads": max(run.threads, PACKING_THREADS)})})
+        more = {"threads": max(run.threads, PACKING_THREADS)}
+        jobs[-1] = job.model_copy(update={"run": alone.model_copy(update=more)})
         return jobs[-1]
 
     def add_source() -> Job:
@@ -81,7 +83,10 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
         if transfer.needs_source:
             inputs["source"] = add_source()
             words += f".from-{how_trained(source)}"
-        return add(settings, f"{words}.t{trial}", trial, **inputs)
+        job = add(settings, f"{words}.t{trial}", trial, **inputs)
+        if detects(target.network):
+            jobs[-1] = job.model_copy(update={"run": run})  # with all its GPUs
+        return jobs[-1]
 
     dataset = add_dataset(target.dataset)
     protocol = target.protocol

@@ -262,6 +262,7 @@ def _run_of(config: Config, study: str) -> Run:
         device=config.device,
         precision=config.precision,
         threads=config.threads,
+        gpus=config.gpus,
         mlflow_uri=mlflow.uri if mlflow.enabled else None,
         mlflow_experiment=mlflow.experiment,
         studies=(study,),
