@@ -1,7 +1,8 @@
-"""Stage `summarize_study`: from measurements to tables."""
+"""Stage `summarize_study`: from measurements to tables and pages."""
 
 from pathlib import Path
 
+from tessera.report.index import write_index
 from tessera.report.summary import summarize
 from tessera.stages import explained, parse_spec
 from tessera.study.jobs import SummarizeStudy
@@ -10,3 +11,4 @@ from tessera.tracking.dvc import gather
 with explained():
     print(summarize(parse_spec(SummarizeStudy), Path()))
     gather(Path())
+    write_index(Path())

@@ -4,17 +4,24 @@ import csv
 import io
 from typing import Any
 
+from tessera.report.answers import headline
 from tessera.report.statistics import Value, known
 from tessera.report.table import Compared, Figure, Table
 
 
-def as_json(table: Table) -> dict[str, Any]:
-    """What table.json holds. Numbers are rounded to six decimals, so that equal results are equal files."""
+def as_json(table: Table, made: str) -> dict[str, Any]:
+    """What table.json holds. Numbers are rounded to six decimals, so that equal results are equal files.
+
+    Args:
+        made: When the last artifact was finished; empty where none says.
+    """
     summary = table.summary
     return {
         "study": summary.name,
         "title": summary.title,
         "description": summary.description,
+        "made": made,
+        "headline": headline(table),
         "scale": summary.scale,
         "stand_ins": summary.stand_ins,
         "left_out": list(summary.left_out),

@@ -104,11 +104,12 @@ def _comparisons(table: Table) -> str:
             lines.append("")
         question = asked
         lines.append(f"- {sentence(compared, digits(list(table.figures.values()), compared.metric))}")
-    lines += ["", _care(table)]
+    lines += ["", care(table)]
     return "\n".join(lines).strip("\n")
 
 
-def _care(table: Table) -> str:
+def care(table: Table) -> str:
+    """What to keep in mind with a study's comparisons."""
     text = "Differences are paired by trial. "
     if all(compared.difference.interval is None for compared in table.comparisons):
         return text + "Without a spread over trials nothing here tells an effect from chance."

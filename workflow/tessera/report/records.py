@@ -67,7 +67,7 @@ class Cost:
         """One line for a reader."""
         where = f", on {' and '.join(self.hardware)}" if self.hardware else ""
         plural = "" if self.artifacts == 1 else "s"
-        return f"{self.artifacts} artifact{plural}, {_duration(self.seconds)} of compute{where}."
+        return f"{self.artifacts} artifact{plural}, {duration(self.seconds)} of compute{where}."
 
 
 def cost(root: Path, folders: Iterable[str]) -> Cost:
@@ -97,7 +97,8 @@ def _hardware(stated: Any) -> str:
     return str(stated or "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words: `4 s`, `12 min`, `2.9 h`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -9,14 +9,16 @@ from tessera.report.curves import curves
 from tessera.report.data import as_csv, as_json, as_metrics
 from tessera.report.latex import latex
 from tessera.report.markdown import markdown
+from tessera.report.page import study_page
 from tessera.report.pictures import make_album
 from tessera.report.records import versions
+from tessera.report.runs import Runs
 from tessera.report.table import Table, read_table
 from tessera.study.jobs import STAGES, SummarizeStudy
 
 
 def summarize(summary: SummarizeStudy, root: Path) -> str:
-    """Writes `results/<study>/`: table.{md,csv,tex,json}, metrics.json, curves.csv, figures and, last, the marker.
+    """Writes `results/<study>/`: tables, report.html, metrics.json, curves.csv, figures/ and, last, the marker.
 
     Args:
         summary: The study's rows, columns, cells and artifacts.
@@ -38,9 +40,10 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         "table.md": text,
         "table.csv": as_csv(table),
         "table.tex": latex(table),
-        "table.json": _dump(as_json(table)),
+        "table.json": _dump(as_json(table, Runs(root, summary.artifacts).made)),
         "metrics.json": _dump(as_metrics(table)),
         "curves.csv": curves(root, summary.artifacts),
+        "report.html": study_page(table, album, root),
     }
     marker = root / summary.marker
     # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.

@@ -1,0 +1,118 @@
+"""What a study answers, in words: its comparisons, how it stands to the paper, and what to be careful about."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tessera.report.markdown import care, cell_text, number, sentence
+from tessera.report.runs import Runs
+from tessera.report.table import Table, digits
+
+SIGNS = {"above": "▲", "below": "▼", "noise": "≈", "unknown": "?"}
+WORDS = {"above": "above", "below": "below", "noise": "no difference beyond noise", "unknown": "no spread to tell"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison: what it shows, and its verdict."""
+
+    text: str
+    verdict: str
+
+    @property
+    def sign(self) -> str:
+        return SIGNS[self.verdict]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question of the study and what the comparisons say."""
+
+    question: str
+    lines: tuple[Line, ...]
+
+    @property
+    def short(self) -> str:
+        """All verdicts in a few words."""
+        counts = Counter(line.verdict for line in self.lines)
+        if len(counts) == 1:
+            (verdict,) = counts
+            every = f" in all {len(self.lines)} comparisons" if len(self.lines) > 1 else ""
+            return f"{WORDS[verdict]}{every}".capitalize()
+        return ", ".join(f"{WORDS[verdict]} in {count}" for verdict, count in counts.items()).capitalize()
+
+
+def answers(table: Table) -> list[Answer]:
+    """The study's questions in order; comparisons without a question stand under an empty one."""
+    figures = list(table.figures.values())
+    found: dict[str, list[Line]] = {}
+    for compared in table.comparisons:
+        text = sentence(compared, digits(figures, compared.metric))
+        found.setdefault(compared.comparison.question or "", []).append(Line(text, compared.difference.verdict))
+    return [Answer(question, tuple(lines)) for question, lines in found.items()]
+
+
+def caution(table: Table) -> str:
+    """What to keep in mind with the comparisons; empty where there is none."""
+    return care(table) if table.comparisons else ""
+
+
+def headline(table: Table) -> str:
+    """The main answer in a line: the first question, else the best of the first column, else the one figure."""
+    for answer in answers(table):
+        return f"{answer.question} {answer.short}." if answer.question else answer.lines[0].text
+    for column in table.summary.columns:
+        for figure in table.in_column(column):
+            if table.is_best(figure) or len(table.in_column(column)) == 1:
+                where = f" in {column}" if column else ""
+                best = "Best" if table.is_best(figure) else "Measured"
+                return f"{best}{where}: {figure.cell.row}, {cell_text(table, figure).replace('**', '')}."
+    return "No cell has a figure." if not any(f.mean is not None for f in table.figures.values()) else ""
+
+
+def against_paper(table: Table) -> str:
+    """How ours stand to the published figures, over all cells that have one; empty where none has."""
+    found = [figure for figure in table.figures.values() if figure.difference is not None]
+    if not found:
+        return ""
+    decimals = digits(list(table.figures.values()), found[0].cell.metric)
+    gaps = [figure.difference for figure in found if figure.difference is not None]
+    low, high = (number(gap, decimals, sign=True) for gap in (min(gaps), max(gaps)))
+    if len(gaps) == 1:
+        return f"The one cell with a published figure differs from it by {low}."
+    return f"The {len(gaps)} cells with a published figure differ from it by {low} to {high}, ours minus the paper's."
+
+
+def warnings(table: Table, runs: Runs) -> list[str]:
+    """What limits what the study shows: scale, trials, what failed, was skipped or left out, mixed code."""
+    summary = table.summary
+    found = []
+    if summary.scale != "paper":
+        found.append(
+            f"Scale `{summary.scale}`: fewer or shorter epochs than the paper's, so its figures are no target to meet."
+        )
+    found += [f"{other} stands in for {name}." for name, other in summary.stand_ins.items()]
+    if summary.trials == 1:
+        found.append("One trial: no spread, so nothing here tells an effect from chance.")
+    elif summary.trials < 5:
+        found.append(f"{summary.trials} trials: spreads and intervals are rough.")
+    return found + gaps(table, runs)
+
+
+def gaps(table: Table, runs: Runs) -> list[str]:
+    """What failed, was skipped or left out."""
+    summary = table.summary
+    found = [f"Left out for want of images: {where}." for where in summary.left_out]
+    for figure in table.figures.values():
+        failed = [str(trial) for trial, value in enumerate(figure.values) if value is None]
+        if failed:
+            where = f"{figure.cell.row}, {figure.cell.column}" if figure.cell.column else figure.cell.row
+            plural = "s" if len(failed) > 1 else ""
+            found.append(
+                f"{where}: trial{plural} {', '.join(failed)} of {len(figure.values)} gave no finite "
+                f"`{figure.cell.metric}`; mean and spread are over the others."
+            )
+    for name, count in runs.skipped_images().items():
+        found.append(f"{name}: {count} image{'s' if count > 1 else ''} could not be read and were skipped.")
+    if len(runs.commits()) > 1:
+        found.append(f"The artifacts were made by {len(runs.commits())} states of the code; see below.")
+    return found
