@@ -47,7 +47,7 @@ class DetectorOptions(NetworkOptions):
     """What every network that finds objects knows: the encoder under it and the size of its input."""
 
     detects: ClassVar[bool] = True
-    trainer: ClassVar[str] = "tessera.detection.train:train_detector"
+    trainer: ClassVar[str] = "tessera.detection.job:train"
 
     encoder: EncoderOfNetwork | None = Field(
         None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
