@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tessera import registry
-from tessera.errors import ArtifactError, TesseraError
+from tessera.errors import ArtifactError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.models.heads import VectorHead
-from tessera.models.networks.base import TargetNetwork
+from tessera.models.networks.base import DetectionNetwork, TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.models.networks.options import DetectorOptions
 from tessera.registry import Options
 
 ENCODER, NETWORK, HEADS = "encoder.safetensors", "network.safetensors", "heads.safetensors"
@@ -59,11 +60,12 @@ class NetworkAbout:
 
     Attributes:
         family: `network`: an entry of that table; `encoder`: that encoder with a classifier.
-        options: Of the entry.
-        num_classes: Number of logits.
+        options: Of the entry; of a network that detects, the options of its encoder are among them.
+        num_classes: Number of logits; of a network that detects, without the background.
         image_size: Height and width, px.
         mean, std: Input normalisation that it was trained with, in units of [0, 1].
         hidden: Units of the classifier's hidden layers, for `encoder`.
+        classes: Names of the classes, by label, where they are known.
     """
 
     family: Literal["network", "encoder"]
@@ -73,12 +75,23 @@ class NetworkAbout:
     mean: Statistics
     std: Statistics
     hidden: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
-    def build(self) -> TargetNetwork:
-        """The network, with fresh weights."""
+    def build(self) -> TargetNetwork | DetectionNetwork:
+        """The network, with fresh weights.
+
+        Raises:
+            StudyError: If it detects, and its options name no encoder.
+        """
         cls = registry.load(self.family, self.options.name)
         if self.family == "encoder":
             return EncoderClassifier(cls(self.options), self.num_classes, self.hidden)
+        if isinstance(self.options, DetectorOptions):
+            if self.options.encoder is None:
+                raise StudyError(f"network `{self.options.name}` has no encoder. Set its `encoder`.")
+            encoder = registry.load("encoder", self.options.encoder.name)(self.options.encoder)
+            detector: DetectionNetwork = cls(self.options, encoder, self.num_classes)
+            return detector
         network: TargetNetwork = cls(self.options, num_classes=self.num_classes, image_size=self.image_size)
         return network
 
@@ -87,7 +100,7 @@ class NetworkAbout:
 class StoredNetwork:
     """A trained target network, on the device and in eval mode, with what it was made from."""
 
-    network: TargetNetwork
+    network: TargetNetwork | DetectionNetwork
     about: NetworkAbout
 
     @property
@@ -134,6 +147,8 @@ def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
         "std": about.std,
         "hidden": about.hidden,
     }
+    if about.classes:  # absent else, so that what is written of networks that never name them stays the same
+        content["classes"] = about.classes
     _save(network.state_dict(), content, folder / NETWORK)
 
 
@@ -153,6 +168,7 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
             mean=_statistics(content["mean"]),
             std=_statistics(content["std"]),
             hidden=tuple(int(units) for units in content.get("hidden", ())),  # older files have none
+            classes=tuple(str(name) for name in content.get("classes", ())),
         )
         network = about.build()
         network.load_state_dict(state)
@@ -163,7 +179,10 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
 
 
 def load_measured(folder: Path, device: torch.device) -> tuple[LayeredNetwork, Statistics, Statistics]:
-    """The network or the encoder that an artifact holds, with the mean and std of its input."""
+    """The network or the encoder that an artifact holds, with the mean and std of its input.
+
+    The maps of a network that detects are those of its encoder.
+    """
     if (folder / NETWORK).exists():
         trained = load_network(folder, device)
         return trained.network, trained.mean, trained.std

@@ -70,6 +70,19 @@ class Encoder(LayeredNetwork):
         last = list(self.layer_channels)[-1]
         return self.maps(images, (last,))[last]
 
+    def covering_maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """As `maps`, but a pooling layer keeps what does not fill its window (ceil mode): no border goes unseen.
+
+        What finds objects wants it, at 300 px above all, where 75 cells become 38 and not 37 (Liu et al. 2016). The
+        maps of an encoder that pools nowhere, or pads where it does, are those of `maps`.
+        """
+        return self.maps(images, names)
+
+    @property
+    def last_unpooled(self) -> str:
+        """The deepest map as its convolution left it: z itself, or the map of which a pooling layer makes z."""
+        return list(self.layer_channels)[-1]
+
     @property
     def unit_layers(self) -> tuple[str, ...]:
         """Maps of the last block's units, from its first to z itself; z alone where an encoder does not say.

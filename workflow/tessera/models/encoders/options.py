@@ -44,6 +44,11 @@ class VGG16Options(EncoderOptions):
     """VGG of thirteen convolutions, as torchvision has it."""
 
     name: Literal["vgg16"] = "vgg16"
+    width: Literal["full", "half", "quarter"] = Field(
+        "full",
+        description="Kernels of each convolution as a share of 64-128-256-512-512, for small machines; only `full` is "
+        "the paper's, and loads into torchvision's `vgg16`.",
+    )
     batch_norm: bool = Field(
         False, description="Batch normalisation after each convolution (torchvision's `vgg16_bn`); the paper has none."
     )

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import vgg
 
 from tessera.models.encoders.base import Encoder, pick
 from tessera.models.encoders.options import AlexNetOptions, VGG16Options
@@ -59,14 +61,21 @@ class PlainEncoder(Encoder):
     def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         return pick(self._walk(images), names)
 
+    def covering_maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        return pick(self._walk(images, ceil=True), names)
+
+    @property
+    def last_unpooled(self) -> str:
+        return list(self.layer_channels)[-2]
+
     @property
     def unit_layers(self) -> tuple[str, ...]:
         return self._unit_layers
 
-    def _walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def _walk(self, images: Tensor, ceil: bool = False) -> Iterator[tuple[str, Tensor]]:
         last = images
         for index, module in enumerate(self.features):
-            last = _pool(module, last) if isinstance(module, nn.MaxPool2d) else module(last)
+            last = _pool(module, last, ceil) if isinstance(module, nn.MaxPool2d) else module(last)
             name = self._names.get(index)
             if name is None:
                 continue
@@ -74,7 +83,7 @@ class PlainEncoder(Encoder):
             if name + POOLED in self._unit_layers:
                 pooling = self.features[-1]
                 assert isinstance(pooling, nn.MaxPool2d)
-                yield name + POOLED, _pool(pooling, last)
+                yield name + POOLED, _pool(pooling, last, ceil)
 
 
 class AlexNet(PlainEncoder):
@@ -97,7 +106,7 @@ class AlexNet(PlainEncoder):
     NAMES: ClassVar[tuple[str, ...]] = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
 
     def __init__(self, options: AlexNetOptions) -> None:
-        features = _features(torchvision.models.alexnet)
+        features = _features(lambda: torchvision.models.alexnet(weights=None).features)
         first = features[0]
         assert isinstance(first, nn.Conv2d)
         first.stride = (options.stride, options.stride)
@@ -121,18 +130,22 @@ class VGG16(PlainEncoder):
     features.0, …
 
     Args:
-        options: What the study set.
+        options: What the study set. A `width` of less than `full` is ours: every convolution has a half or a quarter of
+            the kernels, and no weight fits into torchvision's network.
 
     Shape:
         images: (N, 3, H, W).
         returns: conv1_1, conv1_2 (N, 64, H, W), …, conv5_3 (N, 512, H/16, W/16), pool5 = z (N, 512, H/32, W/32), the
-            last two at least 1x1.
+            last two at least 1x1; less channels where `width` is less.
     """
 
     BLOCKS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
+    SHARES: ClassVar[dict[str, int]] = {"full": 1, "half": 2, "quarter": 4}
 
     def __init__(self, options: VGG16Options) -> None:
-        features = _features(torchvision.models.vgg16_bn if options.batch_norm else torchvision.models.vgg16)
+        share = self.SHARES[options.width]
+        widths = [width if width == "M" else width // share for width in vgg.cfgs["D"]]  # "M" is a pooling layer
+        features = _features(lambda: vgg.make_layers(widths, options.batch_norm))
         for module in features:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -153,11 +166,12 @@ class VGG16(PlainEncoder):
         }
 
 
-def _features(build: Callable[..., nn.Module]) -> nn.Sequential:
-    """The `features` of a torchvision model, each layer with its own fresh weights."""
-    # On the meta device the classifier, ten times the weights of what we keep, costs neither time nor memory.
+def _features(build: Callable[[], nn.Module]) -> nn.Sequential:
+    """The layers that `build` makes, each with its own fresh weights."""
+    # On the meta device what we do not keep of them, a classifier of ten times the weights, costs neither time nor
+    # memory.
     with torch.device("meta"):
-        features = build(weights=None).features
+        features = build()
     assert isinstance(features, nn.Sequential)
     features.to_empty(device=torch.get_default_device())
     for module in features:
@@ -166,10 +180,12 @@ def _features(build: Callable[..., nn.Module]) -> nn.Sequential:
     return features
 
 
-def _pool(pooling: nn.MaxPool2d, maps: Tensor) -> Tensor:
+def _pool(pooling: nn.MaxPool2d, maps: Tensor, ceil: bool) -> Tensor:
     window = pooling.kernel_size
     assert isinstance(window, int)
     if min(maps.shape[-2:]) < window:
         return maps
+    if ceil:
+        return F.max_pool2d(maps, window, pooling.stride, pooling.padding, ceil_mode=True)
     pooled: Tensor = pooling(maps)
     return pooled
