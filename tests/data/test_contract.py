@@ -13,7 +13,10 @@ from tessera.data.datasets.base import DatasetReader
 from tessera.data.datasets.options import DatasetOptions, ImageFolderOptions
 from tessera.registry import load
 
-NEEDED = {"image_folder": {"path": "flowers.tar.xz", "image_size": 48}}
+NEEDED = {
+    "image_folder": {"path": "flowers.tar.xz", "image_size": 48},
+    "voc_folder": {"path": "flowers.tar.xz"},
+}  # fmt: skip
 EVERY = pytest.mark.parametrize("name", sorted(PARTS))
 
 

@@ -32,7 +32,7 @@ def test_labels_and_splits(raw: RawDataset) -> None:
 
 def test_each_image_is_a_crop_less_its_digit(raw: RawDataset) -> None:
     """Found again by search: |crop - digit| for some crop of the tiles that the split may see."""
-    masks = digits_m._enlarge(load_digits().images[:40], 32)
+    masks = digits_m.enlarge(load_digits().images[:40], 32)
     regions = dict(zip(("train", "test"), digits_m._regions(), strict=True))
     for split, rows in raw.splits.items():
         for row in rows[rows < 40][:3]:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from tessera.data.decode import Encoded
 from tessera.errors import DataError
 from tessera.files import sha256_of
 
@@ -66,6 +67,25 @@ def entries(path: Path) -> Iterator[Entry]:
         yield from reader(path)
     except DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def name_in(path: Path) -> Callable[[tuple[str, ...]], str]:
+    """What a message calls a file: its path, or the archive's and the member's. Never fails to print."""
+    before, after = (f"{path}/", "") if path.is_dir() else (f"{path}: `", "`")
+
+    def name(parts: tuple[str, ...]) -> str:
+        return before + "/".join(parts).encode("utf-8", "backslashreplace").decode() + after
+
+    return name
+
+
+def encoded(name: str, entry: Entry) -> Encoded:
+    """An image that is read now, where entries must be read in order, else when it is needed."""
+    assert entry.read is not None
+    if not entry.in_order:
+        return Encoded(name, entry.read)
+    data = entry.read()
+    return Encoded(name, lambda: data)
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -160,24 +160,30 @@ class StoredObjects:
 
 
 def save_detection(
-    folder: Path, image_size: int, objects: StoredObjects, splits: Mapping[str, np.ndarray], classes: list[str]
+    folder: Path,
+    image_size: int,
+    objects: StoredObjects,
+    splits: Mapping[str, np.ndarray],
+    classes: list[str],
+    what: str,
 ) -> None:
     """Completes a dataset whose `Shards` are in the folder: `objects.npz`, and what a packed dataset has.
 
     Args:
         image_size: Height and width that pretext tasks see, and at which mean and deviation are taken, px.
         objects: Of each image of the shards.
+        what: First word of messages.
 
     Raises:
         DataError: If objects and splits do not fit the images, or there is nothing to learn.
     """
-    check_objects(objects, splits, classes)
+    check_objects(objects, splits, classes, what)
     np.savez(folder / OBJECTS, allow_pickle=False, **vars(objects))
     labels = np.full(len(objects), -1, dtype=np.int64)  # an image has no class of its own
     save_packed(folder, image_size, labels, splits, classes, form="detection")
 
 
-def check_objects(objects: StoredObjects, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
+def check_objects(objects: StoredObjects, splits: Mapping[str, np.ndarray], classes: list[str], what: str) -> None:
     """Sees that objects fit their images, and that there is something to learn.
 
     Raises:
@@ -186,13 +192,13 @@ def check_objects(objects: StoredObjects, splits: Mapping[str, np.ndarray], clas
     x1, y1, x2, y2 = objects.boxes.T
     height, width = np.repeat(objects.sizes, np.diff(objects.offsets), axis=0).T
     if not ((x1 >= 0) & (x1 < x2) & (x2 <= width) & (y1 >= 0) & (y1 < y2) & (y2 <= height)).all():
-        raise DataError("boxes must lie within their image and have an area")
+        raise DataError(f"{what}: boxes must lie within their image and have an area")
     if len(objects.labels) and not 0 <= objects.labels.min() <= objects.labels.max() < len(classes):
-        raise DataError(f"labels must be 0 to {len(classes) - 1}")
+        raise DataError(f"{what}: labels must be 0 to {len(classes) - 1}")
     if objects.select(splits["train"]).difficult.all():
         number = len(splits["train"])
         raise DataError(
-            f"nothing to learn: the {number} training image{'s show' if number != 1 else ' shows'} no object, or "
+            f"{what}: nothing to learn: {number} training image{'s show' if number != 1 else ' shows'} no object, or "
             "none that is not marked as difficult. Add annotated images, or name another list as `train`."
         )
 

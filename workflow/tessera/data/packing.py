@@ -21,7 +21,6 @@ from tessera.files import replace_text, sha256_of
 log = logging.getLogger("tessera")
 
 SHARD_BYTES = 256 * 2**20
-MAX_DAMAGED = 0.01  # share of the images that `damaged: skip` passes over
 CHUNK = 8  # images a turn of a thread: what is held in memory is some chunks a thread
 REPORT_S = 10.0  # seconds a line of the log
 
@@ -72,7 +71,7 @@ def pack_images(listed: ListedDataset, state: Path, folder: Path, what: str, sha
         shard_bytes: A shard is closed before it would be larger; only a single larger image makes one larger.
 
     Raises:
-        DataError: If an image cannot be read or decoded and `damaged` is `refuse`, or more than one in a hundred.
+        DataError: If an image cannot be read or decoded and `damaged` is `refuse`, or more than `most_damaged`.
     """
     state.mkdir(parents=True, exist_ok=True)
     records = _complete(listed, state, what)
@@ -137,7 +136,7 @@ def _refuse(listed: ListedDataset, error: DataError, passed_over: int, row: int)
         raise DataError(
             f"{error} {rest} Or set `damaged: skip`: it passes such files over, and starts anew."
         ) from error
-    if passed_over > max(1, MAX_DAMAGED * len(listed)):
+    if passed_over > max(1, listed.most_damaged * len(listed)):
         raise DataError(
             f"{error} `damaged: skip` passes over one image in a hundred at most, but {passed_over} of {len(listed)} "
             f"are damaged so far. {rest}"

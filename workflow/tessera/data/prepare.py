@@ -2,18 +2,21 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
+from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.options import DatasetOptions
+from tessera.data.detection import StoredObjects, check_objects, save_detection
 from tessera.data.packing import SHARD_BYTES, pack_images
 from tessera.data.store import check_labels, save_dataset, save_packed
 from tessera.registry import load
 
 log = logging.getLogger("tessera")
+
+Splits = Mapping[str, np.ndarray]
 
 
 def prepare_dataset(
@@ -35,41 +38,83 @@ def prepare_dataset(
 
     Returns:
         `num_train`, `num_test`, `num_unlabeled` (images), `num_classes`, `image_size` (px), and `num_skipped`
-        (files passed over, each named in the log).
+        (files passed over, each named in the log). Of a dataset with boxes `num_train`, `num_test`, `num_classes`,
+        `num_objects`, `num_difficult` (of these), and `num_skipped` (objects, annotations and images).
 
     Raises:
         DataError: If the dataset is missing, damaged or unfit.
     """
     reader: DatasetReader = load("dataset", options.name)(options)
     found = reader.read(data_root)
-    for what in found.skipped:
+    listed = found.images if isinstance(found, ListedObjects) else found
+    for what in listed.skipped:
         log.warning("passed over %s", what)
-    splits, skipped = found.splits, list(found.skipped)
-    if isinstance(found, RawDataset):
-        image_size = found.images.shape[1]
-        save_dataset(folder, found.images, found.labels, splits, found.classes)
+    if isinstance(listed, RawDataset):
+        save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes)
+        figures = _figures(listed.splits, len(listed.classes), listed.images.shape[1], len(listed.skipped))
     else:
-        image_size = found.image_size
-        splits, damaged = _pack(found, options.word(), folder, resume or folder / "shards", shard_bytes)
+        word, state = options.word(), resume or folder / "shards"
+        if isinstance(found, ListedObjects):
+            figures = _pack_objects(found, word, folder, state, shard_bytes)
+        else:
+            figures = _pack(listed, word, folder, state, shard_bytes)
         if resume is None:
-            shutil.rmtree(folder / "shards")
-        skipped += damaged
-    figures = {f"num_{name}": float(len(splits.get(name, ()))) for name in ("train", "test", "unlabeled")}
-    figures |= {"num_classes": len(found.classes), "image_size": image_size, "num_skipped": len(skipped)}
-    log.info("%s: %s", options.word(), ", ".join(f"{name} {value:.0f}" for name, value in figures.items()))
+            shutil.rmtree(state)
+    log.info("%s: %s", options.word(), ", ".join(f"{name} {value}" for name, value in figures.items()))
     return {name: float(value) for name, value in figures.items()}
 
 
-def _pack(
-    listed: ListedDataset, word: str, folder: Path, state: Path, shard_bytes: int
-) -> tuple[Mapping[str, np.ndarray], Sequence[str]]:
-    """Packs a dataset; returns its splits without damaged images, and what these are."""
+def _figures(splits: Splits, num_classes: int, image_size: int, num_skipped: int) -> dict[str, int]:
+    figures = {f"num_{name}": len(splits.get(name, ())) for name in ("train", "test", "unlabeled")}
+    return figures | {"num_classes": num_classes, "image_size": image_size, "num_skipped": num_skipped}
+
+
+def _pack(listed: ListedDataset, word: str, folder: Path, state: Path, shard_bytes: int) -> dict[str, int]:
+    """Packs a dataset, without damaged images, and returns its figures."""
     check_labels(len(listed), listed.labels, listed.splits, listed.classes)  # before any work
+    kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
+    save_packed(folder, listed.image_size, listed.labels[kept], splits, listed.classes)
+    return _figures(splits, len(listed.classes), listed.image_size, skipped)
+
+
+def _pack_objects(found: ListedObjects, word: str, folder: Path, state: Path, shard_bytes: int) -> dict[str, int]:
+    """Packs a dataset with boxes, without damaged images, and returns its figures."""
+    listed = found.images
+    check_objects(found.objects, listed.splits, listed.classes, word)  # before any work
+    kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
+    objects = found.objects.select(np.flatnonzero(kept))
+    save_detection(folder, listed.image_size, objects, splits, listed.classes, word)
+    _tell_what_is_bare(objects, splits, listed.classes, word)
+    return {
+        "num_train": len(splits["train"]),
+        "num_test": len(splits["test"]),
+        "num_classes": len(listed.classes),
+        "num_objects": len(objects.labels),
+        "num_difficult": int(objects.difficult.sum()),
+        "num_skipped": skipped,
+    }
+
+
+def _pack_images(
+    listed: ListedDataset, word: str, folder: Path, state: Path, shard_bytes: int
+) -> tuple[np.ndarray, Splits, int]:
+    """Packs images; returns which were kept, (N,) bool, the splits without damaged ones, and how many were skipped."""
     kept, damaged = pack_images(listed, state, folder, word, shard_bytes)
     for what in damaged:
         log.warning("passed over %s", what)
     row_of = np.cumsum(kept) - 1
     splits = {name: row_of[rows[kept[rows]]] for name, rows in listed.splits.items()}
     log.info("%s: all packed; taking mean and deviation", word)
-    save_packed(folder, listed.image_size, listed.labels[kept], splits, listed.classes)
-    return splits, damaged
+    return kept, splits, len(listed.skipped) + len(damaged)
+
+
+def _tell_what_is_bare(objects: StoredObjects, splits: Splits, classes: list[str], word: str) -> None:
+    """Warns of classes that cannot be learned, and of a test that measures nothing."""
+    counts = {}
+    for split, rows in splits.items():
+        of = objects.select(rows)
+        counts[split] = np.bincount(of.labels[~of.difficult], minlength=len(classes))
+    if bare := [name for name, count in zip(classes, counts["train"], strict=True) if count == 0]:
+        log.warning("%s: no training object of %s that is not difficult", word, ", ".join(bare))
+    if not counts["test"].any():
+        log.warning("%s: no test image shows an object that counts: there is nothing to measure", word)

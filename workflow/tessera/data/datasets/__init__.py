@@ -5,10 +5,13 @@ from tessera.data.datasets.options import (
     Cifar10Options,
     Cifar100Options,
     DigitsMOptions,
+    DigitsScenesOptions,
     ImageFolderOptions,
     ImagenetOptions,
     Places365Options,
     Stl10Options,
+    Voc0712Options,
+    VocFolderOptions,
 )
 from tessera.registry import Part
 
@@ -33,5 +36,22 @@ PARTS = {
     ),
     "places365": Part(
         "tessera.data.datasets.places365:Places365", Places365Options, "Places365-Standard, packed", "Zhou et al. 2018"
+    ),
+    "voc0712": Part(
+        "tessera.data.datasets.voc:Voc0712",
+        Voc0712Options,
+        "Pascal VOC 2007 and 2012 with boxes, packed",
+        "Everingham et al. 2010",
+    ),
+    "voc_folder": Part(
+        "tessera.data.datasets.voc_folder:VocFolder",
+        VocFolderOptions,
+        "a tree or archive in Pascal VOC form: images with boxes",
+    ),
+    "digits_scenes": Part(
+        "tessera.data.datasets.digits_scenes:DigitsScenes",
+        DigitsScenesOptions,
+        "handwritten digits on photographs with boxes, embedded",
+        "a detection form of digits_m",
     ),
 }

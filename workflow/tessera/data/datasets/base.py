@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tessera.data.decode import Encoded
+from tessera.data.detection import StoredObjects
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class ListedDataset:
         read: The images from this row on, in the order of rows; the same ones every time.
         damaged: What an image that cannot be decoded does: `refuse` ends the preparation, `skip` passes it over.
         skipped: What was passed over, each with its reason.
+        most_damaged: Share of the images that `skip` passes over, at most.
 
     Shape:
         labels: (N,) int64, class indices; -1 where there is none.
@@ -59,9 +61,23 @@ class ListedDataset:
     read: Callable[[int], Iterator[Encoded]]
     damaged: Literal["refuse", "skip"] = "refuse"
     skipped: tuple[str, ...] = ()
+    most_damaged: float = 0.01
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ListedObjects:
+    """Images that are known by name and not yet read, and the objects that are marked in them.
+
+    Attributes:
+        images: Without labels (-1): their `classes` are those of the objects.
+        objects: Of each of the images; none, and a size of 0, where an image cannot be decoded.
+    """
+
+    images: ListedDataset
+    objects: StoredObjects
 
 
 class DatasetReader(ABC):
@@ -75,7 +91,7 @@ class DatasetReader(ABC):
         self.options = options
 
     @abstractmethod
-    def read(self, data_root: Path) -> RawDataset | ListedDataset:
+    def read(self, data_root: Path) -> RawDataset | ListedDataset | ListedObjects:
         """Reads the dataset, or lists what will be read of it; the same options give the same images in the same order.
 
         Args:

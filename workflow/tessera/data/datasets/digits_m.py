@@ -32,7 +32,7 @@ class DigitsM(DatasetReader):
     def read(self, data_root: Path) -> RawDataset:
         digits = load_digits()
         size, copies = self.options.image_size, self.options.copies
-        masks = _enlarge(digits.images, size)
+        masks = enlarge(digits.images, size)
         labels = digits.target.astype(np.int64)
         generator = torch.Generator().manual_seed(self.options.seed)
         tested = np.zeros(len(labels), dtype=bool)
@@ -54,8 +54,8 @@ class DigitsM(DatasetReader):
         )
 
 
-def _regions() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Tiles for training and for testing, of every photograph at every reduction: (h, w, 3) float32, 0 to 255."""
+def tiles() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Parts of the photographs for training and for testing, which share no pixel: (h, w, 3) float32, 0 to 255."""
     for_training: list[np.ndarray] = []
     for_testing: list[np.ndarray] = []
     for name in PHOTOGRAPHS:
@@ -63,8 +63,13 @@ def _regions() -> tuple[list[np.ndarray], list[np.ndarray]]:
         height, width = (length // number for length, number in zip(photograph.shape, TILES, strict=False))
         for row, column in np.ndindex(*TILES):
             tile = photograph[row * height : (row + 1) * height, column * width : (column + 1) * width]
-            regions = for_testing if (row, column) in TESTED_TILES else for_training
-            regions += [_reduce(tile, factor) for factor in REDUCTIONS]
+            (for_testing if (row, column) in TESTED_TILES else for_training).append(tile)
+    return for_training, for_testing
+
+
+def _regions() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The tiles for training and for testing, each at every reduction."""
+    for_training, for_testing = ([_reduce(tile, factor) for tile in part for factor in REDUCTIONS] for part in tiles())
     return for_training, for_testing
 
 
@@ -91,7 +96,7 @@ def _crops(regions: list[np.ndarray], number: int, size: int, random: np.random.
     return crops
 
 
-def _enlarge(digits: np.ndarray, size: int) -> np.ndarray:
+def enlarge(digits: np.ndarray, size: int) -> np.ndarray:
     """(N, 8, 8), 0 to 16, to (N, size, size) float32, 0 to 255, by cubic interpolation."""
     enlarged = F.interpolate(torch.from_numpy(digits)[:, None] * (255 / 16), size=size, mode="bicubic")
     return np.asarray(enlarged.clamp(0, 255)[:, 0].float().numpy())

@@ -2,13 +2,13 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tessera.data.archives import Entry, check_sha256, entries
+from tessera.data.archives import Entry, check_sha256, encoded, entries, name_in
 from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.options import ImageFolderOptions
@@ -39,8 +39,8 @@ class ImageFolder(DatasetReader):
 
     def _read(self, path: Path) -> RawDataset:
         seen = _Seen(path, self.options)
-        encoded = (_encode(seen.called(entry.parts), entry) for entry in seen.images())
-        images = decode_images(encoded, self.options.image_size, self.options.word())
+        found = (encoded(seen.called(entry.parts), entry) for entry in seen.images())
+        images = decode_images(found, self.options.image_size, self.options.word())
         labels, splits, classes = self._place(path, seen)
         if self.options.train_fraction < 1:
             used, labels, splits = _only_used(labels, splits)
@@ -63,7 +63,7 @@ class ImageFolder(DatasetReader):
                     if entry.parts != seen.names[number]:
                         raise DataError(f"{seen.called(entry.parts)}: came while the data were read. Run it again.")
                     if row >= start:
-                        yield _encode(seen.called(entry.parts), entry)
+                        yield encoded(seen.called(entry.parts), entry)
                     row += 1
 
         return ListedDataset(
@@ -126,7 +126,7 @@ class _Seen:
 
     def __init__(self, path: Path, options: ImageFolderOptions) -> None:
         self.path = path
-        self.called = _name_in(path)
+        self.called = name_in(path)
         self.layout = Layout(path, options.train, options.test, options.classes)
         self.names: list[Parts] = []
         self.skipped: list[str] = []
@@ -153,21 +153,3 @@ def _only_used(
     """Rows that are in a split, ascending, and labels and splits of these alone."""
     used = np.sort(np.concatenate(list(splits.values())))
     return used, labels[used], {name: np.searchsorted(used, rows) for name, rows in splits.items()}
-
-
-def _encode(name: str, entry: Entry) -> Encoded:
-    assert entry.read is not None
-    if not entry.in_order:
-        return Encoded(name, entry.read)
-    data = entry.read()
-    return Encoded(name, lambda: data)
-
-
-def _name_in(path: Path) -> Callable[[Parts], str]:
-    """What a message calls a file: its path, or the archive's and the member's. Never fails to print."""
-    before, after = (f"{path}/", "") if path.is_dir() else (f"{path}: `", "`")
-
-    def name(parts: Parts) -> str:
-        return before + "/".join(parts).encode("utf-8", "backslashreplace").decode() + after
-
-    return name

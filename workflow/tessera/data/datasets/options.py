@@ -60,6 +60,12 @@ def _near(location: str, names: list[str]) -> str | None:
     return next(iter(same or difflib.get_close_matches(location, names, n=1)), None)
 
 
+def _refuse_twice(classes: list[str] | None) -> None:
+    twice = [name for number, name in enumerate(classes or []) if name in (classes or [])[:number]]
+    if twice:
+        raise ValueError(f"classes names `{twice[0]}` twice")
+
+
 class DigitsMOptions(DatasetOptions):
     """Handwritten digits blended over photographs: embedded, nothing to download."""
 
@@ -111,9 +117,7 @@ class ImageFolderOptions(DatasetOptions):
             raise ValueError(f"train and test are both `{self.train}`: set `test: null` to split some images off")
         if self.damaged == "skip" and not self.packed:
             raise ValueError("damaged: skip needs packed: true")
-        twice = [name for number, name in enumerate(self.classes or []) if name in (self.classes or [])[:number]]
-        if twice:
-            raise ValueError(f"classes names `{twice[0]}` twice")
+        _refuse_twice(self.classes)
         return self
 
     def pixels(self) -> int:
@@ -127,6 +131,100 @@ class ImageFolderOptions(DatasetOptions):
 
     def word(self) -> str:
         return Path(self.path).name.split(".")[0].lower()
+
+
+class BoxesOptions(DatasetOptions):
+    """Images of all sizes in which objects are marked by boxes, kept in packed shards as they are."""
+
+    has_boxes: ClassVar[bool] = True
+
+    image_size: int = Field(
+        300,
+        ge=32,
+        le=512,
+        description="Where it is a source, its images are decoded to it: shorter side resized, middle cut out, px. A "
+        "detector gets whole images, at their own size.",
+    )
+    damaged: Literal["refuse", "skip"] = Field(
+        "skip",
+        description="Of an object, annotation or image that cannot be used: pass it over, with a line in the log that "
+        "says why, or end. `strict` ends in any case.",
+    )
+
+    def pixels(self) -> int:
+        return self.image_size
+
+    def packs(self) -> bool:
+        return True
+
+    def strict(self) -> Self:
+        return self.model_copy(update={"damaged": "refuse"})
+
+
+class VocFolderOptions(BoxesOptions):
+    """A tree in Pascal VOC form, or an archive of one (.tar, .tar.gz, .tar.xz, .zip), read directly."""
+
+    name: Literal["voc_folder"] = "voc_folder"
+    path: str = Field(
+        description="Folder or archive under `data_root` that holds, at any depth, `Annotations/*.xml`, "
+        "`JPEGImages/*` and maybe `ImageSets/Main/*.txt`.",
+        min_length=1,
+    )
+    train: str = Field(
+        "trainval",
+        min_length=1,
+        description="List of the training images in `ImageSets/Main`; all annotated images where there are no lists.",
+    )
+    test: str | None = Field(
+        "test",
+        min_length=1,
+        description="List of the test images; null, or where there are no lists: split off `test_fraction`.",
+    )
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of the images for testing, where it is split off.")
+    classes: list[str] | None = Field(
+        None, min_length=1, description="Names of the classes, in this order; null: all that occur, sorted."
+    )
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checksum that an archive must have.")
+    seed: int = Field(0, ge=0, description="Seed of the split by fraction.")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.train == self.test:
+            raise ValueError(f"train and test are both `{self.train}`: set `test: null` to split some images off")
+        _refuse_twice(self.classes)
+        return self
+
+    def location(self) -> str | None:
+        return self.path
+
+    def word(self) -> str:
+        return Path(self.path).name.split(".")[0].lower()
+
+
+class Voc0712Options(BoxesOptions):
+    """Pascal VOC 2007 and 2012: trainval of both for training (16,551 images), test of 2007 (4,952), 20 classes."""
+
+    downloads: ClassVar[bool] = True
+
+    name: Literal["voc0712"] = "voc0712"
+
+
+class DigitsScenesOptions(DatasetOptions):
+    """Handwritten digits of many sizes on photographs, marked by boxes: embedded, nothing to download."""
+
+    has_boxes: ClassVar[bool] = True
+
+    name: Literal["digits_scenes"] = "digits_scenes"
+    image_size: int = Field(128, ge=64, le=512, description="Height and width, px.")
+    num_train: int = Field(1000, ge=1, le=100_000, description="Training images.")
+    num_test: int = Field(200, ge=1, le=100_000, description="Test images.")
+    seed: int = Field(0, ge=0, description="Seed of the scenes and of the digits that are kept for testing.")
+
+    def pixels(self) -> int:
+        return self.image_size
+
+    def packs(self) -> bool:
+        return True
 
 
 class TorchvisionOptions(DatasetOptions):
