@@ -106,14 +106,14 @@ def lease(wanted: str, number: int = 1) -> Iterator[Device]:
     pretended = PRETEND in os.environ
     if not pretended and len(ids) == number and any(os.environ.get(name) for name in _CLUSTER_JOBS):
         # The cluster gave this job its devices. Cgroups number them from 0 in every job: a lock named 0 would be wrong.
-        log.info("GPU %s, assigned by the cluster", ",".join(ids))
+        log.info("GPU %s, assigned by the cluster", ",".join(ids), extra={"device": ",".join(ids)})
         yield Device("cuda", ",".join(ids), number=number)
         return
     with ExitStack() as locks:
         taken = _take(ids, number, locks)
         names = ",".join(taken)
         os.environ["CUDA_VISIBLE_DEVICES"] = "" if pretended else names
-        log.info("GPU %s leased%s", names, " (pretended)" if pretended else "")
+        log.info("GPU %s leased%s", names, " (pretended)" if pretended else "", extra={"device": names})
         for device_id in taken if pretended else []:
             _note("taken", device_id)
             locks.callback(_note, "freed", device_id)

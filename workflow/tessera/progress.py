@@ -1,7 +1,7 @@
 """Where a running job is: it says so in `resume/<stage>/<job>/progress.json`, for whoever looks. Never imports torch.
 
-Trainings know nothing of it: it listens to the log. A thread writes, at most once a second, so that a training waits for
-no disk; and the file's time shows that the job lives, also to other machines.
+Trainings know nothing of it: it listens to the log. A thread writes, once a second at most, so no training waits for a
+disk; and the time of the file shows that the job lives, also to other machines.
 """
 
 import json
