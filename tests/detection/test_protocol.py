@@ -55,6 +55,16 @@ def test_boxes_are_scaled_back_to_each_image_and_clipped() -> None:
     assert arrays["labels"].tolist() == [0, 1, 0, 0, 1, 2]
 
 
+def test_metrics_are_those_of_the_options() -> None:
+    first, again = evaluate(), evaluate()
+    assert tuple(first.metrics) == DetectionOptions.metrics
+    assert first.metrics == again.metrics
+    assert first.files == again.files
+    assert all(
+        np.array_equal(first.arrays[name], again.arrays[name], equal_nan=name[:3] == "ap_") for name in first.arrays
+    )
+
+
 def test_figures_by_hand() -> None:
     # Class 0: surest first, 0.95 overlaps by 192 of 384 px, exactly a half, and hits; 0.9 hits; 0.4 is a duplicate.
     # Class 1: the difficult one is ignored, so one of one. Class 2 has no object.

@@ -1,4 +1,7 @@
-"""Every protocol: exactly its metrics, finite; a seed repeats; the model stays as it is."""
+"""Every protocol of classes or clusters: exactly its metrics, finite; a seed repeats; the model stays as it is.
+
+Detection reads another kind of dataset: tests/detection/test_protocol.py asks the same of it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
-from tessera.data.store import Dataset, Split
+from tessera.data.store import Dataset, Split, label_subset, save_dataset
 from tessera.errors import DataError
 from tessera.measure import Evaluation, Protocol
 from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.targets import PARTS
-from tessera.training import Compute
+from tessera.training import Compute, generator_of
 
 QUICK: dict[str, dict[str, Any]] = {
     "clustering": {"iterations": 4, "update_interval": 2, "restarts": 2, "batch_size": 16, "tolerance": 0.0}
@@ -46,7 +49,7 @@ def protocol(name: str, **options: Any) -> Protocol:
     return made
 
 
-@pytest.fixture(params=sorted(PARTS))
+@pytest.fixture(params=sorted(name for name, part in PARTS.items() if not part.options.detects))  # type: ignore[attr-defined]
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -65,11 +68,26 @@ def measure(
 def test_metrics_are_those_of_the_options(name: str, model: Any, dataset: Dataset, compute: Compute) -> None:
     found = measure(name, model, dataset, compute)
     assert tuple(found.metrics) == PARTS[name].options.metrics  # type: ignore[attr-defined]
-    assert all(isinstance(value, float) and np.isfinite(value) for value in found.metrics.values())
-    assert all(0 <= value <= 100 for key, value in found.metrics.items() if "accuracy" in key or "recall" in key)
+    figures = {key: value for key, value in found.metrics.items() if isinstance(value, float) and np.isfinite(value)}
+    assert figures == found.metrics
+    assert all(0 <= value <= 100 for key, value in figures.items() if "accuracy" in key or "recall" in key)
     accuracy = 100 * np.mean(found.arrays["labels"] == found.arrays["predictions"])
     assert found.metrics["accuracy"] == pytest.approx(accuracy)
     assert found.arrays["labels"].dtype == found.arrays["predictions"].dtype == np.int64
+
+
+def test_loads_a_dataset_and_the_labels_that_transfer_read(name: str, tmp_path: Path, compute: Compute) -> None:
+    images = np.random.default_rng(0).integers(256, size=(40, 8, 8, 3), dtype=np.uint8)
+    splits = {"train": np.arange(30), "test": np.arange(30, 40)}
+    save_dataset(tmp_path, images, np.arange(40) % 3, splits, ["a", "b", "c"])
+    made = protocol(name)
+    loaded = made.load(tmp_path, compute.device)
+    assert np.array_equal(loaded.test.images.permute(0, 2, 3, 1).numpy(), images[30:])
+    known = label_subset(loaded.train.labels, 0.2, generator_of(5, "labels"))
+    labeled = made.labeled(loaded, 0.2, 5)
+    assert torch.equal(labeled.images, loaded.train.images[known])
+    assert len(labeled) == 6
+    assert not torch.equal(made.labeled(loaded, 0.2, 6).images, labeled.images)
 
 
 def test_a_seed_repeats(name: str, model: Any, dataset: Dataset, compute: Compute) -> None:
