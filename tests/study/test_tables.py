@@ -9,13 +9,13 @@ from tessera.study.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
 ROOT = Path(__file__).parents[2]
-TABLES = ["table2", "table4", "table5", "table6"]
+TABLES = ["table2", "table3", "table4", "table5", "table6"]
 FOUR = "jigsaw+colorization+segmentation+reconstruction"
 
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """The four tables at the paper's scale, with empty dataset folders in place."""
+    """The five tables at the paper's scale, with empty dataset folders in place."""
     data = tmp_path_factory.mktemp("data")
     for name in ("imagenet", "places365"):
         (data / name).mkdir()
@@ -28,11 +28,17 @@ def stage(plan: Plan, table: str, name: str) -> list[Job]:
     return [job for job in plan.jobs_of([table]).values() if job.stage == name]
 
 
-# Pretrainings of a trial. Table 2: 2 sources x 5 sets of tasks x 2 methods. Table 4: supervised, MSVL and TTE, on two
-# datasets. Table 5: nine readings. Table 6: 3 encoders x 2 sources.
+# Pretrainings of a trial. Table 2: 2 sources x 5 sets of tasks x 2 methods. Table 3: 5 sets x 2 methods, supervised and
+# equal. Table 4: supervised, MSVL and TTE, on two datasets. Table 5: nine readings. Table 6: 3 encoders x 2 sources.
 @pytest.mark.parametrize(
     ("table", "rows", "columns", "published", "pretrainings"),
-    [("table2", 41, 2, 82, 20), ("table4", 9, 2, 18, 6), ("table5", 10, 2, 18, 9), ("table6", 3, 4, 12, 6)],
+    [
+        ("table2", 41, 2, 82, 20),
+        ("table3", 13, 2, 11, 12),
+        ("table4", 9, 2, 18, 6),
+        ("table5", 10, 2, 18, 9),
+        ("table6", 3, 4, 12, 6),
+    ],
 )
 def test_the_size_of_each_table(
     paper: Plan, table: str, rows: int, columns: int, published: int, pretrainings: int
@@ -50,9 +56,11 @@ def test_a_pretraining_that_tables_share_is_one_job(paper: Plan) -> None:
         if job.stage == "pretrain_source"
     )
     # Row 7 of Table 2 is KLD of Table 5 and ResNet-50 of Table 6; row 17 is that of Table 6 from Places365.
+    # VGG16 of Table 6 is an encoder of Table 3.
     assert shared == {
         ("table2",): 3 * 18, ("table2", "table5", "table6"): 3, ("table2", "table6"): 3,
-        ("table4",): 3 * 6, ("table5",): 3 * 8, ("table6",): 3 * 4,
+        ("table3",): 3 * 11, ("table3", "table6"): 3,
+        ("table4",): 3 * 6, ("table5",): 3 * 8, ("table6",): 3 * 3,
     }  # fmt: skip
 
 
@@ -64,10 +72,26 @@ def test_the_paper_s_schedule_to_the_letter(paper: Plan) -> None:
             assert (source["optimizer"]["momentum"], source["optimizer"]["nesterov"]) == (0.9, False)
             fusion = source["fusion"]
             assert fusion["name"] == "none" or fusion["window"] == 5
-        if job.stage == "transfer_knowledge":
+        if job.stage == "transfer_knowledge" and job.settings["augmentation"] == "crop_flip":
             name = job.settings["transfer"]["name"]
             assert (job.settings["iterations"], job.settings["batch_size"]) == (2000, 64)
             assert job.settings["epochs"] in {"fsp": [50], "source_only": [0]}.get(name, [50, 70])
+
+
+def test_detectors_follow_the_recipe_of_their_own_paper(paper: Plan) -> None:
+    jobs = stage(paper, "table3", "transfer_knowledge")
+    assert Counter(job.settings["transfer"]["name"] for job in jobs) == {"fine_tune": 3 * 12, "none": 3}
+    for job in jobs:
+        settings, optimizer = job.settings, job.settings["optimizer"]
+        assert (settings["epochs"], settings["iterations"], settings["batch_size"]) == (120, 1000, 32)
+        assert (optimizer["learning_rate"], optimizer["momentum"], optimizer["weight_decay"]) == (1e-3, 0.9, 5e-4)
+        drops = [round(share * settings["epochs"] * settings["iterations"]) for share in optimizer["milestones"]]
+        assert (drops, optimizer["factor"]) == ([80_000, 100_000], 0.1)
+        assert settings["transfer"].get("lr_factor", 1.0) == 1.0
+        network = settings["network"]
+        assert (network["name"], network["image_size"], network["encoder"]["name"]) == ("ssd300", 300, "vgg16")
+        assert (network["encoder"]["width"], network["encoder"]["batch_norm"]) == ("full", False)
+        assert settings["augmentation"] == "ssd"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +100,9 @@ def test_the_paper_s_schedule_to_the_letter(paper: Plan) -> None:
         ("table2", f"imagenet, fsp, {FOUR}, tte", "C10s", 71.38),
         ("table2", "places365, soft_targets, jigsaw_plus+rwc+" + FOUR.partition("+")[2] + ", msvl", "STL-10", 63.38),
         ("table2", "target only", "STL-10", 61.19),
+        ("table3", "jigsaw_plus+rwc+" + FOUR.partition("+")[2] + ", tte", "mAP, 11 points", 69.35),
+        ("table3", "jigsaw+colorization, msvl", "mAP, 11 points", 60.41),
+        ("table3", "supervised", "mAP, 11 points", 74.7),
         ("table4", "TTE, FSP", "CIFAR-100", 66.83),
         ("table4", "supervised, CETL", "CIFAR-10", 89.11),
         ("table5", "Jeffrey", "C10s", 64.48),
@@ -99,19 +126,40 @@ def test_shared_rows_have_the_same_published_values(paper: Plan) -> None:
         )
 
 
-def test_the_reduced_scale_needs_two_archives_and_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reduced_scale_needs_three_archives_and_no_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
-    for name in ("cifar10.tar.xz", "tinyimagenet.tar.xz"):
+    for name in ("bccd.tar.xz", "cifar10.tar.xz", "tinyimagenet.tar.xz"):
         (tmp_path / name).touch()
     plan = make_plan({"studies": TABLES, "scale": "reduced"}, ROOT)
     assert plan.notes() == ["table4: column 'CIFAR-100': scale `reduced` has no stand-in for dataset `cifar100`"]
     jobs = plan.jobs_of(TABLES).values()
     datasets = [job.settings["dataset"] for job in jobs if job.stage == "prepare_dataset"]
+    assert [dataset for dataset in datasets if dataset["name"] == "voc_folder"] == [
+        job.settings["dataset"] for job in stage(plan, "table3", "prepare_dataset") if "bccd" in job.words
+    ]
     chosen = [d for d in datasets if d.get("path") == "tinyimagenet.tar.xz"]
     classes = [set(d["classes"]) for d in chosen]
     assert sorted(map(len, classes)) == [10, 95, 95]
     assert len(set.union(*classes)) == 200, "no class of a target is one of a source"
-    assert {d["name"] for d in datasets} == {"image_folder"}
+    assert {d["name"] for d in datasets} == {"image_folder", "voc_folder"}
+
+
+def test_bccd_is_the_reduced_table3_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
+    for name in ("bccd.tar.xz", "tinyimagenet.tar.xz"):
+        (tmp_path / name).touch()
+    plan = make_plan({"studies": ["table3", "bccd"]}, ROOT)
+    assert plan.studies["bccd"].scale == "reduced"
+    plan = make_plan({"studies": ["table3", "bccd"], "scale": "reduced"}, ROOT)
+    assert plan.notes() == []
+    assert set(plan.jobs_of(["bccd"])) < set(plan.jobs_of(["table3"]))
+    # 2 datasets; labels of jigsaw and colorization; TTE and equal; they and scratch, each trained and measured.
+    assert len(plan.jobs_of(["bccd"])) == 2 + 2 + 3 * (2 + 3 + 3)
+    for job in stage(plan, "bccd", "transfer_knowledge"):
+        encoder = job.settings["network"]["encoder"]
+        assert (encoder["name"], encoder["width"], encoder["batch_norm"]) == ("vgg16", "quarter", True)
 
 
 def test_the_bare_configuration_runs_the_tables() -> None:
