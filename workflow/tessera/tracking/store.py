@@ -1,10 +1,15 @@
-"""The MLflow store: one run for each artifact, found again by its tag, so that nothing is logged twice."""
+"""The MLflow store: one run for each artifact, found again by its tag, so that nothing is logged twice.
+
+Above the runs of a study's jobs stands the study's own, found again in the same way.
+"""
 
 import hashlib
+import json
 import logging
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +17,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from tessera.tracking.study import TABLE, StudyView
 from tessera.tracking.view import RunView
 
 ARTIFACT = "tessera.artifact"
+PARENT = "mlflow.parentRunId"
+_SHOWN = "tessera.shown"  # digest of what a study's run shows
 _METRICS_A_BATCH, _PARAMS_A_BATCH = 1000, 100  # the server's limits
 
 # A server that is not there costs seconds: with MLflow's own settings one call blocks for four minutes.
@@ -101,6 +109,32 @@ class Store:
         self.log(run_id, view.metrics)
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in view.tags.items()])
         self.client.set_terminated(run_id, "FINISHED", view.end_ms)
+
+    def record_study(self, view: StudyView, run: Any | None) -> tuple[str, bool]:
+        """Brings a study's run up to date; returns its id, and whether anything was written.
+
+        Args:
+            run: The run as it is; None where there is none.
+        """
+        if run is not None and view.digest in ("", run.data.tags.get(_SHOWN)):
+            return str(run.info.run_id), False
+        run_id = str(run.info.run_id) if run is not None else self.start(view.artifact, view.tags)
+        if view.digest:
+            for path, folder in view.files.items():
+                self.client.log_artifact(run_id, str(path), folder or None)
+            if view.table is not None:
+                self.client.log_text(run_id, json.dumps(view.table), TABLE)
+            now = round(1000 * time.time())
+            self.log(run_id, [(name, value, now, 0) for name, value in view.metrics.items()])
+        tags = {**view.tags, "mlflow.note.content": view.note}
+        if view.table is not None:  # MLflow's own mark of a table
+            tags["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, value)
+        if view.digest:
+            self.client.set_terminated(run_id, "FINISHED")
+            self.client.set_tag(run_id, _SHOWN, view.digest)  # last: an interrupted one is written once more
+        return run_id, True
 
     def finish(self, run_id: str, status: str) -> None:
         """Ends a run that left no artifact."""

@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from tessera.monitor.words import without_trial
 
 _LONGEST_VALUE = 500
 Metric = tuple[str, float, int, int]
@@ -53,6 +56,7 @@ def read_view(folder: Path, artifact: str, studies: Sequence[str] = ()) -> RunVi
     if manifest.get("git"):
         tags["git_commit"] = manifest["git"]["commit"] + (" (changed)" if manifest["git"]["dirty"] else "")
     tags["code"] = manifest["code"]
+    tags["settings"] = _all_but_the_trial(folder, manifest)
     params = {f"input.{role}": source.rpartition("/")[2] for role, source in manifest["inputs"].items()}
     params.update((key, value[:_LONGEST_VALUE]) for key, value in flatten(manifest["settings"]))
     metrics = [("seconds", float(manifest["seconds"]), end_ms, 0)]
@@ -62,6 +66,23 @@ def read_view(folder: Path, artifact: str, studies: Sequence[str] = ()) -> RunVi
         figures = json.loads((folder / "metrics.json").read_text())
         metrics += [(metric_name(key), float(value), end_ms, 0) for key, value in figures.items() if _is_figure(value)]
     return RunView(artifact, start_ms, end_ms, params, tags, metrics)
+
+
+def _all_but_the_trial(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """The same for all trials of a job, and for nothing else: runs are grouped by it."""
+    return f"{without_trial(folder.name)} {_same(folder.parent.parent.parent, manifest)}"
+
+
+def _same(root: Path, manifest: Mapping[str, Any]) -> str:
+    """Hash of what a job and all before it were asked to do."""
+    inputs = {}
+    for role, source in manifest["inputs"].items():
+        try:
+            inputs[role] = _same(root, json.loads((root / source / "artifact.json").read_text()))
+        except (OSError, ValueError, KeyError):
+            inputs[role] = without_trial(source.rpartition("/")[2])
+    content = [manifest["kind"], manifest["settings"], inputs]
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

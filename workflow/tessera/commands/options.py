@@ -1,0 +1,87 @@
+"""What the commands share: the configuration that Snakemake sees with the same options, and the studies asked for."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tessera.errors import StudyError
+from tessera.registry import suggest
+from tessera.study.files import read_yaml
+from tessera.study.plan import Plan, make_plan
+
+DEFAULT = "config/config.yaml"
+
+
+def add_configuration(command: argparse.ArgumentParser) -> None:
+    """The options that say which configuration is meant."""
+    command.add_argument("--configfile", action="append", help=f"as of snakemake; laid over {DEFAULT}")
+    command.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as of snakemake")
+    command.add_argument("--resolved", help=argparse.SUPPRESS)  # the whole configuration as JSON, from Snakemake
+
+
+def add_studies(command: argparse.ArgumentParser) -> None:
+    """Studies by name, as Snakemake takes them."""
+    command.add_argument(
+        "studies", nargs="*", default=[], metavar="STUDY", help="as of snakemake; those of the configuration otherwise"
+    )
+
+
+def plan_of(root: Path, options: argparse.Namespace) -> Plan:
+    """The plan of the configuration that the options name."""
+    shown, asked = (options.configfile or [DEFAULT])[-1], getattr(options, "studies", [])
+    return make_plan(_configuration(root, options), root, shown, asked)
+
+
+def default_plan(root: Path) -> Plan | None:
+    """The plan of config/config.yaml as it lies there; None where it cannot be planned."""
+    try:
+        return make_plan(read_yaml(root / DEFAULT, DEFAULT), root)
+    except StudyError:
+        return None
+
+
+def chosen(plan: Plan, asked: Sequence[str]) -> list[str]:
+    """The studies that are meant: those asked for, else those of the configuration.
+
+    Raises:
+        StudyError: If one is not there, or cannot be planned.
+    """
+    known = {**plan.studies, **plan.others}
+    for name in asked:
+        if name in plan.failed:
+            raise StudyError(plan.failed[name])
+        if name not in known:
+            raise StudyError(f"no study is named '{name}'. {suggest(name, known)}")
+    return list(dict.fromkeys(asked or plan.studies))
+
+
+def say(text: str) -> None:
+    """A line for the user, at once."""
+    print(text, flush=True)
+
+
+def _configuration(root: Path, options: argparse.Namespace) -> dict[str, Any]:
+    if options.resolved is not None:
+        resolved: dict[str, Any] = json.loads(options.resolved)
+        return resolved
+    merged: dict[str, Any] = {}
+    for name in (DEFAULT, *(options.configfile or [])):
+        _lay_over(merged, read_yaml(root / name, name))
+    for word in options.config:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise StudyError(f"--config: `{word}` should be KEY=VALUE")
+        _lay_over(merged, {key: yaml.safe_load(value)})
+    return merged
+
+
+def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _lay_over(below[key], value)
+        else:
+            below[key] = value

@@ -1,0 +1,87 @@
+"""`python -m tessera watch`."""
+
+import argparse
+import sys
+import time
+
+from tessera.commands.options import add_studies, chosen
+from tessera.monitor.standing import State
+from tessera.monitor.view import View, Watcher
+from tessera.study.plan import Plan
+
+HELP = "show a run while it goes on: jobs, epochs, losses, devices, time left"
+EVERY_S = 2.0
+LINE_EVERY_S = 5.0
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Which studies, and whether to stay."""
+    add_studies(command)
+    command.add_argument("--once", action="store_true", help="show how it stands, and end")
+
+
+def run(plan: Plan, options: argparse.Namespace) -> int:
+    """Shows a run while it goes on, from another terminal: jobs done, running and waiting; epoch, loss, speed and time
+    left of each running job; devices in use; an estimate for the whole. It reads files alone, so it costs the run
+    nothing. Give it the options that Snakemake was given. It ends with the run; Ctrl-C ends it at once."""
+    watcher = Watcher(plan, tuple(chosen(plan, options.studies)))
+    try:
+        if options.once:
+            _show_once(watcher.view())
+            return 0
+        view = _refresh(watcher) if sys.stdout.isatty() else _tell(watcher)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # whoever read the lines has seen enough
+        sys.stderr.close()
+        return 0
+    return 1 if view.of(State.FAILED) else 0
+
+
+def _show_once(view: View) -> None:
+    from rich.console import Console
+
+    from tessera.monitor.screen import lines
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines(view, console.width):
+        console.print(line)
+
+
+def _refresh(watcher: Watcher) -> View:
+    """On a terminal: one picture, drawn again in its place."""
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from tessera.monitor.screen import lines
+
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            view = watcher.view()
+            live.update(Group(*lines(view, console.width, console.height - 1)), refresh=True)
+            if watcher.is_over(view):
+                return view
+            time.sleep(EVERY_S)
+
+
+def _tell(watcher: Watcher) -> View:
+    """Elsewhere: a line whenever something changed, and not too many."""
+    from tessera.monitor.screen import failure, one_line
+
+    told, last, known = None, 0.0, set[str]()
+    while True:
+        view = watcher.view()
+        over = watcher.is_over(view)
+        for standing in view.of(State.FAILED):
+            if standing.name not in known:
+                print(failure(standing), flush=True)
+        known = {standing.name for standing in view.of(State.FAILED)}
+        epochs = tuple((item.name, item.told.epoch if item.told else 0) for item in view.of(State.RUNNING))
+        news = (*sorted(view.counts.items()), *epochs)
+        if (news != told and view.now - last >= LINE_EVERY_S) or (over and news != told):
+            print(one_line(view), flush=True)
+            told, last = news, view.now
+        if over:
+            return view
+        time.sleep(EVERY_S)

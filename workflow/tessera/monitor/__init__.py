@@ -1,0 +1,1 @@
+"""What runs, what will run, and how long it takes: read from files alone, whoever wrote them. Never imports torch."""

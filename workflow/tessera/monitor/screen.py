@@ -1,0 +1,186 @@
+"""A view of a run as lines of a terminal, or as one line of a log."""
+
+import time
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from tessera.monitor.standing import SUMMARIZE, Standing, State
+from tessera.monitor.view import View
+from tessera.monitor.words import count, duration, shortened
+from tessera.study.jobs import STAGES
+
+_BAR = 20
+_STYLES = {State.DONE: "green", State.RUNNING: "cyan", State.FAILED: "bold red", State.BLOCKED: "yellow"}
+_WORDS = {State.BLOCKED: "blocked"}
+_COLUMNS = (State.DONE, State.RUNNING, State.WAITING, State.FAILED, State.BLOCKED)
+
+
+def lines(view: View, width: int, height: int = 10_000) -> list[Text]:
+    """The whole picture, no line wider than `width`; what does not fit into `height` is counted."""
+    top = [*_head(view, width), Text(), *_stages(view)]
+    bottom = _failed(view, width, max(6, height // 3))
+    room = height - len(top) - len(bottom)
+    return [*top, *_running(view, width, room), *bottom]
+
+
+def one_line(view: View) -> str:
+    """The gist, for a log: counts, time left, and where each running job is."""
+    words = [time.strftime("%H:%M:%S", time.localtime(view.now)), f"{_counts(view)};", _left(view)]
+    where = [f"{shortened(item.name, 40)} {_epochs(item)}".rstrip() for item in view.of(State.RUNNING)]
+    if len(where) > 3:
+        where = [*where[:3], f"{len(where) - 3} more"]
+    return " ".join(words) + (f"; at work: {', '.join(where)}" if where else "")
+
+
+def failure(standing: Standing) -> str:
+    """A failed job in a line, with the place of its log."""
+    return f"failed: {standing.stage} {standing.name}: {standing.why} ({standing.log})"
+
+
+def _head(view: View, width: int) -> list[Text]:
+    clock = time.strftime("%H:%M:%S", time.localtime(view.now))
+    title = shortened(", ".join(view.studies), width - len(clock) - 2)
+    head = [Text.assemble((title, "bold"), " " * (width - cell_len(title) - len(clock)), (clock, "dim"))]
+    head.append(_fitted(Text(_counts(view)), width))
+    if view.counts[State.DONE] < len(view.standings):
+        head.append(_fitted(Text(_left(view)), width))
+    if devices := _devices(view):
+        head.append(_fitted(Text(devices), width))
+    if view.strangers:
+        head.append(_fitted(Text(f"{count(view.strangers, 'job')} of other configurations at work too", "dim"), width))
+    return head
+
+
+def _counts(view: View) -> str:
+    counts, total = view.counts, len(view.standings)
+    if counts[State.DONE] == total:
+        return f"all {total} jobs done"
+    shown = [f"{counts[state]} {state}" for state in _COLUMNS[1:] if counts[state]]
+    return ", ".join([f"{counts[State.DONE]} of {total} jobs done", *shown])
+
+
+def _left(view: View) -> str:
+    if not view.counts[State.RUNNING] and not view.counts[State.WAITING]:
+        return "nothing left that can run"
+    unknown, seconds = view.left.unknown, view.left.seconds
+    idle = "" if view.counts[State.RUNNING] else "; no job at work"
+    if not seconds and unknown:
+        return f"time left unknown: no job of these kinds has run here{idle}"
+    text = f"about {duration(seconds)} left"
+    return text + (f", and {count(unknown, 'job')} of unknown length" if unknown else "") + idle
+
+
+def _devices(view: View) -> str:
+    busy = sorted(name for name in view.devices.values() if name)
+    if not view.gpus and not busy:
+        return ""
+    of = f" of {view.gpus}" if view.gpus else ""
+    return f"{count(len(busy), 'GPU')}{of} in use{': ' if busy else ''}{', '.join(busy)}"
+
+
+def _stages(view: View) -> list[Text]:
+    shown = [state for state in _COLUMNS if state is State.DONE or view.counts[state]]
+    table = [Text(f"{'':24}" + "".join(f"{_WORDS.get(state, state):>9}" for state in shown), "dim")]
+    for stage in (*STAGES, SUMMARIZE):
+        mine = [standing.state for standing in view.standings if standing.stage == stage]
+        if not mine:
+            continue
+        line = Text(f"{stage:24}")
+        for state in shown:
+            number = mine.count(state)
+            text = f"{number}/{len(mine)}" if state is State.DONE else str(number or "")
+            line.append(f"{text:>9}", _STYLES.get(state, "") if number else "dim")
+        table.append(line)
+    return table
+
+
+def _running(view: View, width: int, room: int) -> list[Text]:
+    blocks = [_block(view, standing, width) for standing in view.of(State.RUNNING)]
+    if not blocks:
+        return []
+    shown: list[Text] = [Text(), Text("at work", "dim")]
+    for index, block in enumerate(blocks):
+        rest = len(blocks) - index
+        if len(shown) + len(block) + (rest > 1) > room and rest:
+            return [*shown, _fitted(Text(f"  … and {rest} more", "dim"), width)]
+        shown += block
+    return shown
+
+
+def _block(view: View, standing: Standing, width: int) -> list[Text]:
+    """A running job: its name and device; epoch, speed and time left; losses."""
+    told, rest = standing.told, view.rests.get(standing.name)
+    device = view.devices.get(standing.name, "")
+    name = shortened(standing.name, width - len(device) - 4)
+    head = Text.assemble("  ", (name, "cyan"), " " * max(2, width - 2 - cell_len(name) - len(device)), device)
+    left = "" if rest is None else f"{duration(rest)} left" if rest >= 1 else "ending"
+    if told is None:
+        return [head]
+    since = duration(max(0.0, view.now - told.started))
+    if not told.epochs:
+        said = told.said or "starting"
+        tail = ", ".join(word for word in (f"for {since}", left) if word)
+        return [head, _fitted(Text(f"    {shortened(said, width - len(tail) - 6)}  {tail}"), width)]
+    done = _fraction(standing, view.now)
+    full = round(_BAR * done)
+    bar = Text.assemble(("━" * full, "cyan"), ("─" * (_BAR - full), "dim"))
+    speed = f"{told.images_per_s:,.0f} images/s" if told.images_per_s else f"for {since}"
+    second = Text.assemble("    ", bar, f" {_epochs(standing)}, {speed}", f", {left}" if left else "")
+    block = [head, _fitted(second, width)]
+    if told.figures:
+        block.append(_fitted(Text(f"    {_figures(told.figures)}", "dim"), width))
+    return block
+
+
+def _fraction(standing: Standing, now: float) -> float:
+    """Of the epochs, with what should be done of the present one at the last one's speed."""
+    told = standing.told
+    assert told is not None
+    begun = min(0.95, (now - told.at) / told.epoch_s) if told.epoch_s and told.epoch < told.epochs else 0.0
+    return min(1.0, (told.epoch + max(0.0, begun)) / told.epochs)
+
+
+def _epochs(standing: Standing) -> str:
+    told = standing.told
+    return f"epoch {told.epoch}/{told.epochs}" if told is not None and told.epochs else ""
+
+
+def _figures(figures: dict[str, float]) -> str:
+    losses = {name.removesuffix(".loss"): value for name, value in figures.items() if name.endswith(".loss")}
+    others = {name.replace("_", " "): value for name, value in figures.items() if not name.endswith(".loss")}
+    parts = [", ".join(f"{name} {value:.4g}" for name, value in group.items()) for group in (losses, others) if group]
+    return f"loss of {'; '.join(parts)}" if losses else "; ".join(parts)
+
+
+def _failed(view: View, width: int, room: int) -> list[Text]:
+    failed = view.of(State.FAILED)
+    shown: list[Text] = [Text(), Text("failed", "dim")] if failed else []
+    for index, standing in enumerate(failed):
+        block = [
+            Text.assemble("  ", (shortened(f"{standing.stage}: {standing.name}", width - 2), "bold red")),
+            *(Text(f"    {part}") for part in _wrapped(f"{_clock(standing.since)} {standing.why}", width - 4, 2)),
+            *(Text(f"    {part}") for part in _wrapped(standing.log, width - 4, 9)),
+        ]
+        if index and len(shown) + len(block) + 1 > room:
+            return [*shown, Text(f"  … and {len(failed) - index} more", "dim")]
+        shown += block
+    return shown
+
+
+def _clock(since: float) -> str:
+    moment = time.localtime(since)
+    today = time.strftime("%Y%m%d", moment) == time.strftime("%Y%m%d")
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)
+
+
+def _wrapped(text: str, width: int, most: int) -> Sequence[str]:
+    """A text in at most so many lines: a path is cut anywhere, so that all of it is there."""
+    parts = [text[start : start + width] for start in range(0, len(text), width)]
+    return parts if len(parts) <= most else [*parts[: most - 1], f"{parts[most - 1][: width - 1]}…"]
+
+
+def _fitted(text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis")
+    return text

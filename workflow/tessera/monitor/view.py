@@ -1,0 +1,110 @@
+"""What there is to show of a run, at one moment."""
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tessera.devices import visible_devices
+from tessera.monitor.estimates import Estimates
+from tessera.monitor.standing import Standing, State, look, strangers
+from tessera.monitor.time_left import TimeLeft, rest_of, time_left
+from tessera.study.plan import Plan
+
+_SETTLED_S = 15.0  # Snakemake tries a failed job again at once, where it is told to
+
+
+@dataclass(frozen=True)
+class View:
+    """How a run stands.
+
+    Attributes:
+        rests: Seconds until a running job ends, by its name; None where nothing is known.
+        devices: What each running job computes on, by its name: `GPU 0`, or nothing on a processor.
+        gpus: GPUs of this machine.
+        strangers: Jobs of other configurations that run here as well.
+    """
+
+    studies: tuple[str, ...]
+    standings: tuple[Standing, ...]
+    left: TimeLeft
+    rests: dict[str, float | None]
+    devices: dict[str, str]
+    gpus: int
+    strangers: int
+    now: float
+
+    def of(self, *states: State) -> list[Standing]:
+        """The jobs in these states."""
+        return [standing for standing in self.standings if standing.state in states]
+
+    @property
+    def counts(self) -> Counter[State]:
+        """Jobs by state."""
+        return Counter(standing.state for standing in self.standings)
+
+
+@dataclass
+class Watcher:
+    """Looks at a run again and again.
+
+    Attributes:
+        studies: Names of the studies that are watched.
+    """
+
+    plan: Plan
+    studies: tuple[str, ...]
+    started: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self.estimates = Estimates.of(self.plan.root, self.plan.config.device)
+        self.gpus = visible_devices() if self.plan.config.device != "cpu" else []
+        self.most = 0
+        self.made: set[str] | None = None
+        self.still_since = 0.0
+
+    def view(self) -> View:
+        """How the run stands now."""
+        now = time.time()
+        standings = look(self.plan, self.studies)
+        self._learn(standings)
+        running = [standing for standing in standings if standing.state is State.RUNNING and standing.job is not None]
+        self.most = max(self.most, len(running))
+        return View(
+            self.studies,
+            tuple(standings),
+            time_left(standings, self.estimates, max(self.most, len(self.gpus)), now),
+            {standing.name: rest_of(standing, self.estimates, now) for standing in running},
+            {standing.name: self._device(standing) for standing in running},
+            len(self.gpus),
+            strangers(self.plan),
+            now,
+        )
+
+    def is_over(self, view: View) -> bool:
+        """Whether there is nothing more to see: all is done, or what failed while we looked leaves nothing to run."""
+        counts = view.counts
+        if counts[State.DONE] == len(view.standings):
+            return True
+        failed = any(standing.since >= self.started for standing in view.of(State.FAILED))
+        if counts[State.RUNNING] or counts[State.WAITING] or not failed:
+            self.still_since = view.now
+        return view.now - self.still_since >= _SETTLED_S
+
+    def _learn(self, standings: Sequence[Standing]) -> None:
+        """What has just been made says how long its like will take."""
+        jobs = [item.job for item in standings if item.job is not None and item.state is State.DONE]
+        for job in jobs if self.made is not None else ():
+            if job.folder not in (self.made or ()):
+                self.estimates.learn(self.plan.root / job.manifest)
+        self.made = {job.folder for job in jobs}
+
+    def _device(self, standing: Standing) -> str:
+        told = standing.told
+        if told is None or not told.device:
+            return ""
+        is_here = told.host == platform.node()
+        known = is_here and told.device in self.gpus
+        name = f"GPU {self.gpus.index(told.device)}" if known else f"GPU {told.device.removeprefix('GPU-')[:8]}"
+        return name if is_here else f"{name} of {told.host.partition('.')[0]}"
