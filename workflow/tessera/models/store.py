@@ -138,7 +138,7 @@ def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
 
 def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
     """Writes `network.safetensors`."""
-    content = {
+    content: dict[str, Any] = {
         "family": about.family,
         "options": about.options.model_dump(mode="json"),
         "num_classes": about.num_classes,

@@ -155,7 +155,7 @@ def default_box_generator(grids: Sequence[Grid], image_size: int) -> DefaultBoxG
     rise = (LARGEST_SCALE - SMALLEST_SCALE) / (count - 1)
     scales = [SCALE_OF_FIRST, *(SMALLEST_SCALE + rise * k for k in range(count))]
     ratios = [[2] if k == 0 or k >= count - 2 else [2, 3] for k in range(count)]
-    covers = [grid.side == -(-image_size // grid.stride) for grid in grids]
+    covers = [1 < grid.side == -(-image_size // grid.stride) for grid in grids]  # one cell has the image's centre
     steps = [grid.stride if c else image_size / grid.side for grid, c in zip(grids, covers, strict=True)]
     return DefaultBoxGenerator(ratios, scales=scales, steps=steps)
 

@@ -96,7 +96,7 @@ class SSDMaps(nn.Module):
         if grid.stride == LAST_STRIDE:
             block, grid = _conv6_and_conv7(grid, 2 * width, norm)
             self._add(block, grid)
-        for channels in itertools.chain([width], itertools.repeat(width // 2)):
+        for channels in itertools.chain([width], itertools.repeat(max(1, width // 2))):
             if grid.side == 1:
                 break
             block, grid = _extra(grid, channels, norm)
@@ -160,6 +160,6 @@ def _conv6_and_conv7(grid: Grid, channels: int, norm: bool) -> tuple[list[nn.Mod
 
 def _extra(grid: Grid, channels: int, norm: bool) -> tuple[list[nn.Module], Grid]:
     halves = grid.side not in (3, 5)
-    narrow, grid = _convolution(grid, channels // 2, norm, kernel=1)
+    narrow, grid = _convolution(grid, max(1, channels // 2), norm, kernel=1)
     wide, grid = _convolution(grid, channels, norm, stride=1 + halves, padding=int(halves))
     return [*narrow, *wide], grid
