@@ -1,17 +1,21 @@
 """Stage `prepare_dataset`: reads a dataset from its origin and keeps it in one form."""
 
+import io
 import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.options import DatasetOptions
 from tessera.data.detection import StoredObjects, check_objects, save_detection
+from tessera.data.packed import Shards
 from tessera.data.packing import SHARD_BYTES, pack_images
 from tessera.data.store import check_labels, save_dataset, save_packed
+from tessera.errors import DataError
 from tessera.registry import load
 
 log = logging.getLogger("tessera")
@@ -83,6 +87,7 @@ def _pack_objects(found: ListedObjects, word: str, folder: Path, state: Path, sh
     check_objects(found.objects, listed.splits, listed.classes, word)  # before any work
     kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
     objects = found.objects.select(np.flatnonzero(kept))
+    _check_sizes(objects, folder, state, word)
     save_detection(folder, listed.image_size, objects, splits, listed.classes, word)
     _tell_what_is_bare(objects, splits, listed.classes, word)
     return {
@@ -106,6 +111,25 @@ def _pack_images(
     splits = {name: row_of[rows[kept[rows]]] for name, rows in listed.splits.items()}
     log.info("%s: all packed; taking mean and deviation", word)
     return kept, splits, len(listed.skipped) + len(damaged)
+
+
+def _check_sizes(objects: StoredObjects, folder: Path, state: Path, word: str) -> None:
+    """Sees that the images are of the sizes to which boxes were fitted: an earlier run may have packed other ones.
+
+    Raises:
+        DataError: If not. What was packed is removed, so that the next run starts anew.
+    """
+    shards = Shards(folder)
+    for row, expected in enumerate(objects.sizes.tolist()):
+        with Image.open(io.BytesIO(shards.read(row))) as image:
+            found = [image.height, image.width]
+        if found != expected:
+            shutil.rmtree(state)
+            packed, now = (f"{width} x {height}" for height, width in (found, expected))
+            raise DataError(
+                f"{word}: image `{shards.name(row)}` had {packed} px when it was packed and has {now} px now: the data "
+                "changed. Run it again: all is packed anew."
+            )
 
 
 def _tell_what_is_bare(objects: StoredObjects, splits: Splits, classes: list[str], word: str) -> None:

@@ -20,7 +20,7 @@ CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-PARTS = {"train": [("2007", "trainval"), ("2012", "trainval")], "test": [("2007", "test")]}
+SETS = {"train": [("2007", "trainval"), ("2012", "trainval")], "test": [("2007", "test")]}
 DEVKIT = "VOCdevkit"
 
 
@@ -40,7 +40,7 @@ class Voc0712(DatasetReader):
         marker = Marker(CLASSES, passed_over)
         files: list[Path] = []
         splits = {}
-        for split, parts in PARTS.items():
+        for split, parts in SETS.items():
             start = len(files)
             for year, image_set in parts:
                 found = _open(data_root, year, image_set)
