@@ -44,7 +44,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     (with_target(network={"name": "ssd300", "encoder": "resnet26"}), r"transfer `fine_tune` copies source.encoder \(`resnet8`\) into target.network, but target.network.encoder is another \(`resnet26`, with its options\): leave it out"),
     (with_target(network={"name": "ssd300", "encoder": "resnet62"}), "`target.network.encoder`: Unknown encoder 'resnet62'. Did you mean 'resnet26'"),
     (with_target(network={"name": "ssd300", "encoder": {"name": "alexnet", "strid": 2}}), "`target.network.encoder.strid`: unknown key. Did you mean 'stride'"),
-    ({"base/source/dataset": "digits_scenes"}, "`source.dataset`: `digits_scenes` has boxes and images of many sizes, so it can be a target only"),
+    ({"base/source/dataset": {"name": "digits_scenes", "image_size": 96}, "grid/rows": {"source.method": ["supervised"]}}, r"tasks\[0\]: classification learns the class of each image, but dataset `digits_scenes` has boxes instead"),
 ]  # fmt: skip
 
 
@@ -75,6 +75,12 @@ def test_an_encoder_of_its_own_is_taken_where_nothing_is_copied(plan_of: PlanOf)
     assert trained(plan_of(changes))["none"].settings["network"]["encoder"] == {"name": "resnet26"}
     same = with_target(network={"name": "ssd300", "image_size": 128, "encoder": {"name": "resnet8"}})
     assert set(plan_of(same).jobs) == set(plan_of(SCENES).jobs), "named or not, it is the same encoder"
+
+
+def test_images_with_boxes_are_a_source_like_any_other(plan_of: PlanOf) -> None:
+    plan = plan_of({"base/source/dataset": {"name": "digits_scenes", "image_size": 96}})
+    sources = {job.words for job in plan.jobs.values() if job.stage == "pretrain_source"}
+    assert {words.partition(".")[0] for words in sources} == {"digits_scenes"}
 
 
 def test_classifiers_are_trained_as_ever(plan_of: PlanOf) -> None:

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
 from tessera.models.encoders.options import ResNet26Options
 from tessera.models.networks.options import ReducedAlexNetOptions
@@ -92,16 +91,6 @@ class Source(Model):
         200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
     )
 
-    @field_validator("dataset")
-    @classmethod
-    def _whole_images(cls, dataset: DatasetOptions) -> DatasetOptions:
-        if has_boxes(dataset):
-            raise ValueError(
-                f"`{dataset.name}` has boxes and images of many sizes, so it can be a target only: choose a dataset of "
-                "whole images"
-            )
-        return dataset
-
     @model_validator(mode="after")
     def _fits_together(self) -> "Source":
         names = [task.name for task in self.tasks]
@@ -114,6 +103,11 @@ class Source(Model):
                 task.check_image_size(self.dataset.pixels())
             except ValueError as error:
                 raise ValueError(f"tasks[{index}]: {error}") from None
+            if task.uses_class_labels and has_boxes(self.dataset):
+                raise ValueError(
+                    f"tasks[{index}]: {task.name} learns the class of each image, but dataset `{self.dataset.name}` "
+                    "has boxes instead: choose a dataset with classes, or tasks that make their own labels"
+                )
             shown, least = task.shown_px(self.dataset.pixels()), getattr(self.encoder, "smallest_px", 1)
             if shown < least:
                 raise ValueError(
