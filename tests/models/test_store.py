@@ -8,15 +8,19 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
-from tessera.errors import ArtifactError
+from tessera.errors import ArtifactError, StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
-from tessera.models.encoders.options import ResNet8Options
+from tessera.models.encoders.options import ResNet8Options, VGG16Options
+from tessera.models.encoders.plain import VGG16
 from tessera.models.heads import VectorHead
-from tessera.models.networks.options import ReducedAlexNetOptions
+from tessera.models.networks.base import DetectionNetwork
+from tessera.models.networks.options import ReducedAlexNetOptions, SSD300Options
+from tessera.models.networks.ssd import SSD300
 from tessera.models.store import (
     NetworkAbout,
     load_classifier,
     load_encoder,
+    load_measured,
     load_network,
     save_encoder,
     save_heads,
@@ -30,6 +34,17 @@ ABOUTS = [
     NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD),
     NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD, hidden=(7, 6)),
 ]
+
+
+DETECTOR = NetworkAbout(
+    "network",
+    SSD300Options(encoder=VGG16Options(width="quarter"), image_size=64, nms_iou=0.3),
+    2,
+    64,
+    MEAN,
+    STD,
+    classes=("cat", "dog"),
+)
 
 
 def trained_encoder() -> ResNet8:
@@ -65,6 +80,41 @@ def test_a_network_comes_back_as_it_was(about: NetworkAbout, tmp_path: Path) -> 
     assert_close(stored.network(images), network.eval()(images))
     assert stored.about == about
     assert (stored.mean, stored.std) == (MEAN, STD)
+
+
+def test_a_detector_comes_back_as_it_was(tmp_path: Path) -> None:
+    network = DETECTOR.build()
+    save_network(network, DETECTOR, tmp_path)
+    stored = load_network(tmp_path, CPU)
+    assert stored.about == DETECTOR
+    assert isinstance(stored.network, SSD300)
+    assert isinstance(network, SSD300)
+    images = torch.randn(2, 3, 64, 64)
+    assert_close(stored.network.predict(images), network.eval().predict(images))
+    assert stored.network.options == DETECTOR.options
+    assert not stored.network.training
+
+
+def test_a_detector_is_what_is_measured(tmp_path: Path) -> None:
+    save_network(DETECTOR.build(), DETECTOR, tmp_path)
+    network, mean, std = load_measured(tmp_path, CPU)
+    assert isinstance(network, DetectionNetwork)
+    assert (mean, std) == (MEAN, STD)
+
+
+def test_the_encoder_of_a_detector_is_named_as_in_torchvision(tmp_path: Path) -> None:
+    network = DETECTOR.build()
+    save_network(network, DETECTOR, tmp_path)
+    prefix = "encoder."
+    weights = {k.removeprefix(prefix): v for k, v in load_file(tmp_path / "network.safetensors").items() if prefix in k}
+    fresh = VGG16(VGG16Options(width="quarter"))
+    fresh.load_state_dict(weights)
+    assert_close(fresh.state_dict(), network.get_submodule("encoder").state_dict())
+
+
+def test_a_detector_without_an_encoder_is_not_built() -> None:
+    with pytest.raises(StudyError, match=r"network `ssd300` has no encoder\. Set its `encoder`"):
+        NetworkAbout("network", SSD300Options(), 2, 300, MEAN, STD).build()
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
@@ -132,7 +182,7 @@ def empty(path: Path) -> None:
 
 def drop_a_weight(path: Path) -> None:
     state = load_file(path)
-    state.pop("conv1.weight", None) if "conv1.weight" in state else state.pop("conv1.0.weight")
+    state.pop(next(name for name in state if name.endswith(".weight")))
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     save_file(state, path, metadata=metadata)
@@ -155,12 +205,14 @@ def remove(path: Path) -> None:
     [cut, garble, empty, drop_a_weight, drop_the_metadata, swap_the_metadata, remove],
     ids=lambda f: f.__name__,
 )
-@pytest.mark.parametrize("what", ["encoder", "network"])
-def test_a_damaged_file_is_told_in_one_line(what: str, damage: object, tmp_path: Path) -> None:
-    if what == "encoder":
+@pytest.mark.parametrize(("what", "about"), [("encoder", None), ("network", ABOUTS[0]), ("network", DETECTOR)])
+def test_a_damaged_file_is_told_in_one_line(
+    what: str, about: NetworkAbout | None, damage: object, tmp_path: Path
+) -> None:
+    if about is None:
         save_encoder(trained_encoder(), ResNet8Options(), MEAN, STD, tmp_path)
     else:
-        save_network(ABOUTS[0].build(), ABOUTS[0], tmp_path)
+        save_network(about.build(), about, tmp_path)
     assert callable(damage)
     damage(tmp_path / f"{what}.safetensors")
     with pytest.raises(ArtifactError, match=rf"{what}.safetensors: not a readable network \(.+\). Delete") as caught:

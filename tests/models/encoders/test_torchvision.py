@@ -142,6 +142,54 @@ def test_pairs_across_stages_are_neighbours_of_these_points(name: str, points: t
     assert tuple(encoder.stage_pairs["across_stage"]) == tuple(itertools.pairwise(points))
 
 
+@pytest.mark.parametrize(("width", "share"), [("half", 2), ("quarter", 4)])
+def test_a_narrower_vgg16_has_a_share_of_the_kernels(width: str, share: int) -> None:
+    narrow, full = (VGG16(VGG16Options.model_validate({"width": w})) for w in (width, "full"))
+    assert narrow.layer_channels == {name: channels // share for name, channels in full.layer_channels.items()}
+    assert narrow.state_dict().keys() == full.state_dict().keys()
+    assert narrow.fusion_convolutions == full.fusion_convolutions
+    for module in narrow.features:
+        if isinstance(module, nn.Conv2d):  # normal with variance 2 / outputs, as the full one
+            assert_close(module.weight.std().item(), (2 / (9 * module.out_channels)) ** 0.5, rtol=0.1, atol=0)
+    assert narrow(torch.randn(1, 3, 32, 32)).shape == (1, 512 // share, 1, 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("alexnet", {"conv1": 74, "conv2": 37, "conv5": 18, "pool5": 9}),
+        ("vgg16", {"conv3_3": 75, "conv4_3": 38, "conv5_1.pooled": 10, "conv5_3": 19, "pool5": 10}),
+        ("resnet50", {"layer2": 38, "layer3": 19, "layer4": 10}),
+    ],
+)
+def test_covering_maps_are_pooled_in_ceil_mode(name: str, sides: dict[str, int]) -> None:
+    with torch.device("meta"):
+        maps = _encoder(name).eval().covering_maps(torch.empty(1, 3, 300, 300), sides)
+    assert {layer: found.shape[2] for layer, found in maps.items()} == sides
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_covering_maps_are_those_of_torchvisions_layers_in_ceil_mode(name: str) -> None:
+    encoder = _encoder(name).eval()
+    images, last = torch.randn(1, 3, 75, 75), list(encoder.layer_channels)[-1]
+    expected = images
+    for module in encoder.get_submodule("features"):
+        theirs = copy.deepcopy(module)
+        if isinstance(theirs, nn.MaxPool2d):
+            theirs.ceil_mode = True
+        expected = theirs(expected)
+    assert_close(encoder.covering_maps(images, [last])[last], expected, rtol=0, atol=0)
+    assert encoder(images).shape != expected.shape
+
+
+@pytest.mark.parametrize(("name", "layer"), [("alexnet", "conv5"), ("vgg16", "conv5_3"), ("resnet50", "layer4")])
+def test_the_last_map_before_pooling(name: str, layer: str) -> None:
+    with torch.device("meta"):
+        assert _encoder(name).last_unpooled == layer
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
 def test_convolutions_are_seen_after_their_activation(name: str) -> None:

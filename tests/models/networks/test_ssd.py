@@ -92,16 +92,15 @@ def vgg() -> tuple[SSD300, SSD]:
     """Ours on VGG-16 at 300 px, and torchvision's network with our weights, by their order in the network."""
     torch.manual_seed(0)
     ours = network_of("vgg16", 300, num_classes=4).eval()
-    theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=5).eval()
-    extra = theirs.backbone.extra
-    layers = [m for m in (*theirs.backbone.features, *extra.modules()) if isinstance(m, nn.Conv2d)]
-    own = [m for m in (*ours.encoder.modules(), *ours.pyramid.modules()) if isinstance(m, nn.Conv2d)]
-    for mine, other in zip(own, layers, strict=True):
-        other.load_state_dict(mine.state_dict())
+    with torch.device("meta"):  # the classifier that it makes and drops is most of its time
+        theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=5).eval()
     with torch.no_grad():
         ours.pyramid.scale.uniform_(10, 30)
-        theirs.backbone.scale_weight.copy_(ours.pyramid.scale)
-    theirs.head.load_state_dict(ours.head.state_dict())
+    names = [name for name in theirs.backbone.state_dict() if name != "scale_weight"]
+    own = [*ours.encoder.state_dict().values(), *(v for k, v in ours.pyramid.state_dict().items() if k != "scale")]
+    weights = dict(zip(names, own, strict=True)) | {"scale_weight": ours.pyramid.scale}
+    theirs.backbone.load_state_dict(weights, assign=True)
+    theirs.head = ours.head
     return ours, theirs
 
 
@@ -177,8 +176,10 @@ def test_maps_of_every_encoder(
     assert default_box_generator(grids, image_size).steps == pytest.approx(steps)
 
 
-@pytest.mark.parametrize("name", sorted(registry.parts("encoder")))
-@pytest.mark.parametrize("image_size", [32, 50])
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [*((name, 50) for name in sorted(registry.parts("encoder"))), ("alexnet", 32), ("resnet8", 32)],
+)
 def test_every_encoder_detects_and_learns_in_small_images(name: str, image_size: int) -> None:
     network = network_of(name, image_size)
     images = torch.randn(2, 3, image_size, image_size)
@@ -347,7 +348,7 @@ def test_the_same_step_twice_gives_the_same_gradients() -> None:
     assert_close(gradients[0], gradients[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet8", "resnet50"])
+@pytest.mark.parametrize("name", ["alexnet", "resnet8"])
 def test_bfloat16_and_channels_last_give_nearly_the_same(name: str) -> None:
     network = network_of(name, 64).eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
