@@ -155,6 +155,24 @@ def test_heads_run_under_autocast(name: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
 
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("name", PARTS)
+def test_previews_are_pictures_of_the_same_few_images(name: str, size: int) -> None:
+    task = make_task(name, size)
+    batch = batch_of(task, size)
+    preview = task.preview(batch, task.build_head(8)(encoder()(batch.inputs)), 3)
+    assert (preview is None) == (name == "classification")
+    if preview is None:
+        return
+    assert preview.caption.endswith(".")
+    assert next(iter(preview.views)) == "shown"
+    assert len(preview.views) > 1
+    for pictures in preview.views.values():
+        assert pictures.shape[:2] == (3, 3)
+        assert pictures.dtype == torch.uint8
+        assert pictures.device.type == "cpu"
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3), (7, 7), (16, 16)])
 @pytest.mark.parametrize("name", PARTS)
 def test_heads_take_a_map_of_any_size(name: str, shape: tuple[int, int]) -> None:

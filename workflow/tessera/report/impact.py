@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tessera.report.lineage import Pretraining, pretrainings
 from tessera.report.pictures import Picture, drawing, save
@@ -15,6 +15,7 @@ from tessera.report.records import figures
 from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -22,7 +23,7 @@ SUFFIX = ".impact"
 COLUMNS, WIDTH, PANEL_HEIGHT = 4, 7.5, 1.95  # panels a line; inches: of the page, of a panel
 MOST_PANELS = 24
 # Colours that any sight tells apart (Okabe & Ito), of different lightness; lines and markers do it in gray.
-LOOKS = (
+LOOKS: tuple[tuple[str, Any, str], ...] = (
     ("#0072b2", "-", "o"),
     ("#d55e00", "--", "s"),
     ("#009e73", ":", "^"),
@@ -32,11 +33,11 @@ LOOKS = (
     ("#e69f00", (0, (8, 2)), "X"),
 )
 CAPTION = (
-    "The impact of a task on the encoder in an epoch is the mean absolute change of the fused layers' weights from where "
-    "its turn began to where it ended (paper, Eq. 7 and Fig. 1). Thick lines are means over the trials, thin ones trials. "
-    "All panels have the same axes; the scale is logarithmic, so that equal ratios are equal distances. "
-    "Unevenness is the standard deviation over the tasks divided by their mean, averaged over the epochs and then over "
-    "the trials: 0 where all tasks move the encoder equally far."
+    "The impact of a task on the encoder in an epoch is the mean absolute change of the weights of the layers before "
+    "pooling, from where its turn began to where it ended (paper, Eq. 7 and Fig. 1). Thick lines are means over the "
+    "trials, thin ones trials. All panels have the same axes; on their logarithmic scale equal ratios lie equally far "
+    "apart. Unevenness is the standard deviation over the tasks divided by their mean, averaged over the epochs and "
+    "then over the trials: 0 where all tasks move the encoder equally far."
 )
 
 
@@ -65,7 +66,7 @@ class Panel:
 
 
 def draw_impact(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
-    """Draws `impact.png`: a panel for each pretraining of several tasks that take turns; nothing where there is none."""
+    """Draws `impact.png`: a panel for each pretraining in which several tasks take turns; nothing where none does."""
     panels = read_panels(summary, root)
     if not panels:
         return []
@@ -152,10 +153,10 @@ def _scale(ax: "Axes", panels: Sequence[Panel]) -> None:
     ax.set_ylim(min(positive) / 1.2, max(positive) * 1.2)
 
 
-def _legend(tasks: Sequence[str]) -> "tuple[list[object], list[str]]":
+def _legend(tasks: Sequence[str]) -> "tuple[list[Artist], list[str]]":
     from matplotlib.lines import Line2D
 
-    handles: list[object] = []
+    handles: list[Artist] = []
     for index in range(len(tasks)):
         color, line, marker = LOOKS[index % len(LOOKS)]
         handles.append(Line2D([], [], color=color, linestyle=line, linewidth=1.5, marker=marker, markersize=3.5))

@@ -1,4 +1,4 @@
-"""Which pretrainings a study's cells come from, and what a reader would call them."""
+"""Which trainings a study's cells come from, and what a reader would call them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from tessera.study.jobs import FOLDERS, SummarizeStudy
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """One source encoder, over its trials.
+class Training:
+    """One training, over its trials.
 
     Attributes:
         title: The rows that it serves and, where a row has several, the columns.
@@ -21,19 +21,31 @@ class Pretraining:
     folders: tuple[str, ...]
 
 
-def pretrainings(summary: SummarizeStudy, root: Path) -> list[Pretraining]:
+Pretraining = Training  # of a source encoder
+
+
+def pretrainings(summary: SummarizeStudy, root: Path) -> list[Training]:
     """The pretrainings behind the study's cells, each once, in the order of the rows.
 
     Raises:
         ArtifactError: If an artifact's manifest is damaged.
     """
+    return _trainings(summary, root, FOLDERS["pretrain_source"])
+
+
+def transfers(summary: SummarizeStudy, root: Path) -> list[Training]:
+    """The same of the trainings of target networks."""
+    return _trainings(summary, root, FOLDERS["transfer_knowledge"])
+
+
+def _trainings(summary: SummarizeStudy, root: Path, stage: str) -> list[Training]:
     served: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for cell in summary.cells:
-        folders = tuple(dict.fromkeys(source for made in cell.artifacts for source in _sources(made, root)))
+        folders = tuple(dict.fromkeys(source for made in cell.artifacts for source in _nearest(made, root, stage)))
         if folders:
             served.setdefault(folders, []).append((cell.row, cell.column))
     ordered = sorted(served, key=lambda folders: min(summary.rows.index(row) for row, _ in served[folders]))
-    return [Pretraining(_title(folders, served), folders) for folders in ordered]
+    return [Training(_title(folders, served), folders) for folders in ordered]
 
 
 def _title(folders: tuple[str, ...], served: dict[tuple[str, ...], list[tuple[str, str]]]) -> str:
@@ -46,11 +58,11 @@ def _title(folders: tuple[str, ...], served: dict[tuple[str, ...], list[tuple[st
     return "; ".join(words[:2]) + (f"; {len(words) - 2} more rows" if len(words) > 2 else "")
 
 
-def _sources(folder: str, root: Path) -> Iterator[str]:
-    """The nearest source artifacts among a folder and what it was made from."""
-    if Path(folder).parent.name == FOLDERS["pretrain_source"]:
+def _nearest(folder: str, root: Path, stage: str) -> Iterator[str]:
+    """The nearest artifacts of a stage among a folder and what it was made from."""
+    if Path(folder).parent.name == stage:
         yield folder
         return
     inputs = manifest(root / folder).get("inputs")
     for made in inputs.values() if isinstance(inputs, dict) else ():
-        yield from _sources(str(made), root)
+        yield from _nearest(str(made), root, stage)

@@ -151,10 +151,10 @@ class Colorization(Task):
         views = {
             "shown": painted(torch.zeros_like(batch.labels.ab[:number])),
             "predicted": painted(annealed_mean(prediction[:number], self.centers)),
-            "right": painted(batch.labels.ab[:number]),
+            "original": painted(batch.labels.ab[:number]),
         }
         return Preview(
-            views, f"Colours are those of {self.grid} x {self.grid} cells, the lightness is the image's own."
+            views, f"Colours are those of {self.grid} × {self.grid} cells, the lightness is the image's own."
         )
 
     def chance(self) -> dict[str, float]:

@@ -57,12 +57,13 @@ class Puzzle(ChoiceTask):
 
     def preview(self, batch: TaskBatch, prediction: Tensor, number: int) -> Preview:
         """The tiles as shown, put back as predicted, and where they belong; tiles put in a wrong place are pale."""
-        tiles = to_bytes(0.5 + batch.inputs / (2 * SHOWN_DEVIATIONS)).unflatten(0, (-1, NUM_TILES))[:number]
+        tiles = to_bytes(0.5 + batch.inputs / (2 * SHOWN_DEVIATIONS))
+        tiles = tiles.view(-1, NUM_TILES, *tiles.shape[1:])[:number]
         right, guessed = (
             self.permutations[choices[:number]].cpu() for choices in (batch.labels, prediction.argmax(dim=1))
         )
         wrong = (right != guessed)[:, :, None, None, None]
-        marked = torch.where(wrong, 255 - (255 - tiles) // 4, tiles)
+        marked = torch.where(wrong, 255 - (255 - tiles) // 2, tiles)
         views = {
             "shown": _mosaic(tiles),
             "put back": _mosaic(unshuffle(marked, guessed)),

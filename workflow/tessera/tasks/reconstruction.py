@@ -63,7 +63,7 @@ class Reconstruction(Task):
             "rebuilt": to_bytes(prediction.image[:number]),
         }
         if self.options.noise > 0:
-            views["right"] = to_bytes(batch.labels[:number])
+            views["original"] = to_bytes(batch.labels[:number])
         return Preview(views, "Rebuilt from the encoder's last map alone.")
 
     def chance(self) -> dict[str, float]:

@@ -83,7 +83,8 @@ class RotationWithClassification(ChoiceTask):
 
     def preview(self, batch: TaskBatch, prediction: Tensor, number: int) -> Preview:
         """The three patches as shown, and laid out and turned back as predicted and as is right."""
-        patches = self.denormalize(batch.inputs).unflatten(0, (-1, NUM_PATCHES))[:number]
+        patches = self.denormalize(batch.inputs)
+        patches = patches.view(-1, NUM_PATCHES, *patches.shape[1:])[:number]
         right, guessed = (choices[:number].cpu() for choices in (batch.labels, prediction.argmax(dim=1)))
         views = {
             "shown": torch.cat([F.pad(patches, (1, 1, 1, 1), value=255)[:, i] for i in range(NUM_PATCHES)], dim=-1),

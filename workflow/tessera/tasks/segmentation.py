@@ -99,14 +99,14 @@ class Segmentation(Task):
 
     @torch.no_grad()
     def preview(self, batch: TaskBatch, prediction: Segments, number: int) -> Preview:
-        """The image, each cell in the mixture of its segments' colours, and the image rebuilt from them."""
+        """The image, its cells in the mixture of their segments' colours, and the image rebuilt from them."""
         shares = prediction.shares[:number].float()
         colors = segment_colors(shares.shape[1]).to(shares.device)
         views = {
             "shown": self.denormalize(batch.inputs[:number]),
             "segments": to_bytes(torch.einsum("nkhw,kc->nchw", shares, colors)),
             "rebuilt": to_bytes(prediction.image[:number]),
-            "right": to_bytes(batch.labels.image[:number]),
+            "original": to_bytes(batch.labels.image[:number]),
         }
         return Preview(
             views,
@@ -123,7 +123,7 @@ def segment_colors(number: int) -> Tensor:
     steps = torch.arange(number)
     light = 25 + 65 * steps / max(1, number - 1)
     angle = steps * math.pi * (3 - math.sqrt(5))  # golden: no two hues are near each other
-    return rgb_from_lab(torch.stack([light, 45 * angle.cos(), 45 * angle.sin()], dim=1))
+    return rgb_from_lab(torch.stack([light, 35 * angle.cos(), 35 * angle.sin()], dim=1))
 
 
 def _squared_error(prediction: Segments, labels: SegmentLabels) -> Tensor:
