@@ -36,9 +36,11 @@ class Answer:
         counts = Counter(line.verdict for line in self.lines)
         if len(counts) == 1:
             (verdict,) = counts
-            every = f" in all {len(self.lines)} comparisons" if len(self.lines) > 1 else ""
+            every = f" in {len(self.lines)} of {len(self.lines)} comparisons" if len(self.lines) > 1 else ""
             return f"{WORDS[verdict]}{every}".capitalize()
-        return ", ".join(f"{WORDS[verdict]} in {count}" for verdict, count in counts.items()).capitalize()
+        return ", ".join(f"{WORDS[verdict]} in {count}" for verdict, count in counts.items()).capitalize() + (
+            f" of {len(self.lines)} comparisons"
+        )
 
 
 def answers(table: Table) -> list[Answer]:

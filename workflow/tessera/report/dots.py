@@ -11,6 +11,27 @@ TICKS = 5  # at most, on an axis
 
 
 @dataclass(frozen=True)
+class Axis:
+    """A scale from the first tick to the last."""
+
+    values: tuple[float, ...]
+
+    def place(self, value: float) -> float:
+        """Percent of the axis, from the left."""
+        low, high = self.values[0], self.values[-1]
+        return round(100 * (value - low) / (high - low), 2)
+
+    def at(self, value: float | None) -> float | None:
+        """The same of what may be missing."""
+        return None if value is None else self.place(value)
+
+    @property
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Places of the ticks, and what stands there."""
+        return tuple((self.place(value), f"{value:g}".replace("-", "−")) for value in self.values)
+
+
+@dataclass(frozen=True)
 class Strip:
     """One row of a dot plot; positions are percent of the axis, from the left.
 
@@ -74,21 +95,16 @@ def _plot(table: Table, column: str, figures: Sequence[Figure]) -> Plot:
     shown = [*numbers, *papers]
     chance = guesses[0] if guesses else None
     # Chance stands on the axis only where it does not squeeze all else into a corner.
-    if chance is not None and shown and min(shown) - chance > 1.5 * (max(shown) - min(shown)):
+    if chance is not None and shown and min(shown) - chance > 0.5 * (max(shown) - min(shown)):
         chance = None
     shown += [] if chance is None else [chance]
-    ticks = nice_ticks(min(shown, default=0.0), max(shown, default=1.0))
-    low, high = ticks[0], ticks[-1]
-
-    def place(value: float | None) -> float | None:
-        return None if value is None else round(100 * (value - low) / (high - low), 2)
-
+    axis = Axis(tuple(nice_ticks(min(shown, default=0.0), max(shown, default=1.0))))
     metric = figures[0].cell.metric
     decimals = digits(list(table.figures.values()), metric)
     strips = []
     for figure in figures:
         dots = [
-            (place(value) or 0.0, f"trial {trial}: {number(value, decimals + 1)}")
+            (axis.place(value), f"trial {trial}: {number(value, decimals + 1)}")
             for trial, value in enumerate(figure.values)
             if value is not None
         ]
@@ -99,11 +115,10 @@ def _plot(table: Table, column: str, figures: Sequence[Figure]) -> Plot:
             Strip(
                 figure.cell.row,
                 tuple(dots),
-                place(figure.mean),
-                place(figure.cell.published),
+                axis.at(figure.mean),
+                axis.at(figure.cell.published),
                 table.is_best(figure),
                 words,
             )
         )
-    marks = tuple((place(tick) or 0.0, f"{tick:g}".replace("-", "−")) for tick in ticks)
-    return Plot(column, metric, tuple(strips), marks, place(chance), bool(papers))
+    return Plot(column, metric, tuple(strips), axis.ticks, axis.at(chance), bool(papers))

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 
 from tessera.files import replace_text
-from tessera.report.dots import Strip, nice_ticks
+from tessera.report.dots import Axis, Strip, nice_ticks
 from tessera.report.page import day, environment
 
 ROWS_SHOWN = 8
@@ -33,6 +33,7 @@ class Card:
     about: str
     column: str
     strips: tuple[Strip, ...]
+    ticks: tuple[tuple[float, str], ...]
     more: int
     links: tuple[tuple[str, str], ...]
 
@@ -54,7 +55,7 @@ def _card(path: Path) -> Card | None:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         column = next(iter(table["columns"]), "")
-        strips = _strips([cell for cell in table["cells"] if cell["column"] == column])
+        strips, ticks = _strips([cell for cell in table["cells"] if cell["column"] == column])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a table of another version says nothing here; its study writes it anew
     trials = table.get("trials", 1)
@@ -68,31 +69,28 @@ def _card(path: Path) -> Card | None:
         f"{about}scale {table.get('scale', '?')}",
         column,
         strips[:ROWS_SHOWN],
+        ticks,
         max(0, len(strips) - ROWS_SHOWN),
         links,
     )
 
 
-def _strips(cells: list[Mapping[str, Any]]) -> tuple[Strip, ...]:
-    """Dots of one column, of the cells that are measured like the first."""
+def _strips(cells: list[Mapping[str, Any]]) -> tuple[tuple[Strip, ...], tuple[tuple[float, str], ...]]:
+    """Dots of one column, of the cells that are measured like the first, and the ticks below them."""
     alike = [cell for cell in cells if cell["metric"] == cells[0]["metric"]]
     numbers = [value for cell in alike for value in (*cell["values"], cell["published"]) if value is not None]
     if not numbers:
-        return ()
-    ticks = nice_ticks(min(numbers), max(numbers))
-    low, high = ticks[0], ticks[-1]
-
-    def place(value: float | None) -> float | None:
-        return None if value is None else round(100 * (value - low) / (high - low), 2)
-
-    return tuple(
+        return (), ()
+    axis = Axis(tuple(nice_ticks(min(numbers), max(numbers))))
+    strips = tuple(
         Strip(
             cell["row"],
-            tuple((place(value) or 0.0, f"{value:g}") for value in cell["values"] if value is not None),
-            place(cell["mean"]),
-            place(cell["published"]),
+            tuple((axis.place(value), f"{value:g}") for value in cell["values"] if value is not None),
+            axis.at(cell["mean"]),
+            axis.at(cell["published"]),
             False,
             f"{cell['row']}: {'none' if cell['mean'] is None else format(cell['mean'], '.4g')}",
         )
         for cell in alike
     )
+    return strips, axis.ticks

@@ -4,6 +4,7 @@ Equal inputs give equal bytes: its date is that of the last artifact, never the 
 """
 
 import base64
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from tessera.report.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.dots import plots
@@ -34,8 +36,22 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["duration"] = duration
+    made.filters |= {"duration": duration, "code": code, "offset": offset}
     return made
+
+
+def code(text: str) -> Markup:
+    """Words between backticks as code; everything else as it is written.
+
+    >>> str(code("read `a` < b"))
+    'read <code>a</code> &lt; b'
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def offset(index: int, number: int) -> float:
+    """How far a dot stands from the middle of its line, px, so that equal trials are seen apart."""
+    return round((index - (number - 1) / 2) * min(3.5, 10 / number), 1)
 
 
 def study_page(table: Table, album: Album, root: Path) -> str:
@@ -61,6 +77,7 @@ def study_page(table: Table, album: Album, root: Path) -> str:
             gaps=gaps(table, runs),
             heads=_heads(table),
             rows=_rows(table),
+            any_best=any(table.is_best(figure) for figure in table.figures.values()),
             measures=_measures(table),
             plots=plots(table),
             cost=table.cost,

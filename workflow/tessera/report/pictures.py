@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from PIL import Image
+
 from tessera.files import replace_bytes
 from tessera.study.jobs import SummarizeStudy
 
@@ -47,7 +49,14 @@ Maker = Callable[[SummarizeStudy, Path, Path], list[Picture]]  # study, working 
 
 # Name, maker as `module:function`: imported when a study is summarized. Pages show categories in this order.
 PICTURES: dict[str, str] = {
+    "retrieval": "tessera.report.retrieval:draw_retrieval",
+    "confusion": "tessera.report.retrieval:draw_confusion",
+    "map": "tessera.report.retrieval:draw_map",
+    "previews": "tessera.report.previews:draw_previews",
+    "impact": "tessera.report.impact:draw_impact",
+    "pretraining": "tessera.report.training:draw_pretraining",
     "sharing": "tessera.report.sharing:draw_sharing",
+    "transfer": "tessera.report.training:draw_transfer",
 }
 
 
@@ -109,7 +118,13 @@ def save(figure: "Figure", folder: Path, stem: str, svg: bool = True) -> str:
         The PNG's name, as `Picture.file` takes it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    png = folder / f"{stem}.png"
     if svg:
         figure.savefig(folder / f"{stem}.svg", format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(folder / f"{stem}.png", format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return f"{stem}.png"
+        figure.set_layout_engine("none")  # laid out by now; many panels take seconds
+    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    if svg:
+        with Image.open(png) as image:  # lines and words need few colours: a third of the bytes
+            few = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        few.save(png, optimize=True)
+    return png.name
