@@ -1,13 +1,18 @@
 """Real archives, where the variable TESSERA_DATA names a folder that holds them."""
 
 import os
+import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tessera.data.datasets.image_folder import ImageFolder
-from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.options import ImageFolderOptions, VocFolderOptions
+from tessera.data.detection import load_detection
+from tessera.data.prepare import prepare_dataset
 
 
 def root_of(archive: str) -> Path:
@@ -35,6 +40,36 @@ def test_tinyimagenet() -> None:
     assert np.bincount(raw.labels[raw.splits["train"]]).tolist() == [100, 100]
     assert np.bincount(raw.labels[raw.splits["test"]]).tolist() == [10, 10]
     assert raw.images.shape == (220, 48, 48, 3)
+
+
+def test_bccd(tmp_path: Path) -> None:
+    """Against a plain parse, by pattern, of the very archive."""
+    root = root_of("bccd.tar.xz")
+    files = {}
+    with tarfile.open(root / "bccd.tar.xz") as archive:
+        for member in archive:
+            if member.name.endswith((".xml", ".txt")):
+                files[member.name] = archive.extractfile(member).read().decode()  # type: ignore[union-attr]
+    metrics = prepare_dataset(VocFolderOptions(path="bccd.tar.xz", image_size=64, damaged="refuse"), root, tmp_path)
+    dataset = load_detection(tmp_path)
+    assert dataset.classes == ("Platelets", "RBC", "WBC")
+    count = 0
+    for split, listed in (("train", "trainval"), ("test", "test")):
+        found = dataset.splits[split]
+        names = files[f"bccd/ImageSets/Main/{listed}.txt"].split()
+        assert [Path(found.name(i)).stem for i in range(len(found))] == names
+        for i, name in enumerate(names):
+            text, objects = files[f"bccd/Annotations/{name}.xml"], found.objects(i)
+            assert [dataset.classes[label] for label in objects.labels.tolist()] == re.findall("<name>(.*?)<", text)
+            corners = [[int(v) for v in re.findall(f"<{tag}>(.*?)<", text)] for tag in ("xmin", "ymin", "xmax", "ymax")]
+            boxes = torch.tensor(corners, dtype=torch.float32).T.reshape(-1, 4) - torch.tensor([1.0, 1.0, 0.0, 0.0])
+            count += len(boxes)
+            assert torch.equal(objects.boxes, boxes.clamp(min=0).minimum(torch.tensor([640.0, 480.0, 640.0, 480.0])))
+            assert found.size(i) == (480, 640)
+    assert (len(dataset.train), len(dataset.test), count) == (292, 72, 4888)
+    assert metrics == {
+        "num_train": 292, "num_test": 72, "num_classes": 3, "num_objects": 4888, "num_difficult": 0, "num_skipped": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.data.datasets.options import DatasetOptions, DigitsMOptions, ImageFolderOptions
+from tessera.data.datasets.options import (
+    DatasetOptions,
+    DigitsMOptions,
+    DigitsScenesOptions,
+    ImageFolderOptions,
+    VocFolderOptions,
+)
+from tessera.data.detection import DetectionDataset, load_detection
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, load_dataset
 
@@ -94,3 +101,103 @@ def test_image_folder(tmp_path: Path, packed: bool) -> None:
         ],
         rel=1e-3,
     ), CHANGED
+
+
+def test_digits_scenes(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    metrics = prepare_dataset(DigitsScenesOptions(num_train=60, num_test=20), tmp_path, folder)
+    dataset = load_detection(folder)
+    assert metrics == {
+        "num_train": 60, "num_test": 20, "num_classes": 10, "num_objects": 189, "num_difficult": 0, "num_skipped": 0,
+    }, CHANGED  # fmt: skip
+    assert of_boxes(dataset) == pytest.approx(
+        [
+            0.4009,
+            0.4559,
+            0.4182,
+            0.36,
+            0.2873,
+            0.3101,
+            491390.0,
+            397060.0,
+            787201.0,
+            817842.0,
+            44158.0,
+            0.0,
+            4315.0,
+            201071.2866,
+            57483.0,
+            46119.0,
+            97001.0,
+            102516.0,
+            5982.0,
+            0.0,
+            533.0,
+            30569.3209,
+        ],
+        rel=1e-3,
+    ), CHANGED
+
+
+def test_voc_folder(tmp_path: Path) -> None:
+    corners, tags = [(0, 2, 9, 8), (4, 1, 44, 13), (10, 10, 10.5, 10)], ("xmin", "ymin", "xmax", "ymax")
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    rows, columns, channels = np.indices((24, 40, 3))
+    for number in range(9):
+        image = (rows * 5 + columns * (number % 5 + 1) + channels * 20) % 256
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"set/JPEGImages/{number}.png")
+        objects = ""
+        for place, box in enumerate(corners[: number % 4]):
+            written = "".join(f"<{tag}>{value + number}</{tag}>" for tag, value in zip(tags, box, strict=True))
+            about = f"<name>{'abc'[(number + place) % 3]}</name><difficult>{place // 2}</difficult>"
+            objects += f"<object>{about}<bndbox>{written}</bndbox></object>"
+        (tmp_path / f"set/Annotations/{number}.xml").write_text(f"<annotation>{objects}</annotation>")
+    (tmp_path / "out").mkdir()
+    metrics = prepare_dataset(VocFolderOptions(path="set", image_size=32), tmp_path, tmp_path / "out")
+    assert metrics == {
+        "num_train": 7, "num_test": 2, "num_classes": 3, "num_objects": 12, "num_difficult": 2, "num_skipped": 0,
+    }, CHANGED  # fmt: skip
+    assert of_boxes(load_detection(tmp_path / "out")) == pytest.approx(
+        [
+            0.4427,
+            0.5154,
+            0.5799,
+            0.1848,
+            0.1831,
+            0.1849,
+            378.0,
+            365.0,
+            1112.5,
+            728.0,
+            42.0,
+            9.0,
+            37.0,
+            3591.1667,
+            50.0,
+            46.0,
+            132.5,
+            82.0,
+            8.0,
+            3.0,
+            6.0,
+            383.1111,
+        ],
+        rel=1e-3,
+    ), CHANGED
+
+
+def of_boxes(dataset: DetectionDataset) -> list[float]:
+    """Statistics, and sums that depend on the order of images, objects, corners and labels."""
+    numbers = [*dataset.mean, *dataset.std]
+    for split in (dataset.train, dataset.test):
+        every = [split.objects(i) for i in range(len(split))]
+        boxes = torch.cat([objects.boxes for objects in every]).double()
+        order = torch.arange(1, len(boxes) + 1, dtype=torch.float64)
+        numbers += (order @ boxes).tolist()
+        numbers.append(float(order @ torch.cat([objects.labels for objects in every]).double()))
+        numbers.append(float(order @ torch.cat([objects.difficult for objects in every]).double()))
+        numbers.append(float(sum((i + 1) * len(objects) for i, objects in enumerate(every))))
+        numbers.append(sum((i + 1) * split.image(i).double().mean().item() for i in range(len(split))))
+    return [round(number, 4) for number in numbers]

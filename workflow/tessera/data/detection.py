@@ -196,10 +196,11 @@ def check_objects(objects: StoredObjects, splits: Mapping[str, np.ndarray], clas
     if len(objects.labels) and not 0 <= objects.labels.min() <= objects.labels.max() < len(classes):
         raise DataError(f"{what}: labels must be 0 to {len(classes) - 1}")
     if objects.select(splits["train"]).difficult.all():
-        number = len(splits["train"])
+        number, undecodable = len(splits["train"]), int((objects.sizes[splits["train"]] == 0).any(axis=1).sum())
+        damaged = f" ({undecodable} cannot be decoded)" if undecodable else ""
         raise DataError(
-            f"{what}: nothing to learn: {number} training image{'s show' if number != 1 else ' shows'} no object, or "
-            "none that is not marked as difficult. Add annotated images, or name another list as `train`."
+            f"{what}: nothing to learn: {number} training image{'s' if number != 1 else ''}{damaged}, but no object, "
+            "or none that is not marked as difficult. Add annotated images, or name another list as `train`."
         )
 
 

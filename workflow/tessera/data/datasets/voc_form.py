@@ -72,7 +72,8 @@ class VocForm:
         for entry in entries(path):
             if ignored(entry.parts):
                 continue
-            folders.add("/".join(entry.parts[:-1][:2]))
+            if entry.read is not None:
+                folders.add("/".join(entry.parts[:-1][:2]))
             if entry.refused is not None:
                 passed_over.add(f"{self.called(entry.parts)}: {entry.refused}", "Put the file itself there.")
             elif entry.read is None:
