@@ -45,6 +45,16 @@ def test_strict_refuses(plan_of: PlanOf) -> None:
     assert plan_of(strict=True).left_out == {}
 
 
+def test_a_process_that_is_told_all_is_checked_plans_the_same_and_refuses_nothing(
+    plan_of: PlanOf, project: Path
+) -> None:
+    plan_of(ROWS, name="partial")
+    plan_of(name="whole")
+    config = {"studies": ["whole", "partial"], "scale": "smoke", "strict": True}
+    asked = make_plan(config, project, asked=["whole"])
+    assert make_plan(config, project, checked=True).jobs.keys() == asked.jobs.keys()
+
+
 def test_strict_is_about_what_was_asked_for(plan_of: PlanOf, project: Path) -> None:
     plan_of(ROWS, name="partial")
     plan_of(name="whole")
