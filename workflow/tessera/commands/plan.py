@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tessera.commands.options import add_studies, chosen, say
 from tessera.monitor.estimates import Estimate, Estimates
 from tessera.monitor.standing import SUMMARIZE, Standing, State, look
-from tessera.monitor.words import count, hours
+from tessera.monitor.words import count, device_time
 from tessera.study.jobs import STAGES
 from tessera.study.plan import Plan
 
@@ -80,13 +80,13 @@ def _hours(rows: Sequence[Row]) -> str:
     if not known:
         return "; how long is unknown: no job of these kinds has run here"
     unknown = len(counted) - len(known)
-    return f"; about {hours(sum(known))} of a device" + (
+    return f"; about {device_time(sum(known))} of device time" + (
         f", and {count(unknown, 'job')} of unknown length" if unknown else ""
     )
 
 
 def _stages(rows: Sequence[Row]) -> str:
-    lines = [f"{'':25}{'jobs':>6}{'made':>6}{'to do':>7}   {'of a device':<12} estimated from"]
+    lines = [f"{'':25}{'jobs':>6}{'made':>6}{'to do':>7}   {'device time':<12} estimated from"]
     for stage in (*STAGES, SUMMARIZE):
         mine = [row for row in rows if row.standing.stage == stage]
         if not mine:
@@ -105,7 +105,7 @@ def _estimated(to_do: Sequence[Row]) -> str:
     if not known:
         return "unknown: no job of this kind has run here"
     earlier = {name for estimate in known for name in estimate.earlier}
-    text = f"{hours(sum(estimate.seconds for estimate in known)):<12} {count(len(earlier), 'earlier job')}"
+    text = f"{device_time(sum(estimate.seconds for estimate in known)):<12} {count(len(earlier), 'earlier job')}"
     if not all(estimate.here for estimate in known):
         text += ", elsewhere" if not any(estimate.here for estimate in known) else ", some elsewhere"
     unknown = len(to_do) - len(known)
@@ -117,13 +117,15 @@ def _largest(rows: Iterable[Row]) -> str:
     largest = sorted(known, reverse=True)[:LARGEST]
     if len(known) < 2:
         return ""
-    return "\n".join(["The longest to do:", *(f"  {hours(seconds):>8}  {name}" for seconds, name in largest)])
+    return "\n".join(["The longest to do:", *(f"  {device_time(seconds):>8}  {name}" for seconds, name in largest)])
 
 
 def _every(rows: Iterable[Row]) -> str:
     lines = []
     for row in rows:
-        seconds = "" if not row.to_do else "?" if row.estimate is None else hours(row.estimate.seconds)
+        seconds = "" if not row.to_do or row.standing.job is None else "unknown"
+        if row.to_do and row.estimate is not None:
+            seconds = device_time(row.estimate.seconds)
         state = {State.DONE: "made", State.WAITING: "to do", State.BLOCKED: "to do"}.get(row.standing.state)
         where = row.standing.job.folder if row.standing.job is not None else f"results/{row.standing.name}"
         lines.append(f"  {state or row.standing.state:<8}{seconds:>8}  {where}")

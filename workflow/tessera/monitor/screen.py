@@ -1,7 +1,7 @@
 """A view of a run as lines of a terminal, or as one line of a log."""
 
+import textwrap
 import time
-from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -27,11 +27,14 @@ def lines(view: View, width: int, height: int = 10_000) -> list[Text]:
 
 def one_line(view: View) -> str:
     """The gist, for a log: counts, time left, and where each running job is."""
-    words = [time.strftime("%H:%M:%S", time.localtime(view.now)), f"{_counts(view)};", _left(view)]
+    words = [_counts(view)]
+    if view.counts[State.DONE] < len(view.standings):
+        words.append(_left(view))
     where = [f"{shortened(item.name, 40)} {_epochs(item)}".rstrip() for item in view.of(State.RUNNING)]
     if len(where) > 3:
         where = [*where[:3], f"{len(where) - 3} more"]
-    return " ".join(words) + (f"; at work: {', '.join(where)}" if where else "")
+    words += [f"at work: {', '.join(where)}"] if where else []
+    return f"{time.strftime('%H:%M:%S', time.localtime(view.now))} {'; '.join(words)}"
 
 
 def failure(standing: Standing) -> str:
@@ -67,8 +70,8 @@ def _left(view: View) -> str:
     unknown, seconds = view.left.unknown, view.left.seconds
     idle = "" if view.counts[State.RUNNING] else "; no job at work"
     if not seconds and unknown:
-        return f"time left unknown: no job of these kinds has run here{idle}"
-    text = f"about {duration(seconds)} left"
+        return f"time left unknown: no job of these kinds has run yet{idle}"
+    text = f"about {duration(seconds)} left" if seconds >= 1 else "seconds left"
     return text + (f", and {count(unknown, 'job')} of unknown length" if unknown else "") + idle
 
 
@@ -92,6 +95,7 @@ def _stages(view: View) -> list[Text]:
             number = mine.count(state)
             text = f"{number}/{len(mine)}" if state is State.DONE else str(number or "")
             line.append(f"{text:>9}", _STYLES.get(state, "") if number else "dim")
+        line.rstrip()
         table.append(line)
     return table
 
@@ -100,6 +104,8 @@ def _running(view: View, width: int, room: int) -> list[Text]:
     blocks = [_block(view, standing, width) for standing in view.of(State.RUNNING)]
     if not blocks:
         return []
+    if sum(map(len, blocks)) + 2 > room:  # rather all jobs than all losses
+        blocks = [block[:2] for block in blocks]
     shown: list[Text] = [Text(), Text("at work", "dim")]
     for index, block in enumerate(blocks):
         rest = len(blocks) - index
@@ -115,18 +121,20 @@ def _block(view: View, standing: Standing, width: int) -> list[Text]:
     device = view.devices.get(standing.name, "")
     name = shortened(standing.name, width - len(device) - 4)
     head = Text.assemble("  ", (name, "cyan"), " " * max(2, width - 2 - cell_len(name) - len(device)), device)
-    left = "" if rest is None else f"{duration(rest)} left" if rest >= 1 else "ending"
+    head.rstrip()
+    left = f"{duration(rest)} left" if rest is not None and rest >= 1 else ""
     if told is None:
-        return [head]
+        return [head, Text("    starting", "dim")]
     since = duration(max(0.0, view.now - told.started))
     if not told.epochs:
-        said = told.said or "starting"
+        said = told.said if told.said not in ("", f"{standing.stage}: {standing.name}") else "at it"
         tail = ", ".join(word for word in (f"for {since}", left) if word)
         return [head, _fitted(Text(f"    {shortened(said, width - len(tail) - 6)}  {tail}"), width)]
     done = _fraction(standing, view.now)
     full = round(_BAR * done)
     bar = Text.assemble(("━" * full, "cyan"), ("─" * (_BAR - full), "dim"))
     speed = f"{told.images_per_s:,.0f} images/s" if told.images_per_s else f"for {since}"
+    left = left if told.epoch < told.epochs else left or "ending"
     second = Text.assemble("    ", bar, f" {_epochs(standing)}, {speed}", f", {left}" if left else "")
     block = [head, _fitted(second, width)]
     if told.figures:
@@ -160,8 +168,11 @@ def _failed(view: View, width: int, room: int) -> list[Text]:
     for index, standing in enumerate(failed):
         block = [
             Text.assemble("  ", (shortened(f"{standing.stage}: {standing.name}", width - 2), "bold red")),
-            *(Text(f"    {part}") for part in _wrapped(f"{_clock(standing.since)} {standing.why}", width - 4, 2)),
-            *(Text(f"    {part}") for part in _wrapped(standing.log, width - 4, 9)),
+            *(Text(f"    {line}") for line in _why(standing, width - 4)),
+            *(
+                Text(f"    {standing.log[start : start + width - 4]}")
+                for start in range(0, len(standing.log), width - 4)
+            ),
         ]
         if index and len(shown) + len(block) + 1 > room:
             return [*shown, Text(f"  … and {len(failed) - index} more", "dim")]
@@ -175,12 +186,12 @@ def _clock(since: float) -> str:
     return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)
 
 
-def _wrapped(text: str, width: int, most: int) -> Sequence[str]:
-    """A text in at most so many lines: a path is cut anywhere, so that all of it is there."""
-    parts = [text[start : start + width] for start in range(0, len(text), width)]
-    return parts if len(parts) <= most else [*parts[: most - 1], f"{parts[most - 1][: width - 1]}…"]
+def _why(standing: Standing, width: int) -> list[str]:
+    """When and why, in two lines at most."""
+    return textwrap.wrap(f"{_clock(standing.since)} {standing.why}", width, max_lines=2, placeholder="…")
 
 
 def _fitted(text: Text, width: int) -> Text:
     text.truncate(width, overflow="ellipsis")
+    text.rstrip()
     return text

@@ -16,6 +16,7 @@ from tessera.study.plan import Plan
 
 SUMMARIZE = "summarize_study"
 SILENT_S = 180.0  # a job on another machine that has not touched its file for so long is taken for dead
+_START_S = 60.0  # until a job says its first word; one that never did was killed before
 _TAIL_BYTES = 4096
 
 
@@ -89,8 +90,8 @@ def _of_job(job: Job, root: Path) -> Standing:
         if _lives(folder, job.name, job.stage):
             return standing(State.RUNNING, told if told is not None and not told.error else None)
         why, since = f"killed; its last word: {last}" if last else "killed", max(changed, _changed(folder / FILE))
-    elif last is None and changed > _changed(folder / FILE):
-        return standing(State.WAITING)  # begun this moment
+    elif last is None and changed > _changed(folder / FILE):  # Snakemake has opened its log, and it says nothing yet
+        return standing(State.RUNNING if time.time() - changed < _START_S else State.WAITING)
     elif told is not None:
         why, since = told.error or last or "ended without a word", _changed(folder / FILE)
     elif last is not None and not re.search(r": done in [\d.]+ s$| is complete already: ", last):

@@ -18,14 +18,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def hours(seconds: float) -> str:
-    """Hours of a device.
+def device_time(seconds: float) -> str:
+    """What devices spend: hours, where it is so much.
 
-    >>> hours(120_000), hours(1_000), hours(3)
-    ('33 h', '0.28 h', '0.00 h')
+    >>> device_time(1_234_000), device_time(12_000), device_time(1_000)
+    ('343 h', '3.3 h', '16 min')
     """
     amount = seconds / 3600
-    return f"{amount:,.0f} h" if amount >= 10 else f"{amount:.2f} h" if amount < 1 else f"{amount:.1f} h"
+    return duration(seconds) if amount < 1 else f"{amount:,.0f} h" if amount >= 10 else f"{amount:.1f} h"
 
 
 def count(number: int, noun: str) -> str:
