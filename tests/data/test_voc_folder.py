@@ -363,6 +363,29 @@ def test_damage_to_most_images_ends_only_where_nothing_is_left(prepare: Prepare,
         prepare("nothing", "another")
 
 
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        ("ace", "tree: nothing to learn: 0 training images"),
+        ("bd", "tree: no test image is left"),
+        ("abcde", "tree: no test"),
+    ],
+)
+def test_nothing_is_left_of_a_split(prepare: Prepare, tree: Path, damaged: str, message: str) -> None:
+    for name in damaged:
+        file = tree / f"deep/set/JPEGImages/{name}.jpg"
+        file.write_bytes(file.read_bytes()[:-200])  # which is found when it is decoded
+    with pytest.raises(DataError, match=f"^{message}"):
+        prepare()
+
+
+def test_no_test_image_is_found(prepare: Prepare, tree: Path) -> None:
+    for name in "bd":
+        (tree / f"deep/set/JPEGImages/{name}.jpg").unlink()
+    with pytest.raises(DataError, match=r"^tree: no test image is left"):
+        prepare()
+
+
 def test_strict_options_refuse() -> None:
     options = VocFolderOptions(path="x")
     assert options.damaged == "skip"

@@ -195,6 +195,8 @@ def check_objects(objects: StoredObjects, splits: Mapping[str, np.ndarray], clas
         raise DataError(f"{what}: boxes must lie within their image and have an area")
     if len(objects.labels) and not 0 <= objects.labels.min() <= objects.labels.max() < len(classes):
         raise DataError(f"{what}: labels must be 0 to {len(classes) - 1}")
+    if len(splits["test"]) == 0:
+        raise DataError(f"{what}: no test image is left: each was passed over, as the log says. Mend them.")
     if objects.select(splits["train"]).difficult.all():
         number, undecodable = len(splits["train"]), int((objects.sizes[splits["train"]] == 0).any(axis=1).sum())
         damaged = f" ({undecodable} cannot be decoded)" if undecodable else ""

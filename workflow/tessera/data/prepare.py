@@ -87,6 +87,7 @@ def _pack_objects(found: ListedObjects, word: str, folder: Path, state: Path, sh
     check_objects(found.objects, listed.splits, listed.classes, word)  # before any work
     kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
     objects = found.objects.select(np.flatnonzero(kept))
+    check_objects(objects, splits, listed.classes, word)  # again: damaged images are known by now
     _check_sizes(objects, folder, state, word)
     save_detection(folder, listed.image_size, objects, splits, listed.classes, word)
     _tell_what_is_bare(objects, splits, listed.classes, word)
