@@ -17,11 +17,12 @@ from tessera.devices import lease, parse_listing, visible_devices
 from tessera.errors import TesseraError
 
 Process = subprocess.Popen[str]
+Hold = Callable[..., Process]
 
 HOLD = """
 import sys, time
 from tessera.devices import lease
-with lease("auto") as device:
+with lease("auto", int(sys.argv[2])) as device:
     print(device.id, flush=True)
     time.sleep(float(sys.argv[1]))
 """
@@ -36,13 +37,13 @@ def own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def hold() -> Iterator[Callable[[float], Process]]:
-    """Starts a process that leases a device, prints its id, and holds it for so many seconds."""
+def hold() -> Iterator[Hold]:
+    """Starts a process that leases devices, prints their ids, and holds them for so many seconds."""
     package = str(Path(devices.__file__).parent.parent)
     with ExitStack() as stack:
 
-        def start(seconds: float) -> Process:
-            command = [sys.executable, "-c", HOLD, str(seconds)]
+        def start(seconds: float, number: int = 1) -> Process:
+            command = [sys.executable, "-c", HOLD, str(seconds), str(number)]
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": package}
             )
@@ -59,7 +60,7 @@ def leased(process: Process) -> str:
 
 
 def test_sixteen_jobs_share_four_devices_and_never_one_device(
-    hold: Callable[[float], Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hold: Hold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TESSERA_PRETEND_GPUS", "4")
     jobs = [hold(0.3) for _ in range(16)]
@@ -81,7 +82,7 @@ def test_sixteen_jobs_share_four_devices_and_never_one_device(
     assert most_at_once > 1
 
 
-def test_a_killed_holder_frees_its_device(hold: Callable[[float], Process], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_holder_frees_its_device(hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESSERA_PRETEND_GPUS", "1")
     holder = hold(600)
     assert leased(holder) == "0"
@@ -92,6 +93,50 @@ def test_a_killed_holder_frees_its_device(hold: Callable[[float], Process], monk
     holder.wait()
     assert leased(waiting) == "0"
     assert waiting.wait() == 0
+
+
+def test_jobs_with_several_devices_never_share_one_nor_wait_for_each_other_for_ever(
+    hold: Hold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSERA_PRETEND_GPUS", "3")
+    jobs = [hold(0.2, number) for number in (2, 3, 1, 2, 1, 2)]
+    sets = [set(leased(job).split(",")) for job in jobs]
+    assert [len(taken) for taken in sets] == [2, 3, 1, 2, 1, 2]
+    assert [job.wait() for job in jobs] == [0] * 6
+    lines = (tmp_path / "leases" / "journal.jsonl").read_text().splitlines()
+    held: set[str] = set()
+    for event in sorted((json.loads(line) for line in lines), key=lambda event: event["time"]):
+        assert (event["device"] in held) == (event["event"] == "freed")
+        held ^= {event["device"]}
+    assert len(lines) == 2 * 11
+    assert not held
+
+
+def test_several_devices_are_all_made_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-aa,7")
+    with lease("auto") as one:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-aa,7")
+        with lease("auto", 2) as two:
+            assert (one.id, two.id, two.number) == ("5", "GPU-aa,7", 2)
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aa,7"
+
+
+def test_more_devices_than_there_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(TesseraError, match=r"`gpus: 4`, but 2 can be seen here. Lower `gpus`"), lease("auto", 4):
+        pass
+    with lease("cpu", 4) as device:
+        assert device == devices.CPU
+
+
+def test_devices_that_the_cluster_assigned_are_taken_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with lease("auto", 2) as device:
+        assert (device.id, device.number) == ("0,1", 2)
+    assert not (tmp_path / "leases").exists()
 
 
 def test_the_visible_devices_are_leased_by_their_own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
