@@ -124,8 +124,7 @@ class SSD300(DetectionNetwork):
         labels = F.pad(pad_sequence([1 + o.labels for o in objects], batch_first=True), (0, 1)).to(priors.device)
         exists = (labels > 0) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)  # (N, M)
 
-        overlap = box_iou(boxes.flatten(0, 1), priors).view(*labels.shape, -1)  # (N, M, P)
-        overlap = overlap.masked_fill(~exists[..., None], -1.0)
+        overlap = box_iou(boxes.flatten(0, 1), priors).view(*labels.shape, -1)  # (N, M, P); of no area: 0
         best_overlap, best_object = overlap.max(dim=1)
         assigned = best_object.masked_fill(best_overlap < MATCH_IOU, -1)  # (N, P)
         rows = torch.arange(labels.shape[1], device=priors.device).expand_as(labels).masked_fill(~exists, -1)
@@ -169,7 +168,7 @@ def _default_boxes(generator: DefaultBoxGenerator, grids: Sequence[Grid], image_
 
 
 def _hardest(entropy: Tensor, positive: Tensor) -> Tensor:
-    """Of each image, the default boxes without an object whose cross-entropy is greatest.
+    """Of each image, the default boxes without an object whose cross-entropy is greatest; then those with one.
 
     Shape:
         entropy: (N, P) float32.
@@ -178,4 +177,4 @@ def _hardest(entropy: Tensor, positive: Tensor) -> Tensor:
     """
     hardness = entropy.masked_fill(positive, -torch.inf)
     rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return (rank < NEGATIVES * positive.sum(dim=1, keepdim=True)) & ~positive
+    return rank < NEGATIVES * positive.sum(dim=1, keepdim=True)
