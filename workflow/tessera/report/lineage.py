@@ -55,7 +55,7 @@ def _title(folders: tuple[str, ...], served: dict[tuple[str, ...], list[tuple[st
         several = sum(row == other for cells in served.values() for other in dict(cells)) > 1
         columns = [column for other, column in served[folders] if other == row and column]
         words.append(f"{row} ({', '.join(columns)})" if several and columns else row)
-    return "; ".join(words[:2]) + (f"; {len(words) - 2} more rows" if len(words) > 2 else "")
+    return "; ".join(words[:2]) + (f"; {len(words) - 2} more" if len(words) > 2 else "")
 
 
 def _nearest(folder: str, root: Path, stage: str) -> Iterator[str]:

@@ -81,9 +81,9 @@ def draw_confusion(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pi
         with drawing():
             file = save(_draw_confusion(methods, tables), folder, f"confusion-{index}")
         caption = (
-            "Share of each class, %, in each cluster. Clusters are named and ordered by the class that the one-to-one "
-            "match with most right images gives them (Hungarian algorithm), so that the diagonal is what is right; "
-            "mean over the trials."
+            "Share of each class, %, in each cluster; mean over the trials. Clusters are named and ordered by the class "
+            "that the one-to-one match with most right images gives them (Hungarian algorithm): the framed diagonal is "
+            "what is right."
         )
         pictures.append(Picture(file, _title("Clusters and classes", column, summary), caption, CATEGORY))
     return pictures
@@ -114,11 +114,11 @@ def _draw_retrieval(asked: "Sequence[tuple[Method, Mapping[str, Any], list[np.nd
     lines = -(-len(queries) // blocks)
     left, name, gap = 0.5, 0.16, 0.07  # inches: for rows' names, above a block for the class, between pictures
     pitch = (WIDTH - blocks * left - 0.1) / (blocks * (shown + 0.4))
-    height = lines * (name + pitch * len(asked) + 0.1) + 0.05
+    height = lines * (name + pitch * len(asked) + 0.1) + 0.08
     figure = Figure(figsize=(WIDTH, height))
     for place, index in enumerate(order):
         x = (place // lines) * WIDTH / blocks + left
-        y = (place % lines) * (height - 0.05) / lines + name
+        y = 0.08 + (place % lines) * (height - 0.08) / lines + name
         classes = asked[0][1]["classes"]
         figure.text(x / WIDTH, 1 - (y - 0.03) / height, classes[queries[index]["label"]], va="bottom", weight="bold")
         for line, (method, _, strips) in enumerate(asked):
@@ -138,16 +138,30 @@ def _draw_image(ax: "Axes", image: "np.ndarray", right: bool | None) -> None:
     ax.imshow(image, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
+    ax.spines[:].set_visible(False)
     if right is None:
-        ax.spines[:].set_visible(False)
         return
-    ax.spines[:].set(visible=True, color=RIGHT if right else WRONG, linewidth=1.8)
-    if not right:
-        ax.spines[:].set_linestyle((0, (1.6, 1.2)))
+    from matplotlib.patches import Rectangle
+
+    # White below the frame, so that the gaps of a dashed one show against any image.
+    whole: dict[str, Any] = {
+        "xy": (0, 0),
+        "width": 1,
+        "height": 1,
+        "fill": False,
+        "transform": ax.transAxes,
+        "clip_on": False,
+    }
+    ax.add_patch(Rectangle(**whole, edgecolor="white", linewidth=3.2))
+    line: dict[str, Any] = (
+        {"linewidth": 2.0} if right else {"linewidth": 1.4, "linestyle": (0, (2.5, 2.5)), "capstyle": "butt"}
+    )
+    ax.add_patch(Rectangle(**whole, edgecolor=RIGHT if right else WRONG, **line))
 
 
 def _draw_confusion(methods: Sequence[Method], tables: "Sequence[tuple[list[str], list[str], np.ndarray]]") -> "Figure":
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     columns = min(2, len(methods))
     lines = -(-len(methods) // columns)
@@ -164,6 +178,8 @@ def _draw_confusion(methods: Sequence[Method], tables: "Sequence[tuple[list[str]
             for y, x in [(y, x) for y in range(len(classes)) for x in range(len(clusters)) if shares[y, x] >= 0.5]:
                 color = "white" if shares[y, x] > 62 else "black"
                 ax.text(x, y, f"{shares[y, x]:.0f}", ha="center", va="center", fontsize=6.5, color=color)
+        for index in range(len(classes)):  # what is right
+            ax.add_patch(Rectangle((index - 0.5, index - 0.5), 1, 1, fill=False, edgecolor="0.35", linewidth=0.8))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.set_xlabel("cluster, by its class")
@@ -199,7 +215,7 @@ def _draw_map(methods: Sequence[Method], root: Path) -> "Figure":
         for label in np.unique(labels):
             x, y = coordinates[labels == label].T
             color, marker = COLORS[label % len(COLORS)], MARKERS[label % len(MARKERS)]
-            ax.scatter(x, y, s=9, c=color, marker=marker, linewidths=0.2, edgecolors="white", label=classes[label])
+            ax.scatter(x, y, s=12, c=color, marker=marker, linewidths=0.2, edgecolors="white", label=classes[label])
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_aspect("equal", adjustable="datalim")
