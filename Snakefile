@@ -4,10 +4,16 @@
 include: "rules/common.smk"
 
 
+report: "workflow/report/workflow.rst"
+
+
 rule all:
     default_target: True
     input:
         results_of(PLAN.studies),
+        [reported(study) for study in PLAN.studies],
+    params:
+        captions=captions_of(PLAN.studies),
     message:
         "All chosen studies"
 

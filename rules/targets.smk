@@ -7,6 +7,9 @@ for study in SUMMARIES:
             study
         input:
             results_of([study]),
+            reported(study),
+        params:
+            captions=captions_of([study]),
         message:
             f"Study {study}"
 

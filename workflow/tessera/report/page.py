@@ -4,6 +4,7 @@ Equal inputs give equal bytes: its date is that of the last artifact, never the 
 """
 
 import base64
+import io
 import re
 import shlex
 from collections.abc import Mapping
@@ -13,17 +14,19 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from PIL import Image
 
 from tessera.report.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.dots import plots
 from tessera.report.markdown import how_measured, number
-from tessera.report.pictures import Album, Picture
+from tessera.report.pictures import DOTS_PER_INCH, Album, Picture
 from tessera.report.records import duration, versions
 from tessera.report.runs import ArtifactRun, Runs
 from tessera.report.table import Figure, Table, digits
 from tessera.study.jobs import GeneratePretextLabels, PrepareDataset, SummarizeStudy
 
 PREPARED = (PrepareDataset.stage, GeneratePretextLabels.stage)  # what many cells share
+PX_PER_INCH = 110  # of a picture on a screen
 FIGURES_SHOWN = 6  # of a run, on the page; metrics.json has all
 
 
@@ -132,10 +135,13 @@ def data_uri(picture: Picture, files: Mapping[str, bytes]) -> str:
     return f"data:{kind};base64,{base64.b64encode(forms[kind]).decode()}"
 
 
-def _by_category(album: Album) -> dict[str, list[tuple[Picture, str]]]:
-    found: dict[str, list[tuple[Picture, str]]] = {}
+def _by_category(album: Album) -> dict[str, list[tuple[Picture, str, int]]]:
+    """Pictures with their data and their width in CSS px, a little larger than in print."""
+    found: dict[str, list[tuple[Picture, str, int]]] = {}
     for picture in album.pictures:
-        found.setdefault(picture.category, []).append((picture, data_uri(picture, album.files)))
+        with Image.open(io.BytesIO(album.files[picture.file])) as image:
+            width = round(image.width / DOTS_PER_INCH * PX_PER_INCH)
+        found.setdefault(picture.category, []).append((picture, data_uri(picture, album.files), width))
     return found
 
 
