@@ -97,6 +97,14 @@ def test_detectors_have_one_stage_so_both_rows_get_the_same_epochs(plan_of: Plan
     assert {(job.settings["epochs"], job.settings["first_stage_epochs"]) for job in jobs.values()} == {(7, 0)}
 
 
+def test_detectors_trainings_alone_take_several_gpus(plan_of: PlanOf) -> None:
+    one, several = plan_of(SCENES), plan_of(SCENES, gpus=4)
+    assert {job.stage for job in several.jobs.values() if job.run.gpus == 4} == {"transfer_knowledge"}
+    assert {job.run.gpus for job in trained(several).values()} == {4}
+    assert set(one.jobs) == set(several.jobs), "how many compute is no part of a key"
+    assert {job.run.gpus for job in plan_of(gpus=4).jobs.values()} == {1}
+
+
 def test_each_figure_of_a_protocol_may_be_a_column_of_its_own(plan_of: PlanOf) -> None:
     plan = plan_of({**SCENES, "grid/columns": {"target.metric": ["map_voc07", "map_area"]}})
     assert set(plan.jobs) == set(plan_of(SCENES).jobs)
