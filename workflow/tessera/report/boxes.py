@@ -108,13 +108,13 @@ def draw_panels(lines: Sequence[Sequence[Panel | None]]) -> "Figure":
 
 
 def compress(path: Path) -> None:
-    """Keeps a picture of photographs in 256 colours: a third of the bytes, and nothing that the eye misses."""
+    """Keeps a picture of photographs in 256 colours: a fifth of the bytes, on a page that carries all its pictures."""
     from PIL import Image
 
     stream = io.BytesIO()
     with Image.open(path) as picture:
         rgb = picture.convert("RGB")
-    rgb.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(
+    rgb.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG).save(
         stream, "PNG", optimize=True
     )
     path.write_bytes(stream.getvalue())

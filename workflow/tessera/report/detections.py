@@ -28,10 +28,10 @@ EXAMPLES, PREDICTIONS = "examples/examples.json", "predictions.npz"
 IMAGES, FALSE, MISSED = 6, 6, 3  # in a picture: ordinary images, false positives, missed objects
 SUREST = 10  # boxes drawn in an image
 WRONG = {  # what is wrong, by kind
-    "duplicate": "a surer box has found this {label}",
-    "wrong class": "this is a {label} (IoU {iou})",
-    "poorly placed": "IoU {iou} with the {label}, {needed} needed",
-    "wrong class and place": "a {label}, and IoU only {iou}",
+    "duplicate": "found already, by a surer box",
+    "wrong class": "wrong class, it is {label} (IoU {iou})",
+    "poorly placed": "poorly placed, IoU {iou} with {label}",
+    "wrong class and place": "wrong class and place, IoU {iou} with {label}",
     "background": "no object there",
 }
 
@@ -109,7 +109,8 @@ def draw_mistakes(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pic
             file = _photograph(_in_lines(panels), folder, f"mistakes-{number}-{place}")
             caption = (
                 "First trial. The wrong boxes with the highest scores, then the largest objects, by their share of the "
-                f"image, that no box with a score of {about['threshold']} or more found; one of each an image."
+                f"image, that no box with a score of {about['threshold']} or more found; one of each an image. Dashed: "
+                f"the object that a mistake is about, if any. A box is right with an IoU of {about['iou']} or more."
             )
             title = f"Worst mistakes: {cell.row}{_where(summary, column)}"
             pictures.append(Picture(file, title, caption, CATEGORY))
@@ -152,7 +153,7 @@ def per_class_table(summary: SummarizeStudy, root: Path, folder: Path) -> list[P
         with drawing():
             file = save(draw_table(rows), folder, f"per_class-{number}")
         caption = (
-            f"{_rule(rows).capitalize()}: mean over the trials. Spread and single trials: per_class.md, per_class.csv."
+            f"{_capital(_rule(rows))}: mean over the trials. Spread and single trials: per_class.md, per_class.csv."
         )
         pictures.append(Picture(file, f"Average precision of each class{_where(summary, column)}", caption, CATEGORY))
     if pictures:
@@ -187,7 +188,7 @@ def _markdown(rows: Sequence[Row], where: str) -> str:
     """A table of mean ± standard deviation, a line a class."""
     names = [row.name.replace("|", "\\|") for row in rows]
     lines = [
-        f"{_rule(rows).capitalize()}{where}.",
+        f"{_capital(_rule(rows))}{where}.",
         "",
         f"| class | {' | '.join(names)} |",
         f"| --- |{' ---: |' * len(rows)}",
@@ -200,6 +201,10 @@ def _markdown(rows: Sequence[Row], where: str) -> str:
 def _cell(values: Sequence[Value]) -> str:
     mean, std = statistics.mean(values), statistics.std(values)
     return "–" if mean is None else f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _rule(rows: Sequence[Row]) -> str:
@@ -250,26 +255,23 @@ def _ordinary(cell: Measured, about: dict[str, Any], name: str) -> Panel | None:
 
 
 def _mistake(about: dict[str, Any], mistake: dict[str, int]) -> Panel:
-    """One mistake, with all objects of its image."""
+    """One mistake, and the object that it is about."""
     image = about["images"][mistake["image"]]
     detection = image["detections"][mistake["detection"]] if "detection" in mistake else None
     concerned = mistake["object"] if detection is None else detection["object"]
-    drawn = []
-    for place, thing in enumerate(image["truth"]):
-        if detection is None and place == concerned:
-            drawn.append(Drawn(thing["box"], boxes.MISSED, thing["label"]))
-        elif not thing["difficult"]:
-            drawn.append(Drawn(thing["box"], boxes.OBJECT, thing["label"] if place == concerned else ""))
+    thing = None if concerned is None else image["truth"][concerned]
+    kind = boxes.MISSED if detection is None else boxes.OBJECT
+    drawn = [] if thing is None else [Drawn(thing["box"], kind, thing["label"])]
     if detection is None:
-        thing = image["truth"][concerned]
-        x1, y1, x2, y2 = thing["box"]
+        x1, y1, x2, y2 = image["truth"][concerned]["box"]
         share = 100 * (x2 - x1) * (y2 - y1) / (image["width"] * image["height"])
-        return Panel(f"{thing['label']} missed: {share:.0f} % of the image", _pixels(about, image), drawn)
-    called = f"{detection['label']} {detection['score']:.2f}"
-    drawn.append(Drawn(detection["box"], boxes.WRONG, f"✗ {called}"))
-    label = None if concerned is None else image["truth"][concerned]["label"]
-    said = WRONG[detection["kind"]].format(label=label, iou=f"{detection['iou']:.2f}", needed=about["iou"])
-    return Panel(f"{called}: {said}", _pixels(about, image), drawn)
+        said = f"{image['truth'][concerned]['label']} missed: {share:.0f} % of the image"
+    else:
+        called = f"{detection['label']} {detection['score']:.2f}"
+        drawn.append(Drawn(detection["box"], boxes.WRONG, f"✗ {called}"))
+        label = "" if thing is None else thing["label"]
+        said = f"{called}: {WRONG[detection['kind']].format(label=label, iou=format(detection['iou'], '.2f'))}"
+    return Panel(said, _pixels(about, image), drawn)
 
 
 def _in_lines(panels: Sequence[Panel | None]) -> list[Sequence[Panel | None]]:
