@@ -49,6 +49,9 @@ Maker = Callable[[SummarizeStudy, Path, Path], list[Picture]]  # study, working 
 
 # Name, maker as `module:function`: imported when a study is summarized. Pages show categories in this order.
 PICTURES: dict[str, str] = {
+    "predictions": "tessera.report.detections:draw_predictions",
+    "mistakes": "tessera.report.detections:draw_mistakes",
+    "precision_recall": "tessera.report.detections:draw_precision_recall",
     "retrieval": "tessera.report.retrieval:draw_retrieval",
     "confusion": "tessera.report.retrieval:draw_confusion",
     "map": "tessera.report.retrieval:draw_map",
