@@ -80,7 +80,8 @@ def test_the_map_keeps_groups_together_and_repeats_itself() -> None:
     points = (10 * np.eye(5)[labels] + random.normal(size=(90, 5))).astype(np.float32)
     rows, found = embedding_map(points, 0)
     assert rows.tolist() == list(range(90))
-    assert (found.shape, found.dtype) == ((90, 2), np.float32)
+    assert found.shape == (90, 2)
+    assert found.dtype == np.float32
     distances = ((found[:, None] - found) ** 2).sum(axis=2) + 1e9 * np.eye(90)
     assert (labels[distances.argmin(axis=1)] == labels).all()
     again = embedding_map(points, 0)[1]

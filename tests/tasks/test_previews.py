@@ -35,7 +35,7 @@ def make_task(name: str, **options: Any) -> Task:
     chosen = chosen.at(32)
     cls = registry.load("task", name)
     split = Split(IMAGES, torch.zeros(8, dtype=torch.long))
-    source = Dataset(("a",), 32, (0.5,) * 3, (0.2,) * 3, {"train": split, "test": split})  # type: ignore[arg-type]
+    source = Dataset(("a",), 32, (0.5,) * 3, (0.2,) * 3, {"train": split, "test": split})
     prepared = cls.prepare(chosen, 32, source if chosen.labels_from_images else None, torch.Generator().manual_seed(0))
     task: Task = cls(chosen, ImageStatistics.of(source), prepared, torch.device("cpu"))
     return task

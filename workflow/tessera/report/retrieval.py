@@ -81,9 +81,9 @@ def draw_confusion(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pi
         with drawing():
             file = save(_draw_confusion(methods, tables), folder, f"confusion-{index}")
         caption = (
-            "Share of each class, %, in each cluster; mean over the trials. Clusters are named and ordered by the class "
-            "that the one-to-one match with most right images gives them (Hungarian algorithm): the framed diagonal is "
-            "what is right."
+            "Share of each class, %, in each cluster; mean over the trials. Clusters are named, and ordered, by the "
+            "class that the one-to-one match with most right images gives them (Hungarian algorithm): the framed "
+            "diagonal is what is right."
         )
         pictures.append(Picture(file, _title("Clusters and classes", column, summary), caption, CATEGORY))
     return pictures
