@@ -76,11 +76,11 @@ def _left(view: View) -> str:
 
 
 def _devices(view: View) -> str:
-    busy = sorted(name for name in view.devices.values() if name)
-    if not view.gpus and not busy:
+    if not view.gpus and not view.busy:
         return ""
+    names = ", ".join(sorted(name for name in view.devices.values() if name))
     of = f" of {view.gpus}" if view.gpus else ""
-    return f"{count(len(busy), 'GPU')}{of} in use{': ' if busy else ''}{', '.join(busy)}"
+    return f"{count(view.busy, 'GPU')}{of} in use{': ' if names else ''}{names}"
 
 
 def _stages(view: View) -> list[Text]:
@@ -138,7 +138,7 @@ def _block(view: View, standing: Standing, width: int) -> list[Text]:
     second = Text.assemble("    ", bar, f" {_epochs(standing)}, {speed}", f", {left}" if left else "")
     block = [head, _fitted(second, width)]
     if told.figures:
-        block.append(_fitted(Text(f"    {_figures(told.figures)}", "dim"), width))
+        block.append(_fitted(Text(f"    {_figures(told.figures, width - 4)}", "dim"), width))
     return block
 
 
@@ -155,11 +155,22 @@ def _epochs(standing: Standing) -> str:
     return f"epoch {told.epoch}/{told.epochs}" if told is not None and told.epochs else ""
 
 
-def _figures(figures: dict[str, float]) -> str:
+def _figures(figures: dict[str, float], width: int) -> str:
+    """Losses by task, then what else there is; names get shorter until all values fit."""
     losses = {name.removesuffix(".loss"): value for name, value in figures.items() if name.endswith(".loss")}
     others = {name.replace("_", " "): value for name, value in figures.items() if not name.endswith(".loss")}
-    parts = [", ".join(f"{name} {value:.4g}" for name, value in group.items()) for group in (losses, others) if group]
-    return f"loss of {'; '.join(parts)}" if losses else "; ".join(parts)
+    longest = max(map(len, (*losses, *others)))
+    text = ""
+    for letters in range(longest, 3, -1):
+        groups = [", ".join(f"{_cut(name, letters)} {group[name]:.3g}" for name in group) for group in (losses, others)]
+        text = ("loss: " if losses else "") + "; ".join(group for group in groups if group)
+        if len(text) <= width:
+            break
+    return text
+
+
+def _cut(name: str, letters: int) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def _failed(view: View, width: int, room: int) -> list[Text]:

@@ -22,6 +22,7 @@ class View:
     Attributes:
         rests: Seconds until a running job ends, by its name; None where nothing is known.
         devices: What each running job computes on, by its name: `GPU 0`, or nothing on a processor.
+        busy: GPUs in use.
         gpus: GPUs of this machine.
         strangers: Jobs of other configurations that run here as well.
     """
@@ -31,6 +32,7 @@ class View:
     left: TimeLeft
     rests: dict[str, float | None]
     devices: dict[str, str]
+    busy: int
     gpus: int
     strangers: int
     now: float
@@ -77,6 +79,7 @@ class Watcher:
             time_left(standings, self.estimates, max(self.most, len(self.gpus)), now),
             {standing.name: rest_of(standing, self.estimates, now) for standing in running},
             {standing.name: self._device(standing) for standing in running},
+            sum(len(item.told.device.split(",")) for item in running if item.told and item.told.device),
             len(self.gpus),
             strangers(self.plan),
             now,
@@ -105,6 +108,7 @@ class Watcher:
         if told is None or not told.device:
             return ""
         is_here = told.host == platform.node()
-        known = is_here and told.device in self.gpus
-        name = f"GPU {self.gpus.index(told.device)}" if known else f"GPU {told.device.removeprefix('GPU-')[:8]}"
-        return name if is_here else f"{name} of {told.host.partition('.')[0]}"
+        known = self.gpus if is_here else []
+        ids = told.device.split(",")
+        words = [str(known.index(word)) if word in known else word.removeprefix("GPU-")[:8] for word in ids]
+        return f"GPU {', '.join(words)}" + ("" if is_here else f" of {told.host.partition('.')[0]}")
