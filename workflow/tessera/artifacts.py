@@ -35,8 +35,8 @@ _CODE = {
     "prepare_dataset": ("data",),
     "generate_pretext_labels": ("data", "tasks", "models", "training.py"),
     "pretrain_source": ("data", "tasks", "models", "multitask", "training.py"),
-    "transfer_knowledge": ("data", "models", "transfer", "training.py", "measure.py"),
-    "evaluate_target": ("data", "models", "targets", "training.py", "measure.py"),
+    "transfer_knowledge": ("data", "models", "transfer", "detection", "training.py", "measure.py"),
+    "evaluate_target": ("data", "models", "targets", "detection", "training.py", "measure.py"),
     "cluster_target": ("data", "models", "targets", "clustering", "training.py", "measure.py"),
 }
 
