@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tessera.tracking.store import Store
+
 
 @pytest.fixture
 def write_artifact() -> Callable[..., Path]:
@@ -33,3 +35,11 @@ def write_artifact() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: its creation takes longer than all tests."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    Store(f"sqlite:///{path}", "tessera")
+    return path

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ def test_a_view_says_everything_once(write_artifact: Write, tmp_path: Path) -> N
         "source.tasks.jigsaw.gray": "0.5",
         "source.tasks.plain": "true",
     }
+    assert view.tags.pop("settings").startswith("e ")
     assert view.tags == {
         "stage": "pretrain_source",
         "key": "01234567",
@@ -50,3 +52,20 @@ def test_settings_become_flat() -> None:
 
 def test_names_are_of_letters_that_mlflow_takes() -> None:
     assert metric_name("head[0].loss (%)") == "head_0_.loss ___"
+
+
+def test_trials_are_told_by_their_settings_alone(write_artifact: Write, tmp_path: Path) -> None:
+    def settings(name: str, source: str, **changes: Any) -> str:
+        """Tag of an artifact that reads a source, whose own manifest lies beside it."""
+        artifact = f"artifacts/target/{name}"
+        folder = write_artifact(tmp_path / artifact, inputs={"source": f"artifacts/source/{source}"}, **changes)
+        return read_view(folder, artifact).tags["settings"]
+
+    for trial in (0, 1):
+        write_artifact(tmp_path / f"artifacts/source/s.t{trial}-0000000{trial}", trial=trial)
+    write_artifact(tmp_path / "artifacts/source/s.t0-00000002", settings={"source": {"epochs": 3}})
+    first = settings("m.t0-0000000a", "s.t0-00000000", trial=0)
+    assert first.startswith("m ")
+    assert settings("m.t1-0000000b", "s.t1-00000001", trial=1) == first
+    assert settings("m.t0-0000000c", "s.t0-00000002", trial=0) != first  # another source
+    assert settings("m.t0-0000000d", "s.t0-00000000", settings={"k": 1}) != first
