@@ -76,10 +76,10 @@ def nice_ticks(low: float, high: float) -> list[float]:
     >>> nice_ticks(57.1, 63.3)
     [56.0, 58.0, 60.0, 62.0, 64.0]
     >>> nice_ticks(0.5, 0.5)
-    [0.0, 0.5, 1.0]
+    [0.46, 0.48, 0.5, 0.52, 0.54]
     """
     if not high > low:
-        low, high = (low - abs(low or 1), high + abs(high or 1))
+        low, high = low - 0.05 * abs(low or 1), high + 0.05 * abs(high or 1)
     size = 10 ** math.floor(math.log10((high - low) / TICKS))
     for step in (size, 2 * size, 2.5 * size, 5 * size, 10 * size, 20 * size):
         first, last = math.floor(low / step), math.ceil(high / step)

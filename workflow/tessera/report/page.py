@@ -27,6 +27,7 @@ from tessera.study.jobs import GeneratePretextLabels, PrepareDataset, SummarizeS
 
 PREPARED = (PrepareDataset.stage, GeneratePretextLabels.stage)  # what many cells share
 PX_PER_INCH = 110  # of a picture on a screen
+HOUSEKEEPING = ("epoch", "learning_rate", "seconds")
 FIGURES_SHOWN = 6  # of a run, on the page; metrics.json has all
 
 
@@ -122,8 +123,8 @@ def command(summary: SummarizeStudy, runs: Runs) -> str:
 
 def shown_figures(run: ArtifactRun) -> list[tuple[str, str]]:
     """The first figures of a run, in words."""
-    shown = [(name, "none" if value is None else f"{value:.4g}") for name, value in run.metrics.items()]
-    return shown[:FIGURES_SHOWN]
+    told = [(name, value) for name, value in run.metrics.items() if name not in HOUSEKEEPING]
+    return [(name, "none" if value is None else f"{value:.4g}") for name, value in told[:FIGURES_SHOWN]]
 
 
 def data_uri(picture: Picture, files: Mapping[str, bytes]) -> str:

@@ -52,6 +52,7 @@ PICTURES: dict[str, str] = {
     "predictions": "tessera.report.detections:draw_predictions",
     "mistakes": "tessera.report.detections:draw_mistakes",
     "precision_recall": "tessera.report.detections:draw_precision_recall",
+    "per_class": "tessera.report.detections:per_class_table",
     "retrieval": "tessera.report.retrieval:draw_retrieval",
     "confusion": "tessera.report.retrieval:draw_confusion",
     "map": "tessera.report.retrieval:draw_map",
