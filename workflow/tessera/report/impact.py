@@ -110,7 +110,9 @@ def draw(panels: Sequence[Panel]) -> "Figure":
     for row in grid:
         row[0].set_ylabel("impact µ")
     handles, labels = _legend(tasks)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(tasks), 5), frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(tasks), 5 if columns > 2 else 2), frameon=False
+    )
     return figure
 
 
