@@ -85,7 +85,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
         first, last = math.floor(low / step), math.ceil(high / step)
         if last - first < TICKS:
             break
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    return [round(float(index * step), 12) for index in range(first, last + 1)]
 
 
 def _plot(table: Table, column: str, figures: Sequence[Figure]) -> Plot:

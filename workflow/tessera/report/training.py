@@ -142,8 +142,10 @@ def read_history(folder: Path) -> dict[str, dict[int, float]]:
 def draw(rows: Sequence[Row]) -> "Figure":
     """A row of panels for each training, a column for each figure; call it inside `drawing()`."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    columns = list(dict.fromkeys(name for row in rows for name in row.panels))[:MOST_COLUMNS]
+    names = dict.fromkeys(name for row in rows for name in row.panels)
+    columns = sorted(names, key=lambda name: not name.startswith("first stage"))[:MOST_COLUMNS]
     width = LABEL + (WIDTH - LABEL) * min(1.0, len(columns) / 3)
     figure = Figure(figsize=(width, MARGIN + ROW * len(rows) * (1.5 if len(rows) < 3 else 1)), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col", sharey="col")
@@ -152,9 +154,10 @@ def draw(rows: Sequence[Row]) -> "Figure":
             series = row.panels.get(name, ())
             _draw_panel(ax, series)
             if not series:
-                ax.set_axis_off()
+                ax.spines[:].set_visible(False)
+                ax.tick_params(which="both", left=False, labelleft=False, bottom=False)  # the last row keeps the epochs
                 ax.text(0.5, 0.5, "–", transform=ax.transAxes, ha="center", va="center", color="#888888")
-        title = "\n".join(textwrap.wrap(row.title, 24)[:4])
+        title = "\n".join(textwrap.wrap(row.title, 24)[:5])
         axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=7)
     for index, name in enumerate(columns):
         grid[0, index].set_title("\n".join(textwrap.wrap(name.replace("_", " "), 18)), fontsize=7.5)
@@ -163,7 +166,11 @@ def draw(rows: Sequence[Row]) -> "Figure":
             value for row in rows for each in row.panels.get(name, ()) for c in each.trials for value in c.values()
         ]
         if "loss" in name and values and min(values) > 0 and max(values) > 8 * min(values):
-            grid[0, index].set_yscale("log")
+            for ax in grid[:, index]:
+                ax.set_yscale("log")
+                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+                ax.yaxis.set_major_formatter("{x:g}")
+                ax.yaxis.set_minor_formatter(NullFormatter())
     _legend(figure, rows)
     return figure
 
@@ -261,8 +268,7 @@ def _fusion(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
 
 def _transfer(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
     names = dict.fromkeys(name for trial in trials for name in trial)
-    ordered = sorted(names, key=lambda name: not name.startswith("first."))
-    shown = {name.replace("first.", "first stage, "): name for name in ordered if name.endswith(SHOWN)}
+    shown = {name.replace("first.", "first stage, "): name for name in names if name.endswith(SHOWN)}
     return Row(training.title, {words: _panel(trials, ("", LOOKS[0], name)) for words, name in shown.items()})
 
 
