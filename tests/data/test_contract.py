@@ -73,9 +73,13 @@ def test_what_is_missing_and_what_is_like_it(make_tree: Callable[..., Path], tmp
     )
     assert "Did you mean `flowers.zip`?" in (missing("flowers") or "")
     assert "Did you mean `flowers.zip`?" in (missing("flower.zip") or "")
-    assert "Put it there, or set `data_root` in config/config.yaml or the variable TESSERA_DATA." in (
-        missing("xyz") or ""
-    )
+    (tmp_path / "cifar10.tar.xz").touch()
+    (tmp_path / "cifar10").rename(tmp_path / "elsewhere")
+    assert "Did you mean `cifar10.tar.xz`?" in (missing("cifar.tar.xz") or "")
+    for unlike in ("xyz", "bccd.tar.xz"):  # the suffix alone is no likeness
+        assert "Put it there, or set `data_root` in config/config.yaml or the variable TESSERA_DATA." in (
+            missing(unlike) or ""
+        )
     nowhere = ImageFolderOptions(path="x", image_size=8).missing(tmp_path / "nowhere")
     assert "no folder" in (nowhere or "")
 

@@ -57,7 +57,11 @@ def _near(location: str, names: list[str]) -> str | None:
     """The archive of a folder that is missing, the folder of an archive, or a name like it."""
     stem = location.partition(".")[0].lower()
     same = [name for name in names if name.partition(".")[0].lower() == stem]
-    return next(iter(same or difflib.get_close_matches(location, names, n=1)), None)
+    if same:
+        return same[0]
+    # Stems alone: two archives are no more alike for both being `.tar.xz`.
+    stems = {name.partition(".")[0].lower(): name for name in reversed(names)}
+    return next((stems[near] for near in difflib.get_close_matches(stem, stems, n=1)), None)
 
 
 def _refuse_twice(classes: list[str] | None) -> None:
