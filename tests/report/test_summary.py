@@ -124,6 +124,40 @@ def test_csv_and_metrics_agree_with_the_table(study: SummarizeStudy, tmp_path: P
     assert metrics == {"tte": {"C10": pytest.approx(217 / 3, abs=1e-6), "C100": 0.5}, "joint": {"C10": 71.0}}
 
 
+def test_what_datasets_passed_over_is_counted_in_the_metrics(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:
+    boxes = write("artifacts/datasets/boxes-00000001", {"num_skipped": 5.0})
+    again = write("artifacts/datasets/boxes-00000002", {"num_skipped": 2.0})
+    write(study.artifacts[0], {"num_skipped": 0.0})
+    summarize(study.model_copy(update={"artifacts": (*study.artifacts, boxes, again)}), tmp_path)
+    metrics = json.loads(results(tmp_path, "metrics.json").read_text())
+    assert metrics["skipped"] == {"total": 7, "boxes": 7}
+    summarize(study, tmp_path)
+    assert json.loads(results(tmp_path, "metrics.json").read_text())["skipped"] == {"total": 0}
+
+
+def test_average_precision_is_in_percent(write: Any, tmp_path: Path) -> None:
+    folder = write("artifacts/target/a-00000000", {"map_voc07": 40.0, "map_area": 38.0})
+    cells = tuple(
+        Cell(row="a", column=metric, protocol="detection", metric=metric, artifacts=(folder,))
+        for metric in ("map_voc07", "map_area")
+    )
+    study = SummarizeStudy(
+        name="toy", title="T", description="", scale="smoke", trials=1, rows=("a",), columns=("map_voc07", "map_area"),
+        cells=cells, compare=(), artifacts=(folder,),
+    )  # fmt: skip
+    text = summarize(study, tmp_path)
+    assert "(`detection`, figure `map_voc07`, %; higher is better" in text
+    assert "figure `map_area`, %; higher is better" in text
+
+
+def test_the_stages_of_a_training_are_curves_of_their_own(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:
+    history = "stage,epoch,loss\nfirst,1,3\nsecond,1,2\nsecond,2,1\n"
+    folder = write("artifacts/transfer/n.t0-12345678", history=history)
+    summarize(study.model_copy(update={"artifacts": (folder,)}), tmp_path)
+    lines = results(tmp_path, "curves.csv").read_text().splitlines()[1:]
+    assert [line.partition(",transfer,")[2] for line in lines] == ["1,first.loss,3", "1,loss,2", "2,loss,1"]
+
+
 def test_curves_are_long_and_numbers_only(study: SummarizeStudy, tmp_path: Path) -> None:
     summarize(study, tmp_path)
     assert results(tmp_path, "curves.csv").read_text() == (

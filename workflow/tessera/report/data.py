@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from tessera.report.answers import headline
@@ -54,13 +55,25 @@ def as_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def as_metrics(table: Table) -> dict[str, dict[str, float]]:
-    """Row, column, mean: what `dvc metrics` compares between commits."""
+def as_metrics(table: Table, skipped: Mapping[str, int] | None = None) -> dict[str, dict[str, float]]:
+    """Row, column, mean: what `dvc metrics` compares between commits.
+
+    Args:
+        skipped: What each dataset passed over, by its artifact's name; kept as one more row, `skipped`, with their
+            `total` and each that is not 0. None, or of no dataset: no such row.
+    """
     tree: dict[str, dict[str, float]] = {}
     for figure in _ordered(table):
         mean = rounded(figure.mean)
         if mean is not None:
             tree.setdefault(figure.cell.row, {})[figure.cell.column or figure.cell.metric] = mean
+    if skipped:
+        row = tree.setdefault("skipped", {})
+        row["total"] = sum(skipped.values())
+        for name, count in skipped.items():
+            if count:
+                word = name.rpartition("-")[0] or name  # without the key, so that commits can be compared
+                row[word] = row.get(word, 0) + count
     return tree
 
 

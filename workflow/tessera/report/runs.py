@@ -134,7 +134,10 @@ class Runs:
                 found.append(f"{git['commit']}{changed}")
         return list(dict.fromkeys(found))
 
+    def skipped(self) -> dict[str, int]:
+        """Dataset artifact to the number of things that it passed over, also where that is none."""
+        return {run.name: int(run.metrics["num_skipped"] or 0) for run in self.all if "num_skipped" in run.metrics}
+
     def skipped_images(self) -> dict[str, int]:
         """Dataset artifact to the number of images that could not be read."""
-        found = {run.name: int(run.metrics.get("num_skipped") or 0) for run in self.all}
-        return {name: count for name, count in found.items() if count}
+        return {name: count for name, count in self.skipped().items() if count}

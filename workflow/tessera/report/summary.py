@@ -36,12 +36,13 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
     if album.pictures:
         links = [f"[{picture.title}](figures/{picture.file})" for picture in album.pictures]
         text += f"\nPictures: {', '.join(links)}.\n"
+    runs = Runs(root, summary.artifacts)
     files = {
         "table.md": text,
         "table.csv": as_csv(table),
         "table.tex": latex(table),
-        "table.json": _dump(as_json(table, Runs(root, summary.artifacts).made)),
-        "metrics.json": _dump(as_metrics(table)),
+        "table.json": _dump(as_json(table, runs.made)),
+        "metrics.json": _dump(as_metrics(table, runs.skipped())),
         "curves.csv": curves(root, summary.artifacts),
         "report.html": study_page(table, album, root),
     }

@@ -94,7 +94,7 @@ def lower_is_better(metric: str) -> bool:
 
 def in_percent(metric: str) -> bool:
     """Whether this figure is a share in percent."""
-    return "accuracy" in metric or metric.removeprefix("initial_").startswith(("nmi", "ari", "recall"))
+    return "accuracy" in metric or metric.removeprefix("initial_").startswith(("nmi", "ari", "recall", "map_"))
 
 
 def read_table(summary: SummarizeStudy, root: Path) -> Table:
