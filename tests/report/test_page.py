@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tessera.report.index import write_index
+from tessera.report.page import Failure
 from tessera.report.summary import summarize
+from tessera.report.unfinished import write_unfinished
 from tessera.study.jobs import Cell, SummarizeStudy
 
 Write = Callable[..., str]
@@ -237,3 +239,31 @@ def test_the_index_has_a_card_a_study(study: SummarizeStudy, tmp_path: Path) -> 
     assert "toy/report.html" in page.links
     assert all((tmp_path / "results" / link).exists() for link in page.links)
     assert len(page.marks("dot")) == 6
+
+
+def test_a_study_with_a_failed_trial_has_a_page_of_what_is_made(study: SummarizeStudy, tmp_path: Path) -> None:
+    """One trial of a cell, and all of another, are missing; the study's own files and marker wait."""
+    lost = study.cells[0].artifacts[1], study.cells[2].artifacts[0]
+    for folder in lost:
+        (tmp_path / folder / "artifact.json").unlink()
+        (tmp_path / folder / "metrics.json").unlink()
+    failure = Failure("evaluate_target", "tte.t1-00000001", "out of <memory>", "logs/target/tte.t1-00000001.log")
+    text = write_unfinished(study, tmp_path, [failure]).read_text()
+    page = Page(text)
+    assert "7 of 9 artifacts are made; 1 job failed." in page.words
+    assert "out of &lt;memory&gt;" in text
+    assert "logs/target/tte.t1-00000001.log" in page.words
+    assert page.row("tte")[1] == "72.5 best ± 2.1 2 of 3 trials"
+    assert "tte, C10: trial 1 of 3 is not made; mean and spread are over the others." in page.words
+    assert "tte, C100: trial 0 of 1 is not made." in page.words
+    assert "+1.2" in page.words  # trials 0 and 2 stay pairs
+    assert [path.name for path in (tmp_path / "results" / "toy").iterdir()] == ["unfinished.html"]
+    assert "toy/unfinished.html" in Page(write_index(tmp_path).read_text()).links
+
+
+def test_a_complete_study_is_no_longer_unfinished(study: SummarizeStudy, tmp_path: Path) -> None:
+    page = write_unfinished(study, tmp_path, [])
+    summarize(study, tmp_path)
+    assert not page.exists()
+    assert "Unfinished" not in page_of(study, tmp_path).words
+    assert "Unfinished" not in write_index(tmp_path).read_text()

@@ -1,9 +1,13 @@
 """`python -m tessera finish`."""
 
 import argparse
+from collections.abc import Sequence
 
 from tessera.commands import commit, sync
 from tessera.commands.options import say
+from tessera.errors import ArtifactError
+from tessera.monitor.standing import State, look
+from tessera.monitor.words import count
 from tessera.study.plan import Plan
 
 HELP = "what Snakemake calls when it ends: show tables, commit, sync"
@@ -21,9 +25,38 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
         summary = studies[name]
         table = plan.root / "results" / name / "table.md"
         if (plan.root / summary.marker).exists() and table.exists():
-            say(f"\n{table.read_text().strip()}\n\nresults/{name}: table.md, .csv, .tex, .json")
+            say(f"\n{table.read_text().strip()}\n\nresults/{name}: report.html, table.md, .csv, .tex, .json")
+    _show_unfinished(plan, options.studies or list(plan.studies))
     for note in plan.notes(options.studies):
         say(f"left out: {note}")
     commit.run(plan, options)
     sync.run(plan, options)
     return 0
+
+
+def _show_unfinished(plan: Plan, names: Sequence[str]) -> None:
+    """A page for each study that stopped since a job of it failed: no rule can make it without that job."""
+    from tessera.report.index import write_index
+    from tessera.report.page import Failure
+    from tessera.report.unfinished import write_unfinished
+
+    studies = {**plan.studies, **plan.others}
+    for name in names:
+        if (plan.root / studies[name].marker).exists():
+            continue
+        failed = [
+            Failure(each.stage, each.name, each.why, each.log)
+            for each in look(plan, [name])
+            if each.state is State.FAILED and each.job is not None
+        ]
+        if not failed:
+            continue
+        try:
+            page = write_unfinished(studies[name], plan.root, failed)
+            write_index(plan.root)
+        except ArtifactError as error:
+            say(f"warning: no page for {name}: {error}")
+            continue
+        say(f"\n{name} is unfinished, for {count(len(failed), 'job')} failed. What is made so far: {page}")
+        for each in failed:
+            say(f"  {each.stage}: {each.name}: {each.why} ({each.log})")

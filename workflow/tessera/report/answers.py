@@ -1,6 +1,7 @@
 """What a study answers, in words: its comparisons, how it stands to the paper, and what to be careful about."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tessera.report.markdown import care, cell_text, number, sentence
@@ -105,16 +106,22 @@ def gaps(table: Table, runs: Runs) -> list[str]:
     summary = table.summary
     found = [f"Left out for want of images: {where}." for where in summary.left_out]
     for figure in table.figures.values():
-        failed = [str(trial) for trial, value in enumerate(figure.values) if value is None]
+        where = f"{figure.cell.row}, {figure.cell.column}" if figure.cell.column else figure.cell.row
+        without = [trial for trial, value in enumerate(figure.values) if value is None]
+        unmade = [trial for trial in without if not runs.at(figure.cell.artifacts[trial]).about]
+        failed = [trial for trial in without if trial not in unmade]
+        rest = "; mean and spread are over the others." if len(without) < len(figure.values) else "."
+        total = len(figure.values)
         if failed:
-            where = f"{figure.cell.row}, {figure.cell.column}" if figure.cell.column else figure.cell.row
-            plural = "s" if len(failed) > 1 else ""
-            found.append(
-                f"{where}: trial{plural} {', '.join(failed)} of {len(figure.values)} gave no finite "
-                f"`{figure.cell.metric}`; mean and spread are over the others."
-            )
+            found.append(f"{where}: {_trials(failed)} of {total} gave no finite `{figure.cell.metric}`{rest}")
+        if unmade:
+            found.append(f"{where}: {_trials(unmade)} of {total} {'is' if len(unmade) == 1 else 'are'} not made{rest}")
     for name, count in runs.skipped_images().items():
         found.append(f"{name}: {count} image{'s' if count > 1 else ''} could not be read and were skipped.")
     if len(runs.commits()) > 1:
         found.append(f"The artifacts were made by {len(runs.commits())} states of the code; see below.")
     return found
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -11,6 +11,7 @@ from filelock import FileLock
 from tessera.files import replace_text
 from tessera.report.dots import Axis, Strip, nice_ticks
 from tessera.report.page import day, environment
+from tessera.report.unfinished import FILE as UNFINISHED
 
 ROWS_SHOWN = 8
 FILES = {
@@ -47,7 +48,9 @@ def write_index(root: Path) -> Path:
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
         cards = [card for path in sorted(results.glob("*/table.json")) if (card := _card(path)) is not None]
-        replace_text(results / "index.html", environment().get_template("index.html").render(cards=cards))
+        stopped = [path.parent.name for path in sorted(results.glob(f"*/{UNFINISHED}"))]
+        page = environment().get_template("index.html").render(cards=cards, stopped=stopped, unfinished=UNFINISHED)
+        replace_text(results / "index.html", page)
     return results / "index.html"
 
 

@@ -31,6 +31,30 @@ HOUSEKEEPING = ("epoch", "learning_rate", "seconds")
 FIGURES_SHOWN = 6  # of a run, on the page; metrics.json has all
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed.
+
+    Attributes:
+        why: In a line.
+        log: Where it says more.
+    """
+
+    stage: str
+    name: str
+    why: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """How far a study came that stopped short: `made` of `total` artifacts, and what failed."""
+
+    made: int
+    total: int
+    failed: tuple[Failure, ...]
+
+
 def environment() -> Environment:
     """Templates that escape whatever a study says of itself."""
     made = Environment(
@@ -58,8 +82,11 @@ def offset(index: int, number: int) -> float:
     return round((index - (number - 1) / 2) * min(3.5, 10 / number), 1)
 
 
-def study_page(table: Table, album: Album, root: Path) -> str:
+def study_page(table: Table, album: Album, root: Path, unfinished: Unfinished | None = None) -> str:
     """Everything of a study that a reader wants, as HTML.
+
+    Args:
+        unfinished: What is missing, where the study stopped short.
 
     Raises:
         ArtifactError: If an artifact is damaged.
@@ -72,6 +99,7 @@ def study_page(table: Table, album: Album, root: Path) -> str:
         .get_template("study.html")
         .render(
             summary=summary,
+            unfinished=unfinished,
             made=day(runs.made),
             headline=headline(table),
             answers=answers(table),

@@ -14,6 +14,7 @@ from tessera.report.pictures import make_album
 from tessera.report.records import versions
 from tessera.report.runs import Runs
 from tessera.report.table import Table, read_table
+from tessera.report.unfinished import FILE as UNFINISHED
 from tessera.study.jobs import STAGES, SummarizeStudy
 
 
@@ -53,6 +54,7 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
     for name, content in files.items():
         replace_text(marker.parent / name, content)
     album.write(marker.parent / "figures")
+    (marker.parent / UNFINISHED).unlink(missing_ok=True)
     replace_text(marker, _dump(_provenance(table, root)))
     return text
 

@@ -97,13 +97,16 @@ def in_percent(metric: str) -> bool:
     return "accuracy" in metric or metric.removeprefix("initial_").startswith(("nmi", "ari", "recall", "map_"))
 
 
-def read_table(summary: SummarizeStudy, root: Path) -> Table:
+def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) -> Table:
     """Reads every cell's artifacts.
+
+    Args:
+        unfinished: Whether an artifact may be missing; its trial then has no figure.
 
     Raises:
         ArtifactError: If an artifact is missing or damaged, or has no such metric.
     """
-    read = {(cell.row, cell.column): _read_cell(cell, root) for cell in summary.cells}
+    read = {(cell.row, cell.column): _read_cell(cell, root, unfinished) for cell in summary.cells}
     compared = [
         found
         for comparison in summary.compare
@@ -113,17 +116,19 @@ def read_table(summary: SummarizeStudy, root: Path) -> Table:
     return Table(summary, read, tuple(compared), cost(root, summary.artifacts))
 
 
-def _read_cell(cell: Cell, root: Path) -> Figure:
-    trials = [figures(root / folder) for folder in cell.artifacts]
+def _read_cell(cell: Cell, root: Path, unfinished: bool) -> Figure:
+    missing = {folder for folder in cell.artifacts if unfinished and not (root / folder / "artifact.json").exists()}
+    trials = [{} if folder in missing else figures(root / folder) for folder in cell.artifacts]
     for folder, trial in zip(cell.artifacts, trials, strict=True):
-        if cell.metric not in trial:
+        if folder not in missing and cell.metric not in trial:
             raise ArtifactError(
                 f"{folder}/metrics.json: no figure `{cell.metric}` for row '{cell.row}'. {suggest(cell.metric, trial)}"
             )
     names = list(dict.fromkeys(name for trial in trials for name in trial))
     metrics = {name: statistics.mean([trial.get(name) for trial in trials]) for name in names}
-    guess = chance(root, cell.artifacts[0], cell.metric) if cell.artifacts else None
-    return Figure(cell, tuple(trial[cell.metric] for trial in trials), metrics, guess)
+    made = next((folder for folder in cell.artifacts if folder not in missing), None)
+    guess = chance(root, made, cell.metric) if made is not None else None
+    return Figure(cell, tuple(trial.get(cell.metric) for trial in trials), metrics, guess)
 
 
 def _compare(comparison: Comparison, column: str, read: dict[tuple[str, str], Figure]) -> Compared | None:
