@@ -34,6 +34,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for kind in ("scales", "methods"):
         copytree(REPOSITORY / "config" / kind, tmp_path / "config" / kind)
     (tmp_path / "config" / "studies").mkdir()
+    smoke = tmp_path / "config" / "scales" / "smoke.yaml"
+    smoke.write_text(smoke.read_text().partition("stand_ins:")[0])  # tests write their own
     return tmp_path
 
 
