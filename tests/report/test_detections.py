@@ -106,6 +106,38 @@ def test_rows_of_the_study_are_side_by_side(make: Make, tmp_path: Path, rows: in
         assert pictures[1].title == "What is found, image 2 of 3"
 
 
+def test_two_averages_of_the_same_boxes_are_drawn_once(make: Make, tmp_path: Path) -> None:
+    study = make(trials=1)
+    named = [cell.model_copy(update={"column": "11 points"}) for cell in study.cells]
+    area = [cell.model_copy(update={"column": "area", "metric": "map_area"}) for cell in study.cells]
+    other = Cell(row="row 0", column="kNN", protocol="knn", metric="accuracy", artifacts=("artifacts/target/none",))
+    both = study.model_copy(update={"columns": ("11 points", "area"), "cells": (*named, *area)})
+    assert [picture.title for picture in draw(draw_predictions, both, tmp_path)] == ["What is found"]
+    assert [picture.title for picture in draw(draw_mistakes, both, tmp_path)] == [
+        "Worst mistakes: row 0", "Worst mistakes: row 1",
+    ]  # fmt: skip
+    assert len(draw(per_class_table, both, tmp_path)) == 2  # these do differ
+    more = both.model_copy(update={"columns": (*both.columns, "kNN"), "cells": (*both.cells, other)})
+    (picture,) = draw(draw_predictions, more, tmp_path)
+    assert picture.title == "What is found, 11 points and area"
+
+
+@pytest.mark.parametrize("told", ["by their names", "by the dataset alone"])
+def test_rows_of_other_images_are_pictures_of_their_own(make: Make, tmp_path: Path, told: str) -> None:
+    study = make(rows=6, trials=1)
+    for row in (3, 4):  # a line of its own, were all rows in one picture
+        folder = tmp_path / study.cells[row].artifacts[0]
+        (folder / "artifact.json").write_text(json.dumps({"inputs": {"dataset": "artifacts/datasets/other"}}))
+        if told == "by their names":
+            text = (folder / "examples/examples.json").read_text()
+            (folder / "examples/examples.json").write_text(text.replace('"image ', '"elsewhere '))
+    assert [picture.title for picture in draw(draw_predictions, study, tmp_path)] == [
+        "What is found: row 0 and 3 more, image 1 of 2",
+        "What is found: row 0 and 3 more, image 2 of 2",
+        "What is found: row 3 and 1 more",
+    ]
+
+
 def test_each_row_has_its_mistakes(make: Make, tmp_path: Path) -> None:
     pictures = draw(draw_mistakes, make(), tmp_path)
     assert [picture.title for picture in pictures] == ["Worst mistakes: row 0", "Worst mistakes: row 1"]

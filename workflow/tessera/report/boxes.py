@@ -64,16 +64,16 @@ class Panel:
     boxes: Sequence[Drawn]
 
 
-def draw_panels(lines: Sequence[Sequence[Panel | None]]) -> "Figure":
-    """Lines of images, and below them what the kinds of boxes mean. Where there is no panel, its place stays empty."""
+def draw_panels(lines: Sequence[Sequence[Panel]]) -> "Figure":
+    """Lines of images, and below them what the kinds of boxes mean."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    panels = [panel for line in lines for panel in line if panel is not None]
+    panels = [panel for line in lines for panel in line]
     across = max(len(line) for line in lines)
     side = (WIDTH - GAP) / max(2, across) - GAP  # longest of a panel
-    titles = [max(len(_title(panel, side)) for panel in line if panel is not None) * LINE + 0.05 for line in lines]
-    heights = [max(_size(panel, side)[1] for panel in line if panel is not None) for line in lines]
+    titles = [max(len(_title(panel, side)) for panel in line) * LINE + 0.05 for line in lines]
+    heights = [max(_size(panel, side)[1] for panel in line) for line in lines]
     width = across * (side + GAP) + GAP
     height = sum(titles) + sum(heights) + GAP * len(lines) + LEGEND
     figure = Figure(figsize=(width, height))
@@ -81,11 +81,10 @@ def draw_panels(lines: Sequence[Sequence[Panel | None]]) -> "Figure":
     for line, title, tall in zip(lines, titles, heights, strict=True):
         top -= title
         for place, panel in enumerate(line):
-            if panel is not None:
-                wide, high = _size(panel, side)
-                left = GAP + place * (side + GAP)
-                ax = figure.add_axes((left / width, (top - high) / height, wide / width, high / height))
-                _draw(ax, panel, wide, _title(panel, side))
+            wide, high = _size(panel, side)
+            left = GAP + place * (side + GAP)
+            ax = figure.add_axes((left / width, (top - high) / height, wide / width, high / height))
+            _draw(ax, panel, wide, _title(panel, side))
         top -= tall + GAP
     kinds = dict.fromkeys(drawn.kind for panel in panels for drawn in panel.boxes)
     handles = [

@@ -5,7 +5,7 @@ Reads what the protocol `detection` keeps beside its figures; draws nothing wher
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from tessera.report import boxes, statistics
 from tessera.report.boxes import ABREAST, Drawn, Panel, compress, draw_panels
 from tessera.report.pictures import Picture, drawing, save
 from tessera.report.precision_recall import MOST, Row, classes_of, draw_curves, draw_table, read_curves
-from tessera.report.records import figures, read_json
+from tessera.report.records import figures, manifest, read_json
 from tessera.report.statistics import Value
 from tessera.study.jobs import SummarizeStudy
 
@@ -68,37 +68,54 @@ def read_cells(summary: SummarizeStudy, root: Path) -> dict[str, list[Measured]]
     return found
 
 
+def different_cells(summary: SummarizeStudy, root: Path) -> list[tuple[str, list[Measured]]]:
+    """As `read_cells`, but columns of the same artifacts, which differ in the average alone, are one.
+
+    Returns:
+        What a title says of the columns, and their cells.
+    """
+    found: dict[tuple[tuple[Path, ...], ...], tuple[list[str], list[Measured]]] = {}
+    for column, cells in read_cells(summary, root).items():
+        columns, _ = found.setdefault(tuple(cell.folders for cell in cells), ([], cells))
+        columns.append(column)
+    return [
+        ("" if len(columns) == len(summary.columns) else f", {' and '.join(columns)}", cells)
+        for columns, cells in found.values()
+    ]
+
+
 def draw_predictions(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
-    """What each row of the study finds in the same images, side by side."""
+    """What each row of the study finds in the same images, side by side; rows of each dataset by themselves."""
     pictures = []
-    for number, (column, cells) in enumerate(read_cells(summary, root).items(), 1):
-        read = {cell.row: _examples(cell.folders[0]) for cell in cells}
-        first = next(iter(read.values()))
-        names = [first["images"][place]["name"] for place in first["ordinary"]][:IMAGES]
-        by_image = [[_ordinary(cell, read[cell.row], name) for cell in cells] for name in names]
-        pages: list[Sequence[Sequence[Panel | None]]]
-        if len(cells) == 1:  # images side by side
-            pages = [_in_lines([panels[0] for panels in by_image])]
-        elif len(cells) <= ABREAST:  # a line an image
-            pages = [by_image]
-        else:
-            pages = [_in_lines(panels) for panels in by_image]
-        for page, lines in enumerate(pages, 1):
-            of = "" if len(pages) == 1 else f", image {page} of {len(pages)}"
+    for number, (where, every) in enumerate(different_cells(summary, root), 1):
+        pages: list[tuple[str, dict[str, Any], Sequence[Sequence[Panel]]]] = []
+        for cells in (groups := _by_images(every)):
+            first, said = _examples(cells[0].folders[0]), where
+            if len(groups) > 1:
+                said += f": {cells[0].row}" + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
+            by_image = [list(panels) for panels in zip(*(_ordinary(cell) for cell in cells), strict=True)]
+            if len(cells) == 1:  # images side by side
+                pages.append((said, first, _in_lines([panels[0] for panels in by_image])))
+            elif len(cells) <= ABREAST:  # a line an image
+                pages.append((said, first, by_image))
+            else:
+                of = len(by_image)
+                pages += [(f"{said}, image {i} of {of}", first, _in_lines(p)) for i, p in enumerate(by_image, 1)]
+        for page, (said, first, lines) in enumerate(pages, 1):
             file = _photograph(lines, folder, f"predictions-{number}-{page}")
             caption = (
                 f"First trial; boxes with a score of {first['threshold']} or more, the {SUREST} surest of an image. "
                 f"✓ right: of the object's class, with an IoU of {first['iou']} or more; ✗ wrong; dashed: the objects, "
                 "on black those that were missed. The images are spread evenly over the test split, whatever is found."
             )
-            pictures.append(Picture(file, f"What is found{_where(summary, column)}{of}", caption, CATEGORY))
+            pictures.append(Picture(file, f"What is found{said}", caption, CATEGORY))
     return pictures
 
 
 def draw_mistakes(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
     """The worst mistakes of each row of the study, with what is wrong in words."""
     pictures = []
-    for number, (column, cells) in enumerate(read_cells(summary, root).items(), 1):
+    for number, (where, cells) in enumerate(different_cells(summary, root), 1):
         for place, cell in enumerate(cells, 1):
             about = _examples(cell.folders[0])
             false = [mistake for mistake in about["mistakes"] if "detection" in mistake][:FALSE]
@@ -112,7 +129,7 @@ def draw_mistakes(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pic
                 f"image, that no box with a score of {about['threshold']} or more found; one of each an image. Dashed: "
                 f"the object that a mistake is about, if any. A box is right with an IoU of {about['iou']} or more."
             )
-            title = f"Worst mistakes: {cell.row}{_where(summary, column)}"
+            title = f"Worst mistakes: {cell.row}{where}"
             pictures.append(Picture(file, title, caption, CATEGORY))
     return pictures
 
@@ -238,11 +255,24 @@ def _pixels(about: dict[str, Any], image: dict[str, Any]) -> "np.ndarray":
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder; it is made again.") from error
 
 
-def _ordinary(cell: Measured, about: dict[str, Any], name: str) -> Panel | None:
-    """All that was found in an image, and all that was to be found; None where the row was measured on others."""
-    image = next((image for image in about["images"] if image["name"] == name), None)
-    if image is None:
-        return None
+def _by_images(cells: Sequence[Measured]) -> list[list[Measured]]:
+    """Cells that were measured on the same images; other images may have the same names."""
+    found: dict[tuple[Any, ...], list[Measured]] = {}
+    for cell in cells:
+        about, inputs = _examples(cell.folders[0]), manifest(cell.folders[0]).get("inputs")
+        dataset = str(inputs.get("dataset")) if isinstance(inputs, Mapping) else ""
+        names = [about["images"][place]["name"] for place in about["ordinary"]]
+        found.setdefault((dataset, *names), []).append(cell)
+    return list(found.values())
+
+
+def _ordinary(cell: Measured) -> list[Panel]:
+    """The ordinary images, each with all that was found in it, and all that was to be found."""
+    about = _examples(cell.folders[0])
+    return [_found_in(cell, about, about["images"][place]) for place in about["ordinary"][:IMAGES]]
+
+
+def _found_in(cell: Measured, about: dict[str, Any], image: dict[str, Any]) -> Panel:
     drawn = []
     for thing in image["truth"]:
         kind = boxes.IGNORED if thing["difficult"] else boxes.OBJECT if thing["found"] else boxes.MISSED
@@ -274,11 +304,11 @@ def _mistake(about: dict[str, Any], mistake: dict[str, int]) -> Panel:
     return Panel(said, _pixels(about, image), drawn)
 
 
-def _in_lines(panels: Sequence[Panel | None]) -> list[Sequence[Panel | None]]:
+def _in_lines(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
     return [panels[start : start + ABREAST] for start in range(0, len(panels), ABREAST)]
 
 
-def _photograph(lines: Sequence[Sequence[Panel | None]], folder: Path, stem: str) -> str:
+def _photograph(lines: Sequence[Sequence[Panel]], folder: Path, stem: str) -> str:
     with drawing():
         file = save(draw_panels(lines), folder, stem, svg=False)
     compress(folder / file)
