@@ -68,6 +68,14 @@ def test_losses_chance_and_weights_are_drawn_for_what_was_recorded(write: Write,
     assert text.index(">first stage, loss<") < text.index(">loss<")
 
 
+@pytest.mark.parametrize("task", ["colorization", "rotation"])
+def test_an_accuracy_below_guessing_is_explained_where_it_may_be(write: Write, tmp_path: Path, task: str) -> None:
+    study = study_of(write, SOURCE.replace(TASK, task), None)
+    captions = {picture.file: picture.caption for picture in draw_pretraining(study, tmp_path, tmp_path / "figures")}
+    assert ("weighs rare colours more" in captions.pop("pretraining_chance.png")) == (task == "colorization")
+    assert "rare" not in "".join(captions.values())
+
+
 def test_nothing_is_drawn_without_a_history(write: Write, tmp_path: Path) -> None:
     study = study_of(write, None, None)
     assert draw_pretraining(study, tmp_path, tmp_path / "figures") == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from tessera.artifacts import verify
 
@@ -16,6 +17,13 @@ pytestmark = pytest.mark.slow
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NOTHING = "Nothing to be done"
+ROOT = Path(__file__).parent.parent.parent
+GRAY = """
+grid:
+  rows:
+    - {label: random, source.method: random}
+    - {label: learned, source.method: single, source.tasks: [colorization]}
+"""
 
 
 def output(done: "subprocess.CompletedProcess[str]") -> str:
@@ -104,3 +112,47 @@ def test_what_another_configuration_made_is_shared_but_never_taken_for_complete(
     log = output(run("dvc", "repro", at=project))
     assert num_ran(log, "pretrain_source") == 1
     assert "up to date" in output(run("dvc", "status", at=project))
+
+
+def test_figures_1_and_4_are_drawn(run: Run, project: Path) -> None:
+    """At scale smoke, on stand-ins for the paper's images."""
+    for name in ("figure1", "figure4"):
+        shutil.copy(ROOT / "config" / "studies" / f"{name}.yaml", project / "config" / "studies")
+    config = "{studies: [figure1, figure4], scale: smoke, trials: 1, device: cpu, tracking: {mlflow: {enabled: false}}}"
+    (project / "config" / "config.yaml").write_text(config)
+    run("snakemake", "--cores", "2", at=project)
+    run("snakemake", "--report", "report.html", at=project)
+    told = (project / "report.html").read_text()
+    for study, drawn in {
+        "figure1": {"impact.png", "previews-1.png", "previews-4.png", "pretraining.png"},
+        "figure4": {"retrieval-1.png", "confusion-1.png", "map-1.png", "previews-2.png", "sharing.png"},
+    }.items():
+        results = project / "results" / study
+        pictures = json.loads((results / "figures" / "index.json").read_text())
+        page = (results / "report.html").read_text()
+        assert drawn <= {picture["file"] for picture in pictures}, study
+        assert page.count("<img ") == len(pictures)
+        assert len(page) < 2_000_000
+        assert all(json.dumps(picture["title"])[1:-1] in told for picture in pictures)
+
+
+def test_a_study_with_a_failed_job_has_a_page_of_the_others(run: Run, project: Path) -> None:
+    """Gray images give the task of colours nothing to learn."""
+    for path in project.glob("data/shades/*/*/*.png"):
+        with Image.open(path) as image:
+            gray = image.convert("L").convert("RGB")
+        gray.save(path)
+    study = project / "config" / "studies" / "tiny.yaml"
+    whole = study.read_text()
+    study.write_text(whole + GRAY)
+    log = output(run("snakemake", "--cores", "2", "--keep-going", at=project, code=1))
+    assert "tiny is unfinished, for 1 job failed." in log
+    results = project / "results" / "tiny"
+    page = (results / "unfinished.html").read_text()
+    assert "colorization needs colours" in page
+    assert "learned, knn: trials 0, 1 of 2 are not made." in page
+    assert not list(results.glob("provenance-*.json"))
+    study.write_text(whole)
+    run("snakemake", "--cores", "2", at=project)
+    assert not (results / "unfinished.html").exists()
+    assert (results / "report.html").exists()
