@@ -3,11 +3,9 @@
 Equal inputs give equal bytes: its date is that of the last artifact, never the clock's.
 """
 
-import base64
 import io
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from PIL import Image
 
 from tessera.report.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.dots import plots
+from tessera.report.embed import embedded
 from tessera.report.markdown import how_measured, number
 from tessera.report.pictures import DOTS_PER_INCH, Album, Picture
 from tessera.report.records import duration, versions
@@ -155,22 +154,14 @@ def shown_figures(run: ArtifactRun) -> list[tuple[str, str]]:
     return [(name, "none" if value is None else f"{value:.4g}") for name, value in told[:FIGURES_SHOWN]]
 
 
-def data_uri(picture: Picture, files: Mapping[str, bytes]) -> str:
-    """The picture in the page itself, in whichever form is smaller."""
-    forms = {"image/png": files[picture.file]}
-    if (svg := files.get(Path(picture.file).stem + ".svg")) is not None:
-        forms["image/svg+xml"] = svg
-    kind = min(forms, key=lambda kind: len(forms[kind]))
-    return f"data:{kind};base64,{base64.b64encode(forms[kind]).decode()}"
-
-
 def _by_category(album: Album) -> dict[str, list[tuple[Picture, str, int]]]:
     """Pictures with their data and their width in CSS px, a little larger than in print."""
     found: dict[str, list[tuple[Picture, str, int]]] = {}
+    uris = embedded(album)
     for picture in album.pictures:
         with Image.open(io.BytesIO(album.files[picture.file])) as image:
             width = round(image.width / DOTS_PER_INCH * PX_PER_INCH)
-        found.setdefault(picture.category, []).append((picture, data_uri(picture, album.files), width))
+        found.setdefault(picture.category, []).append((picture, uris[picture.file], width))
     return found
 
 

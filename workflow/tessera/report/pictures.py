@@ -129,6 +129,7 @@ def save(figure: "Figure", folder: Path, stem: str, svg: bool = True) -> str:
     figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     if svg:
         with Image.open(png) as image:  # lines and words need few colours: a third of the bytes
-            few = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+            # The method that keeps rare colours: a heat map is read by them.
+            few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(png, optimize=True)
     return png.name

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from tessera.report.markdown import number
 from tessera.report.pictures import Picture, drawing, save
 from tessera.report.records import figures, manifest, read_json
 from tessera.report.sheets import read_sheet
@@ -49,7 +50,7 @@ class Method:
 
     def words(self) -> str:
         """NMI, ARI and recall in a line."""
-        return ", ".join(f"{shown} {self.scores[name]:.1f}" for name, shown in NAMES if name in self.scores)
+        return ", ".join(f"{shown} {number(self.scores[name], 1)}" for name, shown in NAMES if name in self.scores)
 
 
 def draw_retrieval(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
