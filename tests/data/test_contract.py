@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tessera.data.datasets import PARTS
 from tessera.data.datasets.base import DatasetReader
-from tessera.data.datasets.options import DatasetOptions, ImageFolderOptions
+from tessera.data.datasets.options import DatasetOptions, ImageFolderOptions, ImagenetOptions
 from tessera.registry import load
 
 NEEDED = {
@@ -58,6 +58,15 @@ def test_options_do_not_import_torch() -> None:
     code = "import sys, tessera.data.datasets; sys.exit('torch' in sys.modules)"
     path = Path(__file__).parents[2] / "workflow"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(path)}, check=False).returncode == 0
+
+
+def test_strict_datasets_refuse_what_is_damaged() -> None:
+    for options in (
+        ImageFolderOptions(path="x", image_size=8, packed=True, damaged="skip"), ImagenetOptions(damaged="skip"),
+    ):  # fmt: skip
+        assert options.strict() == options.model_copy(update={"damaged": "refuse"})
+    alike = ImageFolderOptions(path="x", image_size=8)
+    assert alike.strict() == alike
 
 
 def test_what_is_missing_and_what_is_like_it(make_tree: Callable[..., Path], tmp_path: Path) -> None:

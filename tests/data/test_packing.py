@@ -162,7 +162,7 @@ def test_a_damaged_file_is_named_and_nothing_is_lost(
     assert str(raised.value).startswith(f"{file}: cannot be decoded (")
     assert str(raised.value).endswith(
         f"Remove or replace it. The next run goes on after the {row} images that are packed. "
-        "Or set `damaged: skip`: it passes such files over, and starts anew."
+        "Or set `damaged: skip`, without `strict`: it passes such files over, and starts anew."
     )
     file.write_bytes(whole)
     checked.clear()

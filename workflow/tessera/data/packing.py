@@ -134,7 +134,7 @@ def _refuse(listed: ListedDataset, error: DataError, passed_over: int, row: int)
     if listed.damaged == "refuse":
         # Another setting is another artifact, with shards of its own.
         raise DataError(
-            f"{error} {rest} Or set `damaged: skip`: it passes such files over, and starts anew."
+            f"{error} {rest} Or set `damaged: skip`, without `strict`: it passes such files over, and starts anew."
         ) from error
     if passed_over > max(1, listed.most_damaged * len(listed)):
         raise DataError(

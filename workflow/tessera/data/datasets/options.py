@@ -50,7 +50,8 @@ class DatasetOptions(Options):
 
     def strict(self) -> Self:
         """The same options, but what is damaged ends the preparation."""
-        return self
+        skips = getattr(self, "damaged", None) == "skip"
+        return self.model_copy(update={"damaged": "refuse"}) if skips else self
 
 
 def _near(location: str, names: list[str]) -> str | None:
@@ -160,9 +161,6 @@ class BoxesOptions(DatasetOptions):
 
     def packs(self) -> bool:
         return True
-
-    def strict(self) -> Self:
-        return self.model_copy(update={"damaged": "refuse"})
 
 
 class VocFolderOptions(BoxesOptions):
