@@ -15,6 +15,7 @@ from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
 from tessera.files import replace_text
+from tessera.report.rst import rst
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import make_plan
@@ -179,7 +180,7 @@ def caption(kind):
 def captions_of(studies):
     """What workflow/report/picture.rst says of each picture."""
     return {
-        study: {stem: one["caption"] for stem, one in pictures_of(study).items()}
+        study: {stem: rst(one["caption"]) for stem, one in pictures_of(study).items()}
         for study in studies
     }
 
