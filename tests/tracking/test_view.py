@@ -36,6 +36,22 @@ def test_a_view_says_everything_once(write_artifact: Write, tmp_path: Path) -> N
     assert all(view.start_ms < time_ms <= view.end_ms for _, _, time_ms, _ in view.metrics)
 
 
+def test_a_curve_keeps_its_name_whatever_the_order_of_the_tasks(write_artifact: Write, tmp_path: Path) -> None:
+    """And ends where it ends: what metrics.json repeats of the last epoch is no point at step 0."""
+    folder = write_artifact(tmp_path / "e-01234567")
+    (folder / "history.csv").write_text("epoch,seconds,order,jig.loss\n1,7.0,jig > col,3.0\n2,6.0,col > jig,2.0\n")
+    (folder / "metrics.json").write_text('{"jig.loss": 2.0, "jig.accuracy": 0.5}')
+    shown = [(name, value, step) for name, value, _, step in read_view(folder, "artifacts/source/e").metrics]
+    assert shown == [
+        ("seconds", 20.0, 0),
+        ("epoch_seconds", 7.0, 1),
+        ("jig.loss", 3.0, 1),
+        ("epoch_seconds", 6.0, 2),
+        ("jig.loss", 2.0, 2),
+        ("jig.accuracy", 0.5, 0),
+    ]
+
+
 @pytest.mark.parametrize("missing", ["history.csv", "metrics.json"])
 def test_what_a_stage_did_not_write_is_left_out(write_artifact: Write, tmp_path: Path, missing: str) -> None:
     folder = write_artifact(tmp_path / "e", git=None, trial=None)

@@ -64,7 +64,12 @@ def read_view(folder: Path, artifact: str, studies: Sequence[str] = ()) -> RunVi
         metrics += _history(folder / "history.csv", start_ms, end_ms)
     if (folder / "metrics.json").exists():
         figures = json.loads((folder / "metrics.json").read_text())
-        metrics += [(metric_name(key), float(value), end_ms, 0) for key, value in figures.items() if _is_figure(value)]
+        told = {(name, value) for name, value, _, _ in metrics}  # the end of a curve is no point before its start
+        metrics += [
+            (metric_name(key), float(value), end_ms, 0)
+            for key, value in figures.items()
+            if _is_figure(value) and (metric_name(key), float(value)) not in told
+        ]
     return RunView(artifact, start_ms, end_ms, params, tags, metrics)
 
 
@@ -109,15 +114,21 @@ def metric_name(text: str) -> str:
 
 
 def _history(path: Path, start_ms: int, end_ms: int) -> list[Metric]:
-    """One figure for each number of each line; words in a line (a task, a phase) come before its name."""
+    """One figure for each number of each line; words in a line (a task, a phase) come before its name.
+
+    The order in which tasks took their turns is no such word: it changes from epoch to epoch, a curve's name must not.
+    """
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
     metrics = []
     for index, line in enumerate(lines):
         numbers, words = {}, []
         for name, text in line.items():
+            if name == "order":
+                continue
             try:
-                numbers[name] = float(text)
+                # What the whole took has the name already.
+                numbers["epoch_seconds" if name == "seconds" else name] = float(text)
             except (TypeError, ValueError):
                 words += [text] if text else []
         step = int(numbers.pop("epoch", index))
