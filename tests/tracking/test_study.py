@@ -92,7 +92,7 @@ def test_runs_stand_below_their_study(uri: str, write_artifact: Write, tmp_path:
     store = Store(uri, "tessera")
     runs = store.runs()
     parent = runs["results/one"]
-    assert (parent.info.run_name, parent.info.status) == ("one", "RUNNING")
+    assert (parent.info.run_name, parent.info.status) == ("one", "SCHEDULED")
     assert [runs[artifact].data.tags[PARENT] for artifact in (MEASURED, SHARED)] == [parent.info.run_id] * 2
 
     write_results(one, tmp_path)
@@ -125,6 +125,12 @@ def test_a_study_of_which_nothing_was_measured_has_no_run(uri: str, write_artifa
     assert sync(uri, "tessera", {SHARED: ["one"]}, tmp_path, [study("one")]).recorded == 1
     (run,) = Store(uri, "tessera").runs().values()
     assert PARENT not in run.data.tags
+
+
+def test_what_another_study_measured_begins_no_study(uri: str, write_artifact: Write, tmp_path: Path) -> None:
+    write_artifact(tmp_path / MEASURED)
+    sync(uri, "tessera", {MEASURED: ["two", "one"]}, tmp_path, [study("one")])
+    assert set(Store(uri, "tessera").runs()) == {MEASURED}
 
 
 def test_damaged_results_do_not_hide_the_runs(uri: str, write_artifact: Write, tmp_path: Path) -> None:

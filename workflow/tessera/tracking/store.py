@@ -134,6 +134,8 @@ class Store:
         if view.digest:
             self.client.set_terminated(run_id, "FINISHED")
             self.client.set_tag(run_id, _SHOWN, view.digest)  # last: an interrupted one is written once more
+        else:
+            self.client.update_run(run_id, status="SCHEDULED")  # its jobs may run; a study does not
         return run_id, True
 
     def finish(self, run_id: str, status: str) -> None:

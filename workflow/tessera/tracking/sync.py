@@ -38,8 +38,8 @@ def sync(
 ) -> Synced:
     """Writes a run for each complete artifact under `root` that has none. Never raises for what MLflow does.
 
-    A study of which anything was measured has a run, too: it stands above those of its jobs and shows its tables. A
-    job of several studies stands below the first of them; the tag `studies` names all.
+    A study has a run, too, once it is complete or anything was measured that is its own: it stands above those of its
+    jobs and shows its tables. A job of several studies stands below the first of them; the tag `studies` names all.
 
     Args:
         studies: Artifact folder to the studies that need it, for the tags.
@@ -50,7 +50,7 @@ def sync(
         store = Store(uri, experiment)
         with store.alone():
             runs = store.runs()
-            parents, written = _sync_studies(store, runs, summaries, root)
+            parents, written = _sync_studies(store, runs, summaries, studies, root)
             recorded += written
             known += len(parents) - written
             for manifest in sorted(root.glob("artifacts/*/*/artifact.json")):
@@ -80,13 +80,20 @@ def sync(
 
 
 def _sync_studies(
-    store: Store, runs: Mapping[str, Any], summaries: Iterable[SummarizeStudy], root: Path
+    store: Store,
+    runs: Mapping[str, Any],
+    summaries: Iterable[SummarizeStudy],
+    studies: Mapping[str, Sequence[str]],
+    root: Path,
 ) -> tuple[dict[str, str], int]:
     """Study to the id of its run, and how many were written."""
     parents, written = dict[str, str](), 0
     for summary in summaries:
         measured = {folder for cell in summary.cells for folder in cell.artifacts}
-        if not any((root / folder / "artifact.json").exists() for folder in measured):
+        made = [folder for folder in measured if (root / folder / "artifact.json").exists()]
+        # What another study has measured, and this one would share, is no beginning of this one.
+        own = any(summary.name in studies.get(folder, (summary.name,))[:1] for folder in made)
+        if not own and not (made and (root / summary.marker).exists()):
             continue
         try:
             view = read_study(summary, root)
