@@ -144,6 +144,18 @@ def test_an_image_without_objects_stays_one() -> None:
         assert (image.shape, boxes.shape, labels.shape) == ((3, 48, 48), (0, 4), (0,))
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 40), (40, 2), (4, 4)])
+def test_an_image_of_a_few_pixels_is_no_error(height: int, width: int) -> None:
+    augmentation = make_augmentation("ssd", 32, MEAN)
+    for seed in range(20):
+        with seeded(seed):
+            image, boxes, _ = augmentation(
+                torch.zeros(3, height, width, dtype=torch.uint8), torch.tensor([[0.0, 0.0, width, height]]), LABELS[:1]
+            )
+        assert image.shape == (3, 32, 32)
+        assert ((boxes >= 0) & (boxes <= 32)).all()
+
+
 def test_an_unknown_augmentation_is_refused() -> None:
     with pytest.raises(StudyError, match=r"augmentation: detectors have no `crop_flip`. Known: none, ssd"):
         make_augmentation("crop_flip", 48, MEAN)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,10 +95,20 @@ def ssd_steps(mean: Statistics) -> list[v2.Transform]:
             p=0.5,
         ),
         v2.RandomZoomOut(fill=[round(255 * value) for value in mean], side_range=ZOOM, p=0.5),
-        v2.RandomIoUCrop(sampler_options=MIN_IOU),
+        _IoUCrop(sampler_options=MIN_IOU),
         v2.SanitizeBoundingBoxes(min_size=SMALLEST_PX, labels_getter=_labels),
         v2.RandomHorizontalFlip(),
     ]
+
+
+class _IoUCrop(v2.RandomIoUCrop):  # type: ignore[misc]  # torchvision has no types
+    """An image of three pixels a side or fewer stays whole: its crop may have none, by which torchvision divides."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        if int(min(v2.query_size(flat_inputs)) * self.min_scale) == 0:
+            return {}  # as torchvision says that nothing is cropped
+        params: dict[str, Any] = super().make_params(flat_inputs)
+        return params
 
 
 def _labels(sample: tuple[Tensor, Tensor, Tensor]) -> Tensor:
