@@ -125,7 +125,7 @@ def test_figures_1_and_4_are_drawn(run: Run, project: Path) -> None:
     assert "Undefined substitution" not in log  # of the bars around α
     told = (project / "report.html").read_text()
     for study, drawn in {
-        "figure1": {"impact.png", "previews-1.png", "previews-4.png", "pretraining.png"},
+        "figure1": {"impact.png", "previews-1.png", "previews-4.png", "pretraining_losses.png"},
         "figure4": {"retrieval-1.png", "confusion-1.png", "map-1.png", "previews-2.png", "sharing.png"},
     }.items():
         results = project / "results" / study
