@@ -114,6 +114,7 @@ def test_what_another_configuration_made_is_shared_but_never_taken_for_complete(
     assert "up to date" in output(run("dvc", "status", at=project))
 
 
+@pytest.mark.timeout(900)
 def test_figures_1_and_4_are_drawn(run: Run, project: Path) -> None:
     """At scale smoke, on stand-ins for the paper's images."""
     for name in ("figure1", "figure4"):
