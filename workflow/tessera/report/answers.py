@@ -116,8 +116,8 @@ def gaps(table: Table, runs: Runs) -> list[str]:
             found.append(f"{where}: {_trials(failed)} of {total} gave no finite `{figure.cell.metric}`{rest}")
         if unmade:
             found.append(f"{where}: {_trials(unmade)} of {total} {'is' if len(unmade) == 1 else 'are'} not made{rest}")
-    for name, count in runs.skipped_images().items():
-        found.append(f"{name}: {count} image{'s' if count > 1 else ''} could not be read and were skipped.")
+    for name, count in runs.skipped().items():
+        found.append(f"{name}: {count} passed over (images, annotations or objects); its log names each.")
     if len(runs.commits()) > 1:
         found.append(f"The artifacts were made by {len(runs.commits())} states of the code; see below.")
     return found
