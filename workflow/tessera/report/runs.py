@@ -137,7 +137,3 @@ class Runs:
     def skipped(self) -> dict[str, int]:
         """Dataset artifact to the number of things that it passed over, also where that is none."""
         return {run.name: int(run.metrics["num_skipped"] or 0) for run in self.all if "num_skipped" in run.metrics}
-
-    def skipped(self) -> dict[str, int]:
-        """Dataset artifact to the number of images that could not be read."""
-        return {name: count for name, count in self.skipped().items() if count}
