@@ -6,9 +6,9 @@ import pytest
 
 from tessera.commands.finish import _show_unfinished
 from tessera.monitor.standing import Standing, State
+from tessera.study.config import Config
 from tessera.study.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.study.plan import Plan
-from tessera.study.schema import Config
 
 
 def plan_of(root: Path) -> Plan:

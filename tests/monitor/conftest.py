@@ -13,9 +13,9 @@ import pytest
 
 from tessera.artifacts import resume_folder
 from tessera.progress import Told
+from tessera.study.config import Config
 from tessera.study.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.study.plan import Plan
-from tessera.study.schema import Config
 
 SOURCE = {"encoder": {"name": "resnet8"}, "dataset": {"image_size": 32}, "batch_size": 10, "tasks": [{"name": "a"}]}
 RUN = Run(studies=("small",))

@@ -6,9 +6,9 @@ import pytest
 from filelock import FileLock
 
 from tessera.__main__ import main
+from tessera.study.config import Config
 from tessera.study.jobs import Job, SummarizeStudy
 from tessera.study.plan import Plan
-from tessera.study.schema import Config
 from tessera.tracking.prune import describe, find_waste, remove
 
 NEEDED = Job(stage="pretrain_source", words="needed", version=1, trial=0, settings={}, inputs={})

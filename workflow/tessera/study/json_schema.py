@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from tessera import registry
+from tessera.study.config import Config
 from tessera.study.options import PART_OF
-from tessera.study.schema import Comparison, Config, Experiment, Grid, Method, Row, Scale, Source, Study, Target
+from tessera.study.schema import Comparison, Experiment, Grid, Method, Row, Scale, Source, Study, Target
 
 Schema = dict[str, Any]
 DIALECT = "http://json-schema.org/draft-07/schema#"

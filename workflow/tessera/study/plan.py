@@ -11,13 +11,14 @@ from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
 from tessera.registry import suggest
 from tessera.study.chain import jobs_of_cell
+from tessera.study.config import Config
 from tessera.study.files import parse, read_yaml
 from tessera.study.grid import GridCell, expand
 from tessera.study.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
 from tessera.study.left_out import LeftOut, Place, group
 from tessera.study.published import read_published
 from tessera.study.resolve import NoStandInError, Presets, Resolver
-from tessera.study.schema import Config, Experiment, Study
+from tessera.study.schema import Experiment, Study
 
 STUDIES = "config/studies"
 RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}

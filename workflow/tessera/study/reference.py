@@ -11,24 +11,21 @@ from pydantic_core import PydanticUndefined
 
 from tessera import registry
 from tessera.registry import Options
+from tessera.study.config import Config, DvcConfig, MlflowConfig, Tracking
 from tessera.study.files import parse, read_yaml
 from tessera.study.json_schema import METHOD, model_schema
 from tessera.study.options import PART_OF
 from tessera.study.schema import (
     Comparison,
-    Config,
-    DvcConfig,
     Experiment,
     Grid,
     Method,
-    MlflowConfig,
     OptimizerOptions,
     Row,
     Scale,
     Source,
     Study,
     Target,
-    Tracking,
 )
 
 TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {

@@ -1,0 +1,56 @@
+"""config/config.yaml: which studies, how big, where the data lie, how to run."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tessera.study.schema import Model
+
+
+class MlflowConfig(Model):
+    """Where runs are shown."""
+
+    enabled: bool = Field(True, description="Log every run to MLflow.")
+    uri: str = Field("sqlite:///mlflow.db", description="Tracking store or server.")
+    experiment: str = Field("tessera", description="Name of the experiment there.")
+
+
+class DvcConfig(Model):
+    """Where artifacts are stored."""
+
+    enabled: bool = Field(True, description="`dvc commit` complete stages when Snakemake ends, in a DVC repository.")
+
+
+class Tracking(Model):
+    """Tracking of runs and artifacts; neither is needed to run."""
+
+    mlflow: MlflowConfig = Field(MlflowConfig(), description="MLflow.")
+    dvc: DvcConfig = Field(DvcConfig(), description="DVC.")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Config(Model):
+    """config/config.yaml: which studies, how big, where the data lie, how to run."""
+
+    studies: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="Studies to run: names under config/studies, or paths of YAML files."
+    )
+    scale: str | None = Field(None, description="paper, reduced, smoke, …; null: each study's own, else paper.")
+    trials: int | None = Field(None, ge=1, le=1000, description="Trials of every study; null: each study's own.")
+    strict: bool = Field(
+        False,
+        description="Refuse a dataset that is missing, instead of leaving out the cells that need it, and whatever of "
+        "it is damaged, instead of passing it over.",
+    )
+    data_root: str = Field("data", description="Folder of datasets; the variable TESSERA_DATA overrides it.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one, else CPU.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="`auto`: bfloat16 autocast where the device has it in hardware. Named, it is part of the keys.",
+    )
+    threads: int = Field(1, ge=1, description="Processor threads of each training job.")
+    gpus: int = Field(1, ge=1, description="GPUs of each detector's training; others take one.")
+    tracking: Tracking = Field(Tracking(), description="Tracking of runs and artifacts.")
