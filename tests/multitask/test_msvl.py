@@ -135,6 +135,7 @@ def test_budget_is_that_of_tte(
     original, sgd_step = stand_ins.Brightness.make_batch, torch.optim.SGD.step
     tasks = [BRIGHTNESS, CONTRAST, f"{__name__}:Third"]
     monkeypatch.setattr(Learner, "validate", lambda *_, **__: {"loss": 0.0})
+    monkeypatch.setattr("tessera.multitask.pretrain.make_previews", lambda _: {})
     monkeypatch.setattr(stand_ins.Brightness, "make_batch", counting)
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     run(tasks=tasks, iterations=12, **parts)
@@ -166,7 +167,7 @@ class Colorful(stand_ins.Brightness):
 
 
 @pytest.mark.parametrize("harmonize", [False, True])
-def test_harmonized_tasks_see_gray_in_training_and_validation_unless_they_need_colours(
+def test_harmonized_tasks_see_gray_wherever_they_look_unless_they_need_colours(
     harmonize: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[Tensor]] = {}
@@ -180,7 +181,7 @@ def test_harmonized_tasks_see_gray_in_training_and_validation_unless_they_need_c
     tasks = [BRIGHTNESS, f"{__name__}:Colorful"]
     run(tasks=tasks, harmonize=harmonize, epochs=1, schedule="round_robin")
     for name, expected in zip(tasks, (harmonize, False), strict=True):
-        assert len(seen[name]) == 3 + 2  # three batches in training, two of the held-out images
+        assert len(seen[name]) == 3 + 2 + 1  # batches in training, of the held-out images, and a preview's
         for images in seen[name]:
             is_gray = bool((images == images[:, :1]).all())
             assert is_gray == expected
