@@ -19,8 +19,8 @@ from tessera.detection.augment import make_augmentation
 from tessera.detection.batches import Order, load_batches
 from tessera.detection.distribute import ALONE, Share, run_in_processes
 from tessera.errors import StudyError
+from tessera.models.encoders.freezing import freeze
 from tessera.models.networks.base import DetectionNetwork
-from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout, StoredEncoder
 from tessera.study.jobs import TransferKnowledge
 from tessera.training import (
@@ -112,7 +112,7 @@ class _Training:
         self.network = network
         compute.place(network)
         self.encoder_factor = _encoder_factor(settings, source)
-        self.frozen = _freeze(settings, network, source)
+        self.frozen = freeze(network.encoder, _num_frozen(settings, source))
         assert settings.network is not None
         self.about = NetworkAbout(
             "network", settings.network, len(dataset.classes), network.image_size, images.mean, images.std
@@ -162,7 +162,8 @@ class _Training:
         for epoch in range(len(history), settings.epochs):
             torch.manual_seed(seed_of(self.trial, "detection", "dropout", epoch, self.share.rank))
             network.train()
-            self.frozen.train()
+            for module in self.frozen:
+                module.eval()
             rates = learning_rates(settings.optimizer, epoch, settings.epochs, settings.iterations)
             records = run_steps(
                 islice(batches, settings.iterations),
@@ -221,18 +222,13 @@ def _build(settings: TransferKnowledge, source: StoredEncoder | None, num_classe
     return network
 
 
-def _freeze(settings: TransferKnowledge, network: DetectionNetwork, source: StoredEncoder | None) -> EncoderClassifier:
-    """What keeps frozen layers in eval mode: call `train` on it after the network's own.
-
-    Raises:
-        StudyError: If `freeze_layers` is more than the encoder has.
-    """
-    encoder = EncoderClassifier(network.encoder, num_classes=1)  # for its part of freezing; nothing reads its logits
-    if source is not None:
-        encoder.freeze(getattr(settings.transfer, "freeze_layers", 0))
-        if _encoder_factor(settings, source) == 0:
-            encoder.freeze(len(encoder.layer_channels))
-    return encoder
+def _num_frozen(settings: TransferKnowledge, source: StoredEncoder | None) -> int:
+    """Named layers of the encoder that stay as the source left them: all of them where they learn at no rate."""
+    if source is None:
+        return 0
+    if _encoder_factor(settings, source) == 0:
+        return len(source.encoder.layer_channels)
+    return int(getattr(settings.transfer, "freeze_layers", 0))
 
 
 def _encoder_factor(settings: TransferKnowledge, source: StoredEncoder | None) -> float:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.freezing import freeze
 from tessera.models.heads import VectorHead
 from tessera.models.networks.base import TargetNetwork
 
@@ -57,21 +56,7 @@ class EncoderClassifier(TargetNetwork):
         Raises:
             StudyError: If the encoder has fewer layers.
         """
-        names = list(self.layer_channels)
-        if num_layers > len(names):
-            raise StudyError(
-                f"transfer.freeze_layers is {num_layers}, but the encoder has {len(names)} layers: "
-                f"{', '.join(names)}. Set at most {len(names)}."
-            )
-        if num_layers == 0:
-            return
-        for parameter in self._behind(names[num_layers - 1]):
-            parameter.requires_grad_(False)
-        self._frozen = tuple(
-            module
-            for module in self.encoder.modules()
-            if (own := list(module.parameters(recurse=False))) and not any(p.requires_grad for p in own)
-        )
+        self._frozen = freeze(self.encoder, num_layers)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "EncoderClassifier":
@@ -84,14 +69,3 @@ class EncoderClassifier(TargetNetwork):
     def load_head(self, head: VectorHead) -> None:
         """Takes the weights of a trained head with as many hidden units and outputs."""
         self.head.load_state_dict((head.layers if self.hidden else head.layers[-1]).state_dict())
-
-    def _behind(self, layer: str) -> list[nn.Parameter]:
-        # Asked of autograd, so that it holds for every encoder: a map depends on what gives it a gradient.
-        parameters = list(self.encoder.parameters())
-        training = self.encoder.training
-        self.encoder.eval()
-        with torch.enable_grad():
-            images = torch.zeros(1, 3, 64, 64, device=parameters[0].device)
-            gradients = torch.autograd.grad(self.layers(images)[layer].sum(), parameters, allow_unused=True)
-        self.encoder.train(training)
-        return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
