@@ -18,7 +18,9 @@ EVEN = [1.0] * 4
     ],
 )
 def test_golden_alphas(tau: float, expected: list[float]) -> None:
-    assert temporal_weights(RATIOS, EVEN, TteOptions(alpha_tau=tau)) == pytest.approx(expected, abs=1e-4)
+    assert temporal_weights(RATIOS, EVEN, TteOptions(alpha_tau=tau, alpha_total=1.0)) == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 def test_golden_betas() -> None:
@@ -55,8 +57,9 @@ def test_alphas_are_not_negative_and_add_up(options: TteOptions) -> None:
 
 def test_rules() -> None:
     assert temporal_weights([1.0] * 4, EVEN, TteOptions(alpha_total=2.0)) == pytest.approx([0.5] * 4)
-    assert temporal_weights(RATIOS, EVEN, TteOptions(alpha="uniform")) == pytest.approx([0.25] * 4)
-    assert temporal_weights([0.5, 2.0], [1, 1], TteOptions(alpha="inv_ratio")) == pytest.approx([0.8, 0.2])
+    assert temporal_weights(RATIOS, EVEN, TteOptions(alpha="uniform")) == pytest.approx([1.0] * 4)
+    assert temporal_weights(RATIOS, EVEN, TteOptions(alpha="uniform", alpha_total=1.0)) == pytest.approx([0.25] * 4)
+    assert temporal_weights([0.5, 2.0], [1, 1], TteOptions(alpha="inv_ratio")) == pytest.approx([1.6, 0.4])
     fixed = TteOptions(alpha="fixed", alpha_values=(3.0, 1.0), alpha_total=2.0)
     assert temporal_weights([0.5, 2.0], [1, 1], fixed) == pytest.approx([1.5, 0.5])
     slow_gets_more = temporal_weights([0.8, 1.2], [1, 1], TteOptions())
@@ -65,5 +68,5 @@ def test_rules() -> None:
 
 def test_gamma_divides_by_the_impact() -> None:
     ones = [1.0, 1.0]
-    assert temporal_weights(ones, [1.0, 4.0], TteOptions(alpha_gamma=1.0)) == pytest.approx([0.8, 0.2])
-    assert temporal_weights(ones, [1.0, 4.0], TteOptions(alpha_gamma=0.5)) == pytest.approx([2 / 3, 1 / 3])
+    assert temporal_weights(ones, [1.0, 4.0], TteOptions(alpha_gamma=1.0)) == pytest.approx([1.6, 0.4])
+    assert temporal_weights(ones, [1.0, 4.0], TteOptions(alpha_gamma=0.5)) == pytest.approx([4 / 3, 2 / 3])

@@ -77,11 +77,14 @@ def test_eq_9_and_the_rest_by_plain_loops(start: State) -> None:
     branches = parallel(start, {task: moved(start) for task in TASKS})
     fused = fusion.fuse(start, branches, LATER, ENCODER)
     alpha = {task: fused.figures[f"alpha.{task}"] for task in TASKS}
-    assert alpha == pytest.approx({"a": 0.2693, "b": 0.3289, "c": 0.4018}, abs=1e-4)
+    assert alpha == pytest.approx({"a": 3 * 0.2693, "b": 3 * 0.3289, "c": 3 * 0.4018}, abs=3e-4)
+    parameters = {name for name, _ in ENCODER.named_parameters()}
     assert fused.figures["beta"] == pytest.approx(0.01)
     for name, tensor in fused.state.items():
         if name in FUSED:
             expected = torch.tensor(equation_9(start, branches, name, alpha, 0.01)).view_as(tensor)
+        elif name in parameters:  # the sum of the changes
+            expected = sum((branch.end[name] for branch in branches), -2 * start[name])
         elif tensor.is_floating_point():
             expected = sum(branch.end[name] for branch in branches) / 3  # type: ignore[assignment]
         else:
@@ -121,33 +124,37 @@ def test_order_matters_for_beta_alone(start: State) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"delta": "norm_equalised"}, {"alpha_gamma": 1.0}, {"layers": "all"}])
-def test_identical_branches_fuse_to_themselves(start: State, options: dict[str, Any]) -> None:
-    fusion, end = tte(**options), moved(start)
+def test_identical_branches_fuse_to_themselves_where_weights_sum_to_one(start: State, options: dict[str, Any]) -> None:
+    fusion, end = tte(alpha_total=1.0, **options), moved(start)
     for losses in (LOSSES, LATER):
         fused = fusion.fuse(start, parallel(start, dict.fromkeys(TASKS, end)), losses, ENCODER)
         for name, tensor in fused.state.items():
             assert_close(tensor, end[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("rest", "sequential"), [("mean", False), ("last", True)])
-def test_the_rest_moves_with_alpha_total_where_asked_but_no_statistics(
-    start: State, rest: str, sequential: bool
-) -> None:
+@pytest.mark.parametrize("sequential", [False, True])
+def test_the_rest_moves_with_alpha_total_but_no_statistics(start: State, sequential: bool) -> None:
     branches = chain(start, *TASKS) if sequential else parallel(start, {task: moved(start) for task in TASKS})
-    options: dict[str, Any] = {"rest": rest, "alpha_total": 2.5, "beta0": 0.0}
-    plain, scaled = (tte(**options, scale_rest=on).fuse(start, branches, LOSSES, ENCODER).state for on in (False, True))
+    fused = tte(alpha_total=2.5, beta0=0.0).fuse(start, branches, LOSSES, ENCODER).state
     parameters = [name for name, _ in ENCODER.named_parameters() if name not in FUSED]
-    for name, tensor in plain.items():
+    for name, tensor in fused.items():
         if name in parameters:
-            for old, here, there in zip(
-                *(x.flatten().tolist() for x in (start[name], tensor, scaled[name])), strict=True
-            ):
-                assert there == pytest.approx(old + 2.5 * (here - old), abs=1e-6)
-            assert not torch.equal(scaled[name], tensor)
-        else:  # fused, or statistics
-            assert torch.equal(scaled[name], tensor)
+            changes = [(branch.end[name] - branch.start[name]).flatten().tolist() for branch in branches]
+            for i, (old, new) in enumerate(zip(start[name].flatten().tolist(), tensor.flatten().tolist(), strict=True)):
+                assert new == pytest.approx(old + 2.5 * sum(change[i] for change in changes) / 3, abs=1e-5)
+        elif name not in FUSED and tensor.is_floating_point():  # statistics
+            assert_close(tensor, torch.stack([branch.end[name] for branch in branches]).mean(dim=0))
     assert {"norm1.weight", "conv2.weight"} <= set(parameters)
-    assert "norm1.running_var" in plain
+    assert "norm1.running_var" in fused
+
+
+def test_fused_layers_that_would_move_out_of_step_with_the_rest_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"alpha_total null, the number of tasks.*Set alpha_total: 1, or layers: all"):
+        TteOptions(scale_rest=False)
+    with pytest.raises(ValueError, match="alpha_total 2: the fused layers would move further"):
+        TteOptions(scale_rest=False, alpha_total=2.0)
+    for fine in ({"alpha_total": 1.0}, {"layers": "all"}, {"rest": "last"}):
+        TteOptions(scale_rest=False, **fine)  # type: ignore[arg-type]
 
 
 def test_norm_equalised_gives_every_branch_the_same_magnitude(start: State) -> None:
@@ -155,7 +162,7 @@ def test_norm_equalised_gives_every_branch_the_same_magnitude(start: State) -> N
     small, large = (
         {k: v + size * torch.sign(v) if v.is_floating_point() else v for k, v in start.items()} for size in (0.01, 0.03)
     )
-    fusion = tte(delta="norm_equalised", alpha="fixed", alpha_values=(1.0, 0.0))
+    fusion = tte(delta="norm_equalised", alpha="fixed", alpha_values=(1.0, 0.0), alpha_total=1.0)
     fused = fusion.fuse(start, parallel(start, {"a": small, "b": large}), {"a": 1.0, "b": 1.0}, ENCODER)
     assert_close((fused.state[name] - start[name]).abs().mean(), torch.tensor(0.02), rtol=1e-4, atol=0)
     still = tte(delta="norm_equalised").fuse(
@@ -167,7 +174,7 @@ def test_norm_equalised_gives_every_branch_the_same_magnitude(start: State) -> N
 def test_literal_only_grows_the_fused_layers_and_leaves_the_others(start: State) -> None:
     end = moved(start)
     unfused = {name: tensor for name, tensor in end.items() if name not in FUSED}
-    fusion = tte(delta="literal", literal_scale=0.5)
+    fusion = tte(delta="literal", literal_scale=0.5, alpha_total=1.0)
     fusion.fuse(start, parallel(start, dict.fromkeys(TASKS, end)), LOSSES, ENCODER)
     fused = fusion.fuse(start, parallel(start, dict.fromkeys(TASKS, end)), LATER, ENCODER)
     assert fused.figures["beta"] == 0.1

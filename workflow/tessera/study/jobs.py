@@ -99,6 +99,7 @@ class PretrainSource(StageSettings):
 
     stage: ClassVar[str] = "pretrain_source"
     folder: ClassVar[str] = "source"
+    version: ClassVar[int] = 2
 
     source: Source
 

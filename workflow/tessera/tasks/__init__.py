@@ -7,6 +7,7 @@ from tessera.tasks.options import (
     JigsawOptions,
     JigsawPlusOptions,
     ReconstructionOptions,
+    RotationOptions,
     RotationWithClassificationOptions,
     SegmentationOptions,
 )
@@ -20,6 +21,12 @@ PARTS = {
         JigsawPlusOptions,
         "which permutation of nine tiles, some of another image?",
         "Noroozi et al. 2018",
+    ),
+    "rotation": Part(
+        "tessera.tasks.rotation:Rotation",
+        RotationOptions,
+        "by how many quarter turns is the image turned?",
+        "Gidaris, Singh & Komodakis 2018",
     ),
     "rwc": Part(
         "tessera.tasks.rwc:RotationWithClassification",

@@ -209,6 +209,19 @@ class JigsawPlusOptions(PuzzleOptions):
     )
 
 
+class RotationOptions(TaskOptions):
+    """Rotation: by how many quarter turns was the image turned?"""
+
+    short: ClassVar[str] = "rot"
+
+    name: Literal["rotation"] = "rotation"
+    all_turns: bool = Field(
+        False, description="Each image in all four rotations in one step, as in the paper; a step costs four times."
+    )
+    hidden: tuple[int, ...] = Field((), description="Units of the head's hidden layers; (): linear, as in the paper.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the hidden layers.")
+
+
 class RotationWithClassificationOptions(TaskOptions):
     """Rotation with classification: how do three patches of an image lie, and by how much are they turned?"""
 

@@ -26,13 +26,13 @@ def progress_ratios(losses: Mapping[str, float], previous: Mapping[str, float] |
 
 
 def temporal_weights(ratios: Sequence[float], impacts: Sequence[float], options: TteOptions) -> list[float]:
-    """Alpha of each task: not negative, of sum `alpha_total`.
+    """Alpha of each task: not negative, of sum `alpha_total`, which is the number of tasks unless it is set.
 
     With `dwa` a task whose loss falls more slowly gets more; `alpha_gamma` lowers, under any rule, the weight of tasks
     that move the encoder more than the mean.
 
-    >>> [round(a, 4) for a in temporal_weights([0.9, 1, 1.1, 1], [1.0] * 4, TteOptions(alpha_tau=0.5))]
-    [0.2026, 0.2475, 0.3023, 0.2475]
+    >>> [round(a, 3) for a in temporal_weights([0.9, 1, 1.1, 1], [1.0] * 4, TteOptions(alpha_tau=0.5))]
+    [0.811, 0.99, 1.209, 0.99]
 
     Args:
         ratios: Of `progress_ratios`, in the study's order of tasks.
@@ -41,7 +41,8 @@ def temporal_weights(ratios: Sequence[float], impacts: Sequence[float], options:
     mean = sum(impacts) / len(impacts)
     evened = [((mean + TINY) / (impact + TINY)) ** options.alpha_gamma for impact in impacts]
     weights = [rule * even for rule, even in zip(RULES[options.alpha](ratios, options), evened, strict=True)]
-    return [options.alpha_total * weight / sum(weights) for weight in weights]
+    total = options.total(len(weights))
+    return [total * weight / sum(weights) for weight in weights]
 
 
 def task_weight(first: float, last: float, beta0: float) -> float:

@@ -53,14 +53,18 @@ class TteOptions(WindowOptions):
         "signed", description="Reading of Eq. 7 to 9; `literal` adds magnitudes and diverges unless scaled down."
     )
     sequential_delta: Literal["cumulative", "own"] = Field(
-        "cumulative", description="Under `sequential`: change since the epoch's start, or since the task's own start."
+        "own",
+        description="Under `sequential`: change since the task's own start, or since the epoch's start. `cumulative` "
+        "counts earlier tasks' changes again.",
     )
     layers: Literal["conv_before_pool", "stage_last", "all_conv", "all"] = Field(
         "conv_before_pool", description="Layers that are fused (paper: the convolution before a pooling)."
     )
     rest: Literal["mean", "last"] = Field("mean", description="All other tensors: mean of the branches, or the last.")
     scale_rest: bool = Field(
-        False, description="`alpha_total` also scales how far the parameters beside the fused layers move."
+        True,
+        description="`alpha_total` also scales how far the parameters beside the fused layers move, where `rest` is "
+        "`mean`. `false` goes with `alpha_total: 1` or `layers: all` alone: else fused layers move out of step.",
     )
     alpha: Literal["dwa", "uniform", "inv_ratio", "fixed"] = Field(
         "dwa", description="Weights of the temporal gradients."
@@ -70,7 +74,12 @@ class TteOptions(WindowOptions):
     )
     alpha_tau: float = Field(0.5, gt=0, description="Temperature of `dwa`.")
     alpha_gamma: float = Field(0.0, ge=0, le=1, description="Power with which a task's impact lowers its weight.")
-    alpha_total: float = Field(1.0, gt=0, description="Sum of the weights.")
+    alpha_total: float | None = Field(
+        None,
+        gt=0,
+        description="Sum of the weights; null: the number of tasks, so that an epoch moves the encoder as far as its "
+        "tasks do together. 1: a weighted mean of the branches.",
+    )
     task_gradient: bool = Field(True, description="Add the task gradient (Table 5's column beta).")
     beta0: float = Field(0.1, ge=0, le=1, description="Largest weight of the task gradient.")
     literal_scale: float = Field(1e-3, gt=0, description="Factor on both sums of `literal`.")
@@ -78,6 +87,20 @@ class TteOptions(WindowOptions):
     def check_branching(self, branching: str) -> None:
         if branching == "parallel" and self.rest == "last":
             raise ValueError("fusion.rest `last` throws all but one branch away where tasks branch: use `mean`")
+
+    def total(self, num_tasks: int) -> float:
+        """The sum of the weights."""
+        return float(num_tasks) if self.alpha_total is None else self.alpha_total
+
+    @model_validator(mode="after")
+    def _moves_in_step(self) -> "TteOptions":
+        if not self.scale_rest and self.alpha_total != 1.0 and self.rest == "mean" and self.layers != "all":
+            total = "null, the number of tasks" if self.alpha_total is None else f"{self.alpha_total:g}"
+            raise ValueError(
+                f"scale_rest: false with alpha_total {total}: the fused layers would move further than the rest. "
+                "Set alpha_total: 1, or layers: all, or leave scale_rest out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fixed_has_values(self) -> "TteOptions":

@@ -18,9 +18,11 @@ class TemporalTaskEnsemble(Fusion):
     """Adds each task's change, weighed by its progress, and a step from the first to the last task's weights.
 
     Source: Kim, Lee & Song 2019, Eq. 7 to 10. Read literally, Eq. 9 adds magnitudes, and diverges; the default
-    keeps the signs (docs/methods.md 1.5), and Eq. 7's magnitude is what is recorded. Only `layers` are fused so; all
-    other tensors, batch-norm statistics among them, are those of the mean or the last branch (`rest`). With
-    `scale_rest` the parameters among them move `alpha_total` times as far.
+    keeps the signs (docs/methods.md 1.5), and Eq. 7's magnitude is what is recorded. Eq. 9 adds the tasks' changes up:
+    with weights that sum to the number of tasks, an epoch of small steps moves the encoder as the same steps of joint
+    training would (docs/methods.md 1.6). Only `layers` are fused so; all other tensors, batch-norm statistics among
+    them, are those of the mean or the last branch (`rest`). With `scale_rest` the parameters among the former move
+    `alpha_total` times the mean change.
     """
 
     options: TteOptions
@@ -51,10 +53,12 @@ class TemporalTaskEnsemble(Fusion):
         scale = self.options.literal_scale if self.options.delta == "literal" else 1.0
         first, last = branches[0].end, branches[-1].end
         state = last.copy() if self.options.rest == "last" else mean_state([branch.end for branch in branches])
-        if self.options.scale_rest:
+        if self.options.scale_rest and self.options.rest == "mean":
+            total = self.options.total(len(branches))
             # Parameters alone: statistics of batch norms describe what was seen, and are no steps.
             for name in layer_parameters(encoder, "all"):
-                state[name] = previous[name] + self.options.alpha_total * (state[name] - previous[name])
+                changes = [branch.end[name] - self.origin(previous, branch)[name] for branch in branches]
+                state[name] = previous[name] + total * torch.stack(changes).mean(dim=0)
         for name in layer_parameters(encoder, self.layers):
             changes = [branch.end[name] - self.origin(previous, branch)[name] for branch in branches]
             temporal, task = READINGS[self.options.delta](changes, first[name], last[name])
