@@ -1,11 +1,12 @@
-"""Expands a study's grid: rows, columns, and the settings of each cell. Knows nothing of what the settings mean."""
+"""Expands a study's grid: rows, columns, and the settings of each cell."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tessera.errors import StudyError
 from tessera.study.schema import Row, Settings, Study
+from tessera.study.settings import Keys, answers, clash, spelled
 
 
 class Line(NamedTuple):
@@ -13,6 +14,9 @@ class Line(NamedTuple):
 
     label: str
     settings: Settings
+
+
+UNNAMED = Line("", {})  # the column of a grid that has none
 
 
 class GridCell(NamedTuple):
@@ -32,28 +36,37 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
     """Labels of the rows, labels of the columns, and the cells, row by row.
 
     An extra row (`also`) is crossed with every column; where it sets a column's own key, it stands in the
-    column of that value instead, which is added if there is none.
+    column of that value instead, which is added if there is none. Where the grid has no columns, it stands in the one
+    that it names.
 
     Raises:
-        StudyError: If two rows or two columns have one name.
+        StudyError: If two rows or two columns have one name, if one of them answers a key twice, if rows and columns
+            answer the same one, if no row stands in a column, or if an extra row names a column that is not its own.
     """
     rows = _lines(study.grid.rows)
-    columns = _lines(study.grid.columns) or [Line("", {})]
-    _refuse_twins([line.label for line in rows] + [row.label for row in study.also], "rows", shown)
+    columns = _lines(study.grid.columns)
+    extra = [Line(row.label, _settings(row)) for row in study.also]
+    _refuse_twins([line.label for line in [*rows, *extra]], "rows", shown)
     _refuse_twins([line.label for line in columns], "columns", shown)
-    _refuse_shared_keys(rows, columns, shown)
+    _refuse_two_answers(rows, extra, columns, shown)
     if not rows and not study.also:
         rows = [Line(study.title, {})]
-    cells = [GridCell(r.label, c.label, {**c.settings, **r.settings}) for r in rows for c in columns]
-    all_columns = list(columns)
+    cells = [GridCell(r.label, c.label, {**c.settings, **r.settings}) for r in rows for c in columns or [UNNAMED]]
+    all_columns = columns or [UNNAMED]
     for row in study.also:
-        for column in _columns_of(row, columns, all_columns):
+        for column in _columns_of(row, columns, all_columns, shown):
             if column not in all_columns:
-                all_columns.append(column)
+                all_columns = [*all_columns, column]
             own = {**column.settings, **_settings(row)}
             cells.append(GridCell(row.label, column.label, own, extra=True))
     used = {cell.column for cell in cells}
-    labels = [line.label for line in rows] + [row.label for row in study.also]
+    for column in columns:
+        if column.label not in used:
+            raise StudyError(
+                f"{shown}: `grid.columns`: no row stands in '{column.label}', since each sets a value of its own for "
+                f"`{next(iter(column.settings))}`: leave the column out, or add a row"
+            )
+    labels = [line.label for line in [*rows, *extra]]
     return labels, [line.label for line in all_columns if line.label in used], cells
 
 
@@ -92,17 +105,25 @@ def _settings(row: Row | Settings) -> Settings:
     return {key: value for key, value in content.items() if key not in ("label", "column")}
 
 
-def _columns_of(row: Row, columns: Iterable[Line], known: Iterable[Line]) -> list[Line]:
+def _columns_of(row: Row, columns: list[Line], known: list[Line], shown: str) -> list[Line]:
     own = _settings(row)
+    if not columns:
+        return [Line(row.column or "", {})]
     found: list[Line] = []
     for column in columns:
         replaced = {key: own[key] for key in column.settings if key in own}
         settings = {**column.settings, **replaced}
         twin = next((line for line in known if line.settings == settings), None)
-        label = row.column or _label(settings)
-        line = column if not replaced else twin or Line(label, settings)
+        line = column if not replaced else twin or Line(row.column or _label(settings), settings)
         if all(line.settings != other.settings for other in found):
             found.append(line)
+    labels = [line.label for line in found]
+    if row.column is not None and labels.count(row.column) != 1:
+        places, key = ", ".join(f"'{label}'" for label in labels), next(iter(columns[0].settings), "")
+        raise StudyError(
+            f"{shown}: `also`: row '{row.label}' names `column: {row.column}`, but its settings put it into {places}: "
+            f"leave `column` out, or set `{key}` to a value that no column has"
+        )
     return found
 
 
@@ -112,10 +133,22 @@ def _refuse_twins(labels: list[str], what: str, shown: str) -> None:
             raise StudyError(f"{shown}: two {what} are named '{label}'. Give one of them another `label`.")
 
 
-def _refuse_shared_keys(rows: list[Line], columns: list[Line], shown: str) -> None:
-    keys = [
-        {word.strip() for line in lines for key in line.settings for word in key.split("+")}
-        for lines in (rows, columns)
-    ]
-    if shared := keys[0] & keys[1]:
-        raise StudyError(f"{shown}: `grid`: both rows and columns set `{min(shared)}`: leave it to one of them")
+def _refuse_two_answers(rows: list[Line], extra: list[Line], columns: list[Line], shown: str) -> None:
+    """Refuses two answers to one key, within a row or column, or by a row and a column at once."""
+    across: dict[Keys, str] = {}
+    for column in columns:
+        across |= answers(column.settings, f"{shown} (column '{column.label}')")
+    for row in rows:
+        for path in answers(row.settings, f"{shown} (row '{row.label}')"):
+            if other := next((other for other in across if clash(path, other)), None):
+                key = spelled(min(path, other, key=len))
+                raise StudyError(f"{shown}: `grid`: both rows and columns set `{key}`: leave it to one of them")
+    for row in extra:
+        for path, written in answers(row.settings, f"{shown} (row '{row.label}')").items():
+            other = next((other for other in across if clash(path, other)), None)
+            # A row may leave a column of two keys one of them; it stands in another column by the column's own key.
+            if other and across[other] != written and "+" not in across[other]:
+                raise StudyError(
+                    f"{shown}: `also`: row '{row.label}' sets `{spelled(other)}` by `{written}`, but the columns by "
+                    f"`{across[other]}`: write it as they do"
+                )

@@ -199,6 +199,8 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         needed |= {job.folder: job for chain in chains for job in chain}
         artifacts = tuple(chain[-1].folder for chain in chains)
         cells.append(_cell(grid_cell, experiment, artifacts, published.get(place)))
+    for line in resolver.mistakes_of_base():
+        errors.setdefault(line.partition(": `")[2], line)
     if errors:
         raise StudyError("\n".join(errors.values()))
     every = [(cell.row, cell.column) for cell in grid_cells]

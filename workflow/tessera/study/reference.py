@@ -57,7 +57,8 @@ NOTES = {
     "A study": """Rows and columns, extra rows and `base` hold settings. A key may be nested or dotted:
 `source.fusion.window: 3`. A `+` sets several keys together: `source.dataset+target.dataset: cifar10`. A grid written
 as a mapping gives every combination of its lists; one written as a list gives a line for each entry, with a `label`
-of your choice.
+of your choice. Two answers to one key, however they are written, are refused within the base, a row or a column, and so
+is a wrong name or value in the base, even where every row sets another.
 
 Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale,
 the method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and

@@ -12,44 +12,21 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from tessera import registry
 from tessera.errors import StudyError
 from tessera.registry import suggest
-from tessera.study.files import describe, dotted, parse, read_yaml
-from tessera.study.options import PartOf, named
+from tessera.study.files import describe, parse, read_yaml
+from tessera.study.options import named
+from tessera.study.overridden import mistakes
 from tessera.study.schema import Experiment, Method, Scale, Settings, Source, Target
-
-Keys = tuple[str, ...]
+from tessera.study.settings import PARTS, Keys, answers, keys_at, nested, normalized, overlay, slots
 
 
 class NoStandInError(StudyError):
     """A cell names a part that the scale leaves out."""
-
-
-def part_paths() -> dict[Keys, str]:
-    """Where parts stand in an experiment: path to family. Lists of parts are marked by a last `*`."""
-    found: dict[Keys, str] = {}
-    for prefix, model in ((("source",), Source), (("target",), Target), ((), Experiment)):
-        for name, field in model.model_fields.items():
-            for item in field.metadata:
-                if isinstance(item, PartOf):
-                    found[(*prefix, name)] = item.family
-            for argument in get_args(field.annotation):
-                for item in getattr(argument, "__metadata__", ()):
-                    found[(*prefix, name, "*")] = item.family
-    found[NETWORK_ENCODER] = "encoder"
-    return found
-
-
-# A part within a part: a network that detects may name an encoder of its own.
-NETWORK_ENCODER: Keys = ("target", "network", "encoder")
-
-
-PARTS = part_paths()
 
 
 def _defaults() -> dict[Keys, str]:
@@ -118,8 +95,10 @@ class Resolver:
     def __init__(self, presets: Presets, scale: str, base: Settings, shown: str) -> None:
         self.presets, self.shown = presets, shown
         self.scale_name, self.scale = scale, presets.scale(scale)
+        answers(base, f"{shown}: base")  # refuses two to one key
         self.base = self._nested(base, f"{shown}: base")
         self.stood_in: dict[str, str] = {}
+        self._own_parts: set[tuple[str, str]] = set()
 
     def resolve(self, cell: Settings, where: str) -> Experiment:
         """The cell's experiment, every option explicit.
@@ -140,10 +119,22 @@ class Resolver:
             return Experiment.model_validate(merged)
         except ValidationError as error:
             lines = dict.fromkeys(
-                f"{_origin(layers, item['loc'])}: {describe(item, _known_keys(merged, item['loc'][:-1]))}"
+                f"{_origin(layers, item['loc'])}: {describe(item, keys_at(merged, item['loc'][:-1]))}"
                 for item in error.errors(include_url=False)
             )
             raise StudyError("\n".join(lines)) from error
+
+    def mistakes_of_base(self) -> list[str]:
+        """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
+        base = deepcopy(self.base)
+        method = base.get("source", {}).pop("method", None)
+        lines = [f"{self.shown}: {line}" for line in mistakes(base, self._own_parts)]
+        try:
+            if method is not None:
+                self._method(method, self.shown)
+        except StudyError as error:
+            lines.append(str(error))
+        return lines
 
     def _layers(self, cell: dict[str, Any], where: str) -> list[Layer]:
         cell, base = deepcopy(cell), deepcopy(self.base)
@@ -151,21 +142,16 @@ class Resolver:
         cell_method = cell.get("source", {}).pop("method", None)
         method_name = cell_method or base_method
         scale_file = f"config/scales/{self.scale_name}.yaml"
-        budgets = _normalized({"source": self.scale.source, "target": self.scale.target})
+        budgets = normalized({"source": self.scale.source, "target": self.scale.target})
         layers = [Layer(scale_file, budgets)]
         row = f"{self.shown} ({where})"
         if method_name is None:
             return [*layers, Layer(self.shown, base), Layer(row, cell)]
-        if not isinstance(method_name, str):
-            raise StudyError(f"{self.shown}: `source.method` should name a method, but is {method_name!r}")
-        try:
-            method = self.presets.method(method_name)
-        except StudyError as error:
-            raise StudyError(f"{row if cell_method else self.shown}: `source.method`: {error}") from error
+        method = self._method(method_name, row if cell_method else self.shown)
         method_file = f"config/methods/{method_name}.yaml"
         if unknown := [key for key in method.fixed if key not in method.source]:
             raise StudyError(f"{method_file}: `fixed`: '{unknown[0]}' is not set under `source`")
-        preset = _normalized({"source": method.source})
+        preset = normalized({"source": method.source})
         fixed = {"source": {key: preset["source"][key] for key in method.fixed}} if cell_method else {}
         if cell_method:
             base["source"] = {k: v for k, v in base.get("source", {}).items() if k not in method.fixed}
@@ -177,12 +163,20 @@ class Resolver:
             Layer(row, cell),
         ]
 
+    def _method(self, name: Any, origin: str) -> Method:
+        if not isinstance(name, str):
+            raise StudyError(f"{origin}: `source.method`: should name a method, but is {name!r}")
+        try:
+            return self.presets.method(name)
+        except StudyError as error:
+            raise StudyError(f"{origin}: `source.method`: {error}") from error
+
     def _protocol_layer(self, merged: Mapping[str, Any]) -> Layer:
         """The scale's settings for the protocol that measures this cell."""
         part = merged.get("target", {}).get("protocol", {"name": DEFAULTS["target", "protocol"]})
         name = part.get("name") if isinstance(part, dict) else None  # another form is told when all is validated
         settings = self.scale.protocols.get(name, {}) if isinstance(name, str) else {}
-        return Layer(f"config/scales/{self.scale_name}.yaml", _normalized({"target": settings}))
+        return Layer(f"config/scales/{self.scale_name}.yaml", normalized({"target": settings}))
 
     def _use_scale(self, merged: dict[str, Any]) -> None:
         """Stand-ins for datasets, then this scale's options of parts beneath those that were set."""
@@ -193,10 +187,12 @@ class Resolver:
                 if isinstance(holder, dict):
                     holder.setdefault(path[-1], {}).setdefault("name", default)
         for path, family in PARTS.items():
-            for holder, key in _slots(merged, path):
+            for holder, key in slots(merged, path):
                 part = holder[key]
                 if not isinstance(part, dict) or not isinstance(part.get("name"), str):
                     continue  # told when all is validated
+                if ":" in part["name"]:
+                    self._own_parts.add((family, part["name"]))
                 stand_ins = self.scale.stand_ins.get(family, {})
                 if part["name"] in stand_ins:
                     part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])
@@ -212,20 +208,11 @@ class Resolver:
         return part
 
     def _nested(self, settings: Settings, shown: str) -> dict[str, Any]:
-        nested: dict[str, Any] = {}
-        for keys, value in settings.items():
-            for key in keys.split("+"):
-                words = key.strip().split(".")
-                if not all(words):
-                    raise StudyError(f"{shown}: `{keys}`: a dotted key has an empty word")
-                leaf: Any = deepcopy(value)
-                for word in reversed(words):
-                    leaf = {word: leaf}
-                nested = overlay(nested, _normalized(leaf))
+        found = nested(settings, shown)
         for key in ("source", "target"):
-            if not isinstance(nested.get(key, {}), dict):
-                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {nested[key]!r}")
-        return nested
+            if not isinstance(found.get(key, {}), dict):
+                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {found[key]!r}")
+        return found
 
 
 def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
@@ -233,47 +220,6 @@ def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
     for layer in layers:
         merged = overlay(merged, layer.settings)
     return merged
-
-
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
-    """Lays settings over others: mappings merge, lists and values replace, a part named anew starts afresh."""
-    merged = dict(below)
-    for key, value in above.items():
-        old, here = merged.get(key), (*path, key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            renamed = here in PARTS and "name" in value and value["name"] != old.get("name", value["name"])
-            merged[key] = dict(value) if renamed else overlay(old, value, here)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _normalized(settings: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
-    """Every part as a mapping with `name`, so that options can be merged."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        here = (*path, key)
-        if here in PARTS:
-            part = named(value)
-            inner = here == NETWORK_ENCODER[:-1] and isinstance(part, dict)
-            found[key] = _normalized(part, here) if inner else part
-        elif (*here, "*") in PARTS and isinstance(value, list | tuple):
-            found[key] = [named(item) for item in value]
-        elif isinstance(value, dict) and len(here) < 2:
-            found[key] = _normalized(value, here)
-        else:
-            found[key] = value
-    return found
-
-
-def _slots(merged: dict[str, Any], path: Keys) -> list[tuple[Any, Any]]:
-    holder: Any = merged
-    *before, last = path
-    for word in before:
-        holder = holder.get(word) if isinstance(holder, dict) else None
-    if last == "*":
-        return [(holder, i) for i in range(len(holder))] if isinstance(holder, list) else []
-    return [(holder, last)] if isinstance(holder, dict) and last in holder else []
 
 
 def _origin(layers: list[Layer], path: tuple[str | int, ...]) -> str:
@@ -303,19 +249,3 @@ def _described(part: Mapping[str, Any]) -> str:
     if "image_size" in part:
         words.append(f"{part['image_size']} px")
     return ", ".join(words)
-
-
-def _known_keys(merged: dict[str, Any], path: tuple[str | int, ...]) -> list[str]:
-    """Keys that may stand at a path of an experiment."""
-    holder: Any = merged
-    model: type[BaseModel] = Experiment
-    for index, word in enumerate(path):
-        holder = holder[word]
-        family = PARTS.get(tuple("*" if isinstance(w, int) else w for w in path[: index + 1]))
-        if family is not None:
-            model = registry.find(family, str(holder["name"])).options
-        elif not isinstance(word, int):
-            annotation = model.model_fields[word].annotation if word in model.model_fields else None
-            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
-    known = [key for key in model.model_fields if not (model is not Experiment and key == "name")]
-    return [*known, "method"] if dotted(path) == "source" else known

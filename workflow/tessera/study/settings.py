@@ -1,0 +1,172 @@
+"""What settings are: paths of words, with parts at some of them. Dotted keys, and settings laid over others."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from tessera import registry
+from tessera.errors import StudyError
+from tessera.study.files import dotted
+from tessera.study.options import PartOf, named
+from tessera.study.schema import Experiment, Settings, Source, Target
+
+Keys = tuple[str, ...]
+
+
+def part_paths() -> dict[Keys, str]:
+    """Where parts stand in an experiment: path to family. Lists of parts are marked by a last `*`."""
+    found: dict[Keys, str] = {}
+    for prefix, model in ((("source",), Source), (("target",), Target), ((), Experiment)):
+        for name, field in model.model_fields.items():
+            for item in field.metadata:
+                if isinstance(item, PartOf):
+                    found[(*prefix, name)] = item.family
+            for argument in get_args(field.annotation):
+                for item in getattr(argument, "__metadata__", ()):
+                    found[(*prefix, name, "*")] = item.family
+    found[NETWORK_ENCODER] = "encoder"
+    return found
+
+
+# A part within a part: a network that detects may name an encoder of its own.
+NETWORK_ENCODER: Keys = ("target", "network", "encoder")
+
+
+PARTS = part_paths()
+
+
+def answers(settings: Settings, shown: str) -> dict[Keys, str]:
+    """Every value that settings give: its path, and how it is written.
+
+    Args:
+        settings: Nested, or with dotted keys, of which `+` joins several.
+        shown: The file and the place in it, for messages.
+
+    Raises:
+        StudyError: If a key has an empty word, or if two keys answer one question.
+    """
+    found: dict[Keys, str] = {}
+    for keys, value in settings.items():
+        for words in paths_of(keys, shown):
+            for path in _leaves(normalized(_leaf(words, value))):
+                written = _written(keys, words, path)
+                for other in found:
+                    if clash(path, other):
+                        raise StudyError(
+                            f"{shown}: `{spelled(min(path, other, key=len))}` is set twice, by `{found[other]}` and by "
+                            f"`{written}`: keep one of them"
+                        )
+                found[path] = written
+    return found
+
+
+def nested(settings: Settings, shown: str) -> dict[str, Any]:
+    """Dotted keys as nested mappings, every part as a mapping with `name`. Later keys lie over earlier ones."""
+    found: dict[str, Any] = {}
+    for keys, value in settings.items():
+        for words in paths_of(keys, shown):
+            found = overlay(found, normalized(_leaf(words, value)))
+    return found
+
+
+def paths_of(keys: str, shown: str) -> list[Keys]:
+    """The paths that a dotted key names, several where `+` joins them."""
+    paths = [tuple(key.strip().split(".")) for key in keys.split("+")]
+    if not all(word for path in paths for word in path):
+        raise StudyError(f"{shown}: `{keys}`: a dotted key has an empty word")
+    return paths
+
+
+def clash(path: Keys, other: Keys) -> bool:
+    """Whether two paths lead to one value, or one to a value and the other into it."""
+    shorter = min(len(path), len(other))
+    return path[:shorter] == other[:shorter]
+
+
+def spelled(path: Keys) -> str:
+    """The path as a study has it: a part's name stands for the part."""
+    return dotted(path[:-1] if path[-1] == "name" and path[:-1] in PARTS else path)
+
+
+def _leaf(words: Keys, value: Any) -> Any:
+    leaf: Any = deepcopy(value)
+    for word in reversed(words):
+        leaf = {word: leaf}
+    return leaf
+
+
+def _leaves(settings: Mapping[str, Any], path: Keys = ()) -> Iterator[Keys]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def _written(keys: str, words: Keys, path: Keys) -> str:
+    """How a study writes a value: `source.dataset+target.dataset`, or `source: {dataset: …}`."""
+    inner = path[len(words) : -1 if path[-1] == "name" and path[:-1] in PARTS else None]
+    text = "…"
+    for word in reversed(inner):
+        text = f"{{{word}: {text}}}"
+    return f"{keys}: {text}" if inner else keys
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
+    """Lays settings over others: mappings merge, lists and values replace, a part named anew starts afresh."""
+    merged = dict(below)
+    for key, value in above.items():
+        old, here = merged.get(key), (*path, key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            renamed = here in PARTS and "name" in value and value["name"] != old.get("name", value["name"])
+            merged[key] = dict(value) if renamed else overlay(old, value, here)
+        else:
+            merged[key] = value
+    return merged
+
+
+def normalized(settings: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
+    """Every part as a mapping with `name`, so that options can be merged."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        here = (*path, key)
+        if here in PARTS:
+            part = named(value)
+            inner = here == NETWORK_ENCODER[:-1] and isinstance(part, dict)
+            found[key] = normalized(part, here) if inner else part
+        elif (*here, "*") in PARTS and isinstance(value, list | tuple):
+            found[key] = [named(item) for item in value]
+        elif isinstance(value, dict) and len(here) < 2:
+            found[key] = normalized(value, here)
+        else:
+            found[key] = value
+    return found
+
+
+def slots(merged: dict[str, Any], path: Keys) -> list[tuple[Any, Any]]:
+    """Where the part of a path stands in settings: its holder, and its key or place there."""
+    holder: Any = merged
+    *before, last = path
+    for word in before:
+        holder = holder.get(word) if isinstance(holder, dict) else None
+    if last == "*":
+        return [(holder, i) for i in range(len(holder))] if isinstance(holder, list) else []
+    return [(holder, last)] if isinstance(holder, dict) and last in holder else []
+
+
+def keys_at(merged: Mapping[str, Any], path: tuple[str | int, ...]) -> list[str]:
+    """Keys that may stand at a path of an experiment."""
+    holder: Any = merged
+    model: type[BaseModel] = Experiment
+    for index, word in enumerate(path):
+        holder = holder[word]
+        family = PARTS.get(tuple("*" if isinstance(w, int) else w for w in path[: index + 1]))
+        if family is not None:
+            model = registry.find(family, str(holder["name"])).options
+        elif not isinstance(word, int):
+            annotation = model.model_fields[word].annotation if word in model.model_fields else None
+            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
+    known = [key for key in model.model_fields if not (model is not Experiment and key == "name")]
+    return [*known, "method"] if dotted(path) == "source" else known
