@@ -16,7 +16,7 @@ from tessera.study.config import Config
 from tessera.study.grid import expand
 from tessera.study.json_schema import json_schema, model_schema
 from tessera.study.options import PART_OF
-from tessera.study.reference import TABLES, config_reference, type_text
+from tessera.study.reference import TABLES, config_reference, parts_overview, parts_page, type_text
 from tessera.study.resolve import Presets, Resolver
 from tessera.study.schema import Method, Scale, Source, Study
 
@@ -140,11 +140,26 @@ def test_type_words() -> None:
     assert type_text(properties["epochs"]) == "whole number, 0 or more"
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+@pytest.mark.parametrize("page", ["README.md", "docs/parts.md"])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_every_part_has_a_line_of_its_page_and_its_name_in_the_readme() -> None:
+    page, overview = parts_page(ROOT), parts_overview(ROOT)
+    sections = {text.partition("\n")[0].lower(): text for text in page.split("\n## ")[1:]}
+    lines = {re.findall(r"parts\.md#(\w+)", line)[0]: line for line in overview.splitlines()[2:]}
+    assert list(lines) == list(sections) == ["methods", *registry.FAMILIES]
+    for family in registry.FAMILIES:
+        for name, part in registry.parts(family).items():
+            assert f"| `{name}` | {part.title}" in sections[family].replace(r"\|", "|")
+            assert f"`{name}`" in lines[family]
+    for path in (ROOT / "config" / "methods").glob("*.yaml"):
+        assert f"| `{path.stem}` | " in sections["methods"]
+        assert f"`{path.stem}`" in lines["methods"]
 
 
 def test_the_readmes_study_is_valid_to_the_last_cell() -> None:
@@ -177,6 +192,9 @@ def test_check_fails_with_a_diff_and_the_command_and_export_mends_it(
     assert readme.startswith(f"before\n{export.BEGIN}\n")
     assert readme.endswith(f"{export.END}\nafter\n")
     assert json.loads((tmp_path / "config" / "schema.json").read_text()) == SCHEMA
+    (tmp_path / "docs" / "parts.md").write_text("old")
+    assert export.main(["--check"], tmp_path) == 1
+    assert "docs/parts.md (is)" in capsys.readouterr().err
 
 
 def test_a_readme_without_markers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

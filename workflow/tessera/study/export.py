@@ -1,4 +1,4 @@
-"""Generates what the models already say: config/schema.json, config/README.md, and README.md's tables of parts.
+"""Generates what the models already say: config/schema.json, config/README.md, docs/parts.md, and README.md's table.
 
 `python -m tessera.study.export` writes them; `--check` only says whether they are current.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tessera.errors import StudyError, TesseraError
 from tessera.study.json_schema import dump, json_schema
-from tessera.study.reference import config_reference, parts_reference
+from tessera.study.reference import config_reference, parts_overview, parts_page
 
 ROOT = Path(__file__).parents[3]
 COMMAND = "python -m tessera.study.export"
@@ -28,7 +28,8 @@ def generated(root: Path) -> dict[str, str]:
     return {
         "config/schema.json": dump(json_schema()),
         "config/README.md": config_reference(root),
-        "README.md": _between_markers(readme, parts_reference(root)),
+        "docs/parts.md": parts_page(root),
+        "README.md": _between_markers(readme, parts_overview(root)),
     }
 
 
@@ -52,6 +53,7 @@ def export(root: Path) -> list[str]:
         path = root / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         written.append(name)
     return written
@@ -61,9 +63,7 @@ def _between_markers(text: str, block: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise StudyError(
-            f"README.md: needs the lines {BEGIN} and {END}, between which the tables of parts are written."
-        )
+        raise StudyError(f"README.md: needs the lines {BEGIN} and {END}, between which the table of parts is written.")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 

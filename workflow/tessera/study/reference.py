@@ -1,4 +1,4 @@
-"""Every key that can be set, as Markdown: config/README.md and the tables of parts in README.md."""
+"""What can be set and named, as Markdown: config/README.md, docs/parts.md and the table of parts in README.md."""
 
 import importlib
 from collections.abc import Iterator, Mapping
@@ -53,6 +53,14 @@ Generated from the models in `workflow/tessera/study/schema.py` and the tables o
 
 Unknown keys are refused before any job starts. Lengths are in px, fractions are 0 to 1, losses are in nats.
 """
+PARTS_INTRODUCTION = """# Methods and parts
+
+Generated from the tables of parts and `config/methods/`. Do not edit it: run `python -m tessera.study.export`.
+
+Each part is named in YAML, and each can be exchanged by one word. The options of each are in
+[config/README.md](../config/README.md#parts); what was chosen where a paper is ambiguous, in [methods.md](methods.md).
+"""
+METHODS_QUESTION = "Which combination of parts, under one name (`source.method`)?"
 NOTES = {
     "A study": """Rows and columns, extra rows and `base` hold settings. A key may be nested or dotted:
 `source.fusion.window: 3`. A `+` sets several keys together: `source.dataset+target.dataset: cifar10`. A grid written
@@ -76,7 +84,7 @@ def config_reference(root: Path) -> str:
         parts += [f"## {title}", NOTES.get(title, "")]
         for heading, model in tables:
             parts += [f"### {heading}", _sentence(model), _keys(model)]
-    parts += ["## Methods", _methods(root, link="methods/"), "## Parts"]
+    parts += ["## Methods", _methods(root, "methods/"), "## Parts"]
     for family in registry.FAMILIES:
         parts += [f"### {family}", _question(family)]
         for name, part in registry.parts(family).items():
@@ -84,15 +92,34 @@ def config_reference(root: Path) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def parts_reference(root: Path) -> str:
-    """The tables of methods and parts in README.md."""
-    lines = ["**Methods**, combinations of parts (`source.method`):", "", _methods(root, link="config/methods/")]
+def parts_page(root: Path) -> str:
+    """The content of docs/parts.md: every method and every part, what it is, where it comes from and where it lies."""
+    lines = [
+        PARTS_INTRODUCTION.rstrip(),
+        "",
+        "## Methods",
+        "",
+        METHODS_QUESTION,
+        "",
+        _methods(root, "../config/methods/"),
+    ]
     for family in registry.FAMILIES:
-        lines += ["", f"**{family}**: {_question(family)[0].lower()}{_question(family)[1:]}", ""]
+        lines += ["", f"## {family}", "", _question(family), ""]
         lines += ["| name | what | source | file |", "| --- | --- | --- | --- |"]
         for name, part in registry.parts(family).items():
             path = f"workflow/{part.target.partition(':')[0].replace('.', '/')}.py"
-            lines.append(f"| `{name}` | {_cell(part.title)} | {part.paper} | [{Path(path).name}]({path}) |")
+            lines.append(f"| `{name}` | {_cell(part.title)} | {part.paper} | [{Path(path).name}](../{path}) |")
+    return "\n".join(lines) + "\n"
+
+
+def parts_overview(root: Path) -> str:
+    """README.md's table of parts: a line for the methods, and one for each family, with the names alone."""
+    lines = ["| part | question | names |", "| --- | --- | --- |"]
+    methods = [path.stem for path in sorted((root / "config" / "methods").glob("*.yaml"))]
+    families = {family: (_question(family), list(registry.parts(family))) for family in registry.FAMILIES}
+    for heading, (question, names) in {"Methods": (METHODS_QUESTION, methods), **families}.items():
+        link = f"[{heading.lower()}](docs/parts.md#{heading.lower()})"
+        lines.append(f"| {link} | {_cell(question)} | {', '.join(f'`{name}`' for name in names)} |")
     return "\n".join(lines)
 
 

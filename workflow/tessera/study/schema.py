@@ -214,7 +214,9 @@ class Row(Model):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     label: str = Field(min_length=1, description="Name of the row.")
-    column: str | None = Field(None, description="Name of the row's column, where it sets a column's key, or where the grid has none.")
+    column: str | None = Field(
+        None, description="Name of the row's column, where it sets a column's key, or where the grid has none."
+    )
 
 
 class Comparison(Model):
