@@ -1,4 +1,5 @@
 import math
+from statistics import fmean, stdev
 
 import pytest
 from scipy import stats
@@ -40,15 +41,19 @@ def test_a_gain_that_two_standard_errors_would_pass_is_noise_with_two_trials() -
     assert gap.verdict == "noise"
 
 
-def test_two_standard_errors_are_asked_for_even_with_very_many_trials() -> None:
-    # 1,000 gaps of mean 1.98 standard errors: outside Student's interval (1.962), inside two standard errors.
-    spread = [1.0, -1.0] * 500
-    error = math.sqrt(1000 / 999) / math.sqrt(1000)
-    gap = paired_difference([value + 1.98 * error for value in spread], [0.0] * 1000)
-    assert gap is not None
-    assert gap.interval is not None
-    assert gap.interval[0] > 0
-    assert gap.verdict == "noise"
+@pytest.mark.parametrize("trials", [2, 3, 10, 61, 62, 70, 1000])
+@pytest.mark.parametrize("times", [0.9999, 1.0001])
+def test_the_verdict_is_the_intervals_whatever_the_number_of_trials(trials: int, times: float) -> None:
+    # From 62 trials on Student's quantile is below 2: a gap of 1.996 standard errors over 70 lies outside the interval.
+    spread = [float(trial) for trial in range(trials)]
+    spread = [value - fmean(spread) for value in spread]
+    reach = float(stats.t.ppf(0.975, trials - 1)) * stdev(spread) / math.sqrt(trials)
+    for sign, word in ((1, "above"), (-1, "below")):
+        gap = paired_difference([value + sign * times * reach for value in spread], [0.0] * trials)
+        assert gap is not None
+        assert gap.interval is not None
+        assert (gap.interval[0] > 0 or gap.interval[1] < 0) == (times > 1)
+        assert gap.verdict == (word if times > 1 else "noise")
 
 
 def test_no_spread_proves_nothing() -> None:

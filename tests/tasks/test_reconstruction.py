@@ -87,10 +87,36 @@ def test_the_literal_reading_darkens() -> None:
 def test_gradients_at_black_and_white_are_finite(kl: str) -> None:
     image = torch.tensor([0.0, 1.0, 0.5]).view(1, 3, 1, 1).expand(1, 3, 2, 2).clone().requires_grad_()
     label = torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    if kl == "spatial":  # a channel without any light is no distribution; the sigmoid never gives one
-        image = image.detach().clamp_min(1e-30).requires_grad_()
     (gradient,) = torch.autograd.grad(DIVERGENCES[kl](image, label) + entropy(image), image)
     assert gradient.isfinite().all()
+
+
+FLAT = {"black": 0.0, "white": 1.0, "gray": 0.5, "one level": 1 / 255}
+
+
+@pytest.mark.parametrize("kl", DIVERGENCES)
+@pytest.mark.parametrize("logit", [-1e4, -120.0, -80.0, -14.0, 0.0, 14.0, 1e4])
+@pytest.mark.parametrize("flat", FLAT)
+def test_flat_images_and_saturated_heads_cost_no_more_than_a_large_number(kl: str, logit: float, flat: str) -> None:
+    # A head ends in a sigmoid, which is 0 or 1 in float32 from some logit on: in all channels, or in one of three.
+    label = torch.full((2, 3, 8, 8), FLAT[flat])
+    for channels in (1, 3):
+        logits = torch.zeros(2, 3, 8, 8)
+        logits[:, :channels] = logit
+        logits.requires_grad_()
+        loss = make(kl=kl).loss(Rebuilt(logits.sigmoid(), torch.rand(2, 5)), label)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert loss.isfinite()
+        assert abs(loss) < 20  # log(1e6) is 13.8, and squares and entropies are below 2
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() < 20
+
+
+def test_a_dark_channel_is_an_even_one_in_shares_of_light() -> None:
+    label = torch.rand(2, 3, 8, 8) * 0.9 + 0.05
+    dark = DIVERGENCES["spatial"](torch.zeros_like(label), label)
+    assert_close(dark, DIVERGENCES["spatial"](torch.full_like(label, 0.5), label))
+    assert dark > 0.01, "darkness is no way to a low loss"
 
 
 def test_entropy_and_its_bound() -> None:

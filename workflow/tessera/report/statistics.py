@@ -45,8 +45,8 @@ class Difference:
         values: Differences of the trials that both rows have.
         standard_error: Of their mean; None for one trial.
         interval: Student's t interval of the mean at 95 %; None where it says nothing: one trial, or no spread.
-        verdict: `above` and `below` only where the interval leaves zero out and the mean is more than two standard
-            errors from it; `noise` otherwise; `unknown` without a spread.
+        verdict: `above` and `below` only where the interval leaves zero out; `noise` otherwise; `unknown` without a
+            spread.
     """
 
     values: tuple[float, ...]
@@ -72,6 +72,8 @@ def paired_difference(first: Sequence[Value], second: Sequence[Value]) -> Differ
     if error == 0:
         return Difference(gaps, middle, 0.0, None, "unknown" if middle else "noise")
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)) * error
-    outside = abs(middle) > max(reach, 2 * error)
-    verdict: Literal["above", "below", "noise"] = ("above" if middle > 0 else "below") if outside else "noise"
+    # One quantile for both: the words must not contradict the interval that stands beside them.
+    verdict: Literal["above", "below", "noise"] = (
+        "noise" if abs(middle) <= reach else "above" if middle > 0 else "below"
+    )
     return Difference(gaps, middle, error, (middle - reach, middle + reach), verdict)

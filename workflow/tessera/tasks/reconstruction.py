@@ -85,10 +85,14 @@ def bernoulli_kl(image: Tensor, label: Tensor) -> Tensor:
 
 
 def spatial_kl(image: Tensor, label: Tensor) -> Tensor:
-    """Each channel, divided by its sum, is a distribution over the pixels: mean divergence of the channels."""
-    image, label = (map.flatten(2) / map.flatten(2).sum(dim=2, keepdim=True) for map in (image, label.clamp_min(LEVEL)))
-    # Shares are smaller than values by the number of pixels, and so is what is added to them.
-    return (image * ((image + TINY / image.shape[2]).log() - label.log())).sum(dim=2).mean()
+    """Each channel, divided by its sum, is a distribution over the pixels: mean divergence of the channels.
+
+    A channel without any light is taken for an even one, since it has no shares of its own.
+    """
+    # Added before the division: a saturated head predicts channels whose sum is 0 in float32.
+    image, label = (map.flatten(2) for map in (image + TINY, label.clamp_min(LEVEL)))
+    image, label = (map / map.sum(dim=2, keepdim=True) for map in (image, label))
+    return (image * (image.log() - label.log())).sum(dim=2).mean()
 
 
 def literal_kl(image: Tensor, label: Tensor) -> Tensor:
