@@ -88,4 +88,4 @@ def test_a_mistake_in_the_configuration_is_one_line(
     assert main(["prune", "--configfile", "config/more.yaml", "--config", "device=tpu"]) == 1
     assert "`device`: should be 'auto', 'cpu' or 'cuda', but is 'tpu'" in capsys.readouterr().err
     assert main(["sync", "--config", "device"]) == 1
-    assert "`device` should be KEY=VALUE" in capsys.readouterr().err
+    assert "`device` should be KEY=VALUE; if it is a study, name it before `--config`" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def _configuration(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     for word in options.config:
         key, equals, value = word.partition("=")
         if not equals:
-            raise StudyError(f"--config: `{word}` should be KEY=VALUE")
+            raise StudyError(f"--config: `{word}` should be KEY=VALUE; if it is a study, name it before `--config`")
         _lay_over(merged, {key: yaml.safe_load(value)})
     return merged
 

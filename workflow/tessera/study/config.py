@@ -49,8 +49,16 @@ class Config(Model):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one, else CPU.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="`auto`: bfloat16 autocast where the device has it in hardware. Named, it is part of the keys.",
+        description="`auto`: bfloat16 autocast where the device has it in hardware, else float32, under the same keys, "
+        "though figures may differ by points between the two. Named, it is part of the keys: name it where machines are "
+        "compared or share artifacts.",
     )
-    threads: int = Field(1, ge=1, description="Processor threads of each training job.")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="Processor threads of each training job. Not part of the keys, though each number sums in an order "
+        "of its own: rounding differs, a training amplifies it, and figures come out otherwise, by a point or two in "
+        "what was tried. Keep one number within a study.",
+    )
     gpus: int = Field(1, ge=1, description="GPUs of each detector's training; others take one.")
     tracking: Tracking = Field(Tracking(), description="Tracking of runs and artifacts.")
