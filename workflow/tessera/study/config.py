@@ -50,8 +50,8 @@ class Config(Model):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="`auto`: bfloat16 autocast where the device has it in hardware, else float32, under the same keys, "
-        "though figures may differ by points between the two. Named, it is part of the keys: name it where machines are "
-        "compared or share artifacts.",
+        "though figures may differ by points between the two. Named, it is part of the keys: name it where machines "
+        "are compared or share artifacts.",
     )
     threads: int = Field(
         1,
