@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, PANEL, ABREAST = 7.5, 1.5, 4  # inches: of the page, height of a panel; panels in a line
+WIDTH, PANEL, ABREAST = 7.5, 1.65, 4  # inches: of the page, height of a panel; panels in a line
 CELL, MARGIN = 0.22, 0.3  # inches: a line of the table, and what stands around it
 LOOKS: list[tuple[str, Any]] = [
     ("#08519c", "-"), ("#d94801", "--"), ("#238b45", "-."), ("#6a51a3", ":"), ("#252525", (0, (6, 1))),
@@ -165,13 +165,13 @@ def _draw_class(ax: "Axes", rows: Sequence[Row], name: str) -> None:
         envelope = np.mean(curves, 0) if curves else np.full(POINTS, np.nan)
         ax.plot(recalls, envelope, color=color, linestyle=style, linewidth=1.2, drawstyle="steps-pre")
         value = statistics.mean(row.values(name))
-        text = "–" if value is None else f"{value:.1f}"
+        # Above the panel, in the order of the legend: nothing lies on a curve.
         ax.text(
-            0.04, 0.05 + 0.125 * (len(rows) - 1 - number), text, color=color, fontsize=7, transform=ax.transAxes,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+            (number + 0.5) / len(rows), 1.02, "–" if value is None else f"{value:.1f}", color=color, fontsize=6.5,
+            ha="center", va="bottom", transform=ax.transAxes,
         )  # fmt: skip
     objects = max(trial[name].objects for row in rows for trial in row.trials if name in trial)
-    ax.set_title(f"{name} ({objects})", pad=3)
+    ax.set_title(f"{name} ({objects})", pad=11)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.03)
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
