@@ -27,7 +27,10 @@ class Term:
     def occurs(self, words: str, measured: Iterable[str]) -> bool:
         """Whether a study says it, or measures by it."""
         case = re.IGNORECASE if self.pattern == self.pattern.lower() else re.NOFLAG
-        return bool(set(self.also) & set(measured)) or re.search(rf"(?<!\w)(?:{self.pattern})", words, case) is not None
+        return (
+            bool(set(self.also) & set(measured))
+            or re.search(rf"(?<!\w)(?:{self.pattern})(?!\w)", words, case) is not None
+        )
 
 
 PRETEXT = "pretext task"
@@ -53,7 +56,7 @@ TERMS = (
     ),
     Term(
         "student",
-        r"students?\b|target network",
+        r"students?|target network",
         "A small network of its own that is trained on the target's labels; the encoder may teach it.",
     ),
     Term("target only", r"target only", "The student learns from the labels alone: what a teacher has to beat."),
@@ -88,7 +91,7 @@ TERMS = (
     ),
     Term(
         "equal (plain multi-task)",
-        r"equal\b|plain multi-task",
+        r"equal|plain multi-task",
         "All tasks train one encoder at once, their losses weighed alike.",
     ),
     Term("Ω", r"Ω", "The regularizer: keeps the features close to those of the epoch before."),
@@ -101,7 +104,7 @@ TERMS = (
     Term("SSD", r"SSD", "A detector that finds objects and their boxes in one pass (Liu et al. 2016)."),
     Term(
         "clustering accuracy (ACC)",
-        r"ACC\b|clustered|clusters?\b",
+        r"ACC|clustered|clusters?",
         "Images are grouped without labels; the share whose group is that of their class, groups and classes matched "
         "one to one as well as can be.",
         ("clustering",),
