@@ -39,15 +39,22 @@ def _grid(table: Table) -> str:
 
 
 def _legend(table: Table) -> str:
-    lines = []
-    for column in table.summary.columns:
-        kinds = dict.fromkeys((f.cell.protocol, f.cell.metric, f.chance) for f in table.in_column(column))
-        texts = [how_measured(*kind) for kind in kinds]
-        lines.append(f"- {'**' + column + '**: ' if column else ''}{' '.join(texts)}" if texts else "")
+    lines = [f"- {f'**{column}**: ' if column else ''}{text}" for column, text in measures(table)]
     bold = any(table.is_best(figure) for figure in table.figures.values())
     note = "Bold: the best mean of its column; the spread says how much that means." if bold else ""
-    listed = "\n".join(line for line in lines if line)
-    return "\n\n".join(text for text in (note, listed) if text)
+    return "\n\n".join(text for text in (note, "\n".join(lines)) if text)
+
+
+def measures(table: Table) -> list[tuple[str, str]]:
+    """How each column is measured, in words; columns without a figure are left out."""
+    found = []
+    for column in table.summary.columns:
+        kinds: dict[tuple[str, str], float | None] = {}
+        for figure in table.in_column(column):
+            kind = figure.cell.protocol, figure.cell.metric
+            kinds[kind] = kinds.get(kind) if figure.chance is None else figure.chance
+        found.append((column, " ".join(how_measured(*kind, guess) for kind, guess in kinds.items())))
+    return [(column, text) for column, text in found if text]
 
 
 def how_measured(protocol: str, metric: str, chance: float | None) -> str:

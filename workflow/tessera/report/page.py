@@ -18,7 +18,7 @@ from tessera.report.answers import against_paper, answers, caution, gaps, headli
 from tessera.report.dots import plots
 from tessera.report.embed import embedded
 from tessera.report.glossary import glossary
-from tessera.report.markdown import how_measured
+from tessera.report.markdown import measures
 from tessera.report.pictures import DOTS_PER_INCH, Album, Picture
 from tessera.report.records import duration, versions
 from tessera.report.runs import ArtifactRun, Runs
@@ -111,7 +111,7 @@ def study_page(table: Table, album: Album, root: Path, unfinished: Unfinished | 
             heads=_heads(table),
             rows=_rows(table),
             any_best=any(table.is_best(figure) for figure in table.figures.values()),
-            measures=_measures(table),
+            measures=measures(table),
             plots=(drawn := plots(table)),
             shared_scale=len({plot.metric for plot in drawn}) < len(drawn),
             words=glossary(table, runs),
@@ -216,14 +216,6 @@ def _cell(table: Table, figure: Figure | None, x: int, y: int) -> dict[str, Any]
 def cell_id(x: int, y: int) -> str:
     """Where the runs of a cell stand on the page."""
     return f"runs-{y + 1}-{x + 1}"
-
-
-def _measures(table: Table) -> list[tuple[str, str]]:
-    found = []
-    for column in table.summary.columns:
-        kinds = dict.fromkeys((f.cell.protocol, f.cell.metric, f.chance) for f in table.in_column(column))
-        found.append((column, " ".join(how_measured(*kind) for kind in kinds)))
-    return [(column, text) for column, text in found if text]
 
 
 @dataclass(frozen=True)

@@ -208,10 +208,10 @@ def _draw_panel(ax: "Axes", series: Sequence[Series]) -> None:
         ax.plot(
             list(mean), list(mean.values()), color=color, linestyle=line, linewidth=1.3, marker=marker, markersize=3
         )
-    if any(len(each.mean()) > 1 for each in series):
+    if series:
         from matplotlib.ticker import MaxNLocator
 
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))  # one epoch has one tick
 
 
 def _legend(figure: "Figure", rows: Sequence[Row]) -> None:
