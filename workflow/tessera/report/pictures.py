@@ -3,6 +3,7 @@
 import importlib
 import json
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -126,12 +127,22 @@ def text_inches(text: str, size: float) -> float:
 
 
 def legend_below(figure: "Figure", handles: "Sequence[Artist]", labels: Sequence[str], most: int, **look: Any) -> None:
-    """A legend under the panels, with as many names in a line, up to `most`, as the figure is wide enough for."""
-    for across in range(min(most, len(labels)), 0, -1):
-        legend = figure.legend(handles, labels, loc="outside lower center", ncols=across, frameon=False, **look)
-        if across == 1 or legend.get_window_extent().width <= figure.bbox.width:
+    """A legend under the panels, with as many names in a line, up to `most`, as the figure is wide enough for.
+
+    A name that is wider than the figure by itself takes several lines.
+    """
+    for across in range(min(most, len(labels)), -1, -1):
+        names = labels if across else [_wrapped(label, figure.get_figwidth() - 0.7) for label in labels]
+        legend = figure.legend(handles, names, loc="outside lower center", ncols=max(1, across), frameon=False, **look)
+        if across == 0 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
+
+
+def _wrapped(text: str, inches: float) -> str:
+    """The text in lines of at most that width, at the size of a legend."""
+    letters = int(len(text) * min(1.0, inches / text_inches(text, STYLE["font.size"])))
+    return "\n".join(textwrap.wrap(text, max(1, letters - 1 if letters < len(text) else letters)))
 
 
 def save(figure: "Figure", folder: Path, stem: str, svg: bool = True) -> str:

@@ -8,6 +8,7 @@ from zipfile import BadZipFile
 
 from tessera.errors import ArtifactError
 from tessera.report import statistics
+from tessera.report.pictures import legend_below
 from tessera.report.statistics import Value
 
 if TYPE_CHECKING:
@@ -121,11 +122,8 @@ def draw_curves(rows: Sequence[Row]) -> "Figure | None":
         axes[place].set_xlabel("recall", fontsize=7, labelpad=1)
     for ax in axes[::across]:
         ax.set_ylabel("precision", fontsize=7, labelpad=1)
-    figure.legend(
-        handles=axes[0].get_lines(),
-        labels=[f"{row.name or 'mAP'} ({'–' if row.mean is None else f'{row.mean:.1f}'})" for row in rows],
-        loc="outside lower center", ncols=1, frameon=False, fontsize=7, handlelength=3.5,
-    )  # fmt: skip
+    labels = [f"{row.name or 'mAP'} ({'–' if row.mean is None else f'{row.mean:.1f}'})" for row in rows]
+    legend_below(figure, axes[0].get_lines(), labels, most=1, fontsize=7, handlelength=3.5)
     return figure
 
 
