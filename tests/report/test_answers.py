@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import pytest
 
-from tessera.report.answers import Answer, Line, answers, headline
+from tessera.report.answers import Answer, Line, answers, gaps, headline, warnings
 from tessera.report.data import as_json
 from tessera.report.markdown import markdown
+from tessera.report.runs import Runs
 from tessera.report.table import read_table
 from tessera.study.jobs import Cell, SummarizeStudy
 from tessera.study.schema import Comparison
@@ -151,3 +152,12 @@ def test_table_json_keeps_its_keys_and_tells_the_answers(study: SummarizeStudy, 
             "verdict"} < set(found)  # fmt: skip
     assert found["answer"] == "tte is above joint by 1.3 points (C10; 95 % interval 0.6 to 2.1, 3 trials)."
     assert content["unanswered"][0]["answer"] == "No answer: no column has cells of both joint and gone."
+
+
+def test_a_long_list_of_what_is_missing_stands_further_down(study: SummarizeStudy, tmp_path: Path) -> None:
+    left = study.model_copy(update={"left_out": tuple(f"column {number}" for number in range(20))})
+    table, runs = read_table(left, tmp_path), Runs(tmp_path, left.artifacts)
+    assert len(gaps(table, runs)) == 20
+    told = warnings(table, runs)
+    assert "Left out for want of images: column 5." in told
+    assert told[-1] == "14 more of this kind: see what failed, below."

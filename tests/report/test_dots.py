@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tessera.report.dots import plots
+from tessera.report.dots import enclosing, plots
 from tessera.report.table import read_table
 from tessera.study.jobs import Cell, SummarizeStudy
 
@@ -42,3 +42,13 @@ def test_columns_of_a_figure_share_their_limits(write: Any, tmp_path: Path) -> N
     assert (probe.chance, student.chance, clusters.chance, boxes.chance) == (10.0, 1.0, None, None)
     assert (probe.guess, student.guess, clusters.guess) == ("10", "1", "")
     assert [strip.text for strip in probe.strips] == ["24.0", "44.0"]
+
+
+def test_a_scale_of_nothing_but_zero_does_not_go_below() -> None:
+    assert enclosing([0.0, 0.0]).values[0] == 0
+    assert enclosing([None]).values == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_a_column_without_any_figure_has_no_plot(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:
+    write(study.cells[2].artifacts[0], {"cross_entropy": None})
+    assert [plot.column for plot in plots(read_table(study, tmp_path))] == ["C10"]

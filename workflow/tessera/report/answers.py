@@ -13,6 +13,7 @@ WORDS = {
     "unknown": "nothing can be said", "missing": "no answer",
 }  # fmt: skip
 NAMED = 3  # columns that a summary lists
+GAPS_SHOWN = 6  # beside the answer; a page has all of them further down
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ def warnings(table: Table, runs: Runs) -> list[str]:
         found.append("One trial: no spread, so nothing here tells an effect from chance.")
     elif summary.trials < 5:
         found.append(f"{summary.trials} trials: spreads and intervals are rough.")
-    return found + gaps(table, runs)
+    missing = gaps(table, runs)
+    rest = len(missing) - GAPS_SHOWN
+    return found + missing[:GAPS_SHOWN] + ([f"{rest} more of this kind: see what failed, below."] if rest > 0 else [])
 
 
 def gaps(table: Table, runs: Runs) -> list[str]:

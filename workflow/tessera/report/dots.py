@@ -79,7 +79,12 @@ def plots(table: Table) -> list[Plot]:
         kinds: dict[tuple[str, str], list[Figure]] = {}
         for figure in table.in_column(column):
             kinds.setdefault((figure.cell.protocol, figure.cell.metric), []).append(figure)
-        found += [_plot(table, column, figures, axes[metric]) for (_, metric), figures in kinds.items()]
+        # Without any figure there is nothing to see; the table and what failed tell of it.
+        found += [
+            _plot(table, column, figures, axes[metric])
+            for (_, metric), figures in kinds.items()
+            if any(figure.mean is not None or figure.cell.published is not None for figure in figures)
+        ]
     return found
 
 
@@ -104,7 +109,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     [0.46, 0.48, 0.5, 0.52, 0.54]
     """
     if not high > low:
-        low, high = low - 0.05 * abs(low or 1), high + 0.05 * abs(high or 1)
+        low, high = low - 0.05 * abs(low), high + 0.05 * abs(high or 1)  # what cannot be negative stays above zero
     size = 10 ** math.floor(math.log10((high - low) / TICKS))
     for step in (size, 2 * size, 2.5 * size, 5 * size, 10 * size, 20 * size):
         first, last = math.floor(low / step), math.ceil(high / step)
