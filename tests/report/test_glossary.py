@@ -19,6 +19,7 @@ def test_only_words_that_occur_are_explained(study: SummarizeStudy, tmp_path: Pa
     assert list(words(study.model_copy(update={"title": title}), tmp_path)) == [
         "linear probe", "student", "target only", "FSP", "TTE",
     ]  # fmt: skip
+    assert "equal (plain multi-task)" not in words(study.model_copy(update={"title": "An equal budget"}), tmp_path)
     assert "MSVL" not in words(study.model_copy(update={"title": "MSVLs"}), tmp_path)
 
 

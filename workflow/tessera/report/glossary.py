@@ -91,7 +91,7 @@ TERMS = (
     ),
     Term(
         "equal (plain multi-task)",
-        r"equal|plain multi-task",
+        r"(?m:^equal)|plain multi-task",
         "All tasks train one encoder at once, their losses weighed alike.",
     ),
     Term("Ω", r"Ω", "The regularizer: keeps the features close to those of the epoch before."),
