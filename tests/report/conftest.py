@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from tessera.study.jobs import Cell, SummarizeStudy
 from tessera.study.schema import Comparison
@@ -28,6 +29,21 @@ def write(tmp_path: Path) -> Write:
         return folder
 
     return artifact
+
+
+@pytest.fixture
+def words_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where a word or a legend of a picture that is saved lies beyond its edge."""
+    write = Figure.savefig
+
+    def checked(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figure.draw_without_rendering()
+        drawn, page = figure.get_tightbbox(), figure.bbox_inches
+        ends = drawn.x0 - page.x0, drawn.y0 - page.y0, page.x1 - drawn.x1, page.y1 - drawn.y1
+        assert min(ends) > -0.02, f"{arguments[0]} is cut: inches left, bottom, right and top are {ends}"
+        write(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", checked)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tessera.report.detections import (
 )
 from tessera.report.pictures import Picture
 from tessera.report.precision_recall import POINTS, read_curves
+from tessera.report.precision_recall import _draw_class as whole
 from tessera.study.jobs import Cell, SummarizeStudy
 
 MAKERS = (draw_predictions, draw_mistakes, draw_precision_recall, per_class_table)
@@ -265,3 +266,28 @@ def test_labels_keep_off_each_other_and_touch_their_box() -> None:
 def test_a_label_too_wide_for_the_image_stays_at_its_edge() -> None:
     ((x1, _, x2, _),) = place_labels([(10.0, 10.0, 20.0, 20.0)], [(90.0, 14.0)], 60, 60)
     assert (x1, x2) == (0.0, 90.0)
+
+
+def test_words_lie_within_the_pictures_and_no_number_on_a_curve(
+    make: Make, tmp_path: Path, words_within: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "tessera.report.precision_recall._draw_class", lambda ax, *rest: drawn.append((ax, whole(ax, *rest)))
+    )
+    study = make(rows=5)
+    for maker in MAKERS:
+        assert maker(study, tmp_path, tmp_path / "figures")
+    assert drawn
+    for ax, _ in drawn:
+        numbers = [text for text in ax.texts if text.get_text()]
+        assert len(numbers) == 5
+        boxes = [text.get_window_extent() for text in numbers]
+        assert all(box.y0 >= ax.get_window_extent().y1 for box in boxes)
+        assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_a_picture_says_how_much_was_found(make: Make, tmp_path: Path) -> None:
+    (picture,) = draw_predictions(make(rows=1), tmp_path, tmp_path / "figures")
+    # Of each image a cat that is found, a dog that is not, one that does not count; two of three boxes are wrong.
+    assert "In all 2 of them: row 0 finds 2 of 4 objects, and 4 of its boxes are wrong." in picture.caption

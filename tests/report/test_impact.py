@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tessera.report.impact import draw_impact, read_panels
-from tessera.report.lineage import pretrainings
+from tessera.report.lineage import pretrainings, short_names
 from tessera.report.previews import draw_previews
 from tessera.report.retrieval import draw_confusion, draw_map, draw_retrieval
 from tessera.study.jobs import Cell, SummarizeStudy
@@ -70,7 +70,12 @@ def test_a_pretraining_of_several_rows_is_one_panel_named_after_them(study: Summ
     ]  # fmt: skip
     several = study.model_copy(update={"cells": tuple(cells), "rows": tuple("abcd"), "columns": ("x", "y")})
     titles = [one.title for one in pretrainings(several, tmp_path)]
-    assert titles == ["a; b; 1 more", "c (x)", "c (y)"]
+    assert titles == ["a and 2 other rows", "c (x)", "c (y)"]
+
+
+def test_a_training_has_the_name_that_others_are_named_after() -> None:
+    assert short_names(["TTE", "soft targets from TTE", "FSP from TTE"]) == ["TTE"]
+    assert short_names(["equal", "TTEs", "TTE"]) == ["equal", "TTEs", "TTE"]  # words, not letters
 
 
 def test_the_picture_names_tasks_methods_and_unevenness(study: SummarizeStudy, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tessera.report.index import write_index
 from tessera.report.page import Failure
+from tessera.report.pictures import PICTURES
 from tessera.report.summary import summarize
 from tessera.report.unfinished import write_unfinished
 from tessera.study.jobs import Cell, SummarizeStudy
@@ -93,9 +94,9 @@ def test_the_table_shows_ours_the_paper_and_the_difference(study: SummarizeStudy
 
 def test_the_answer_comes_first_and_with_care(study: SummarizeStudy, tmp_path: Path) -> None:
     words = page_of(study, tmp_path).words
-    answer = words.index("Does fusion help? Above.")
+    answer = words.index("Does fusion help?")
     assert answer < words.index("Table", answer)
-    assert "tte is above joint in C10: +1.3, standard error 0.2" in words
+    assert "tte is above joint by 1.3 points (C10; 95\xa0% interval 0.6 to 2.1, 3 trials)." in words
     assert "3 trials: spreads and intervals are rough." in words
     assert "The one cell with a published figure differs from it by −0.7." in words
     assert "Nothing failed, was skipped or left out." in words
@@ -127,8 +128,10 @@ def test_every_trial_is_a_dot_and_the_paper_is_marked(study: SummarizeStudy, tmp
         "trial 0: 0.5000",
     ]  # fmt: skip
     places = [float(str(dot["style"]).split("%")[0].removeprefix("left:")) for dot in dots]
-    assert places[:3] == pytest.approx([25, 50, 100])  # of an axis from 70 to 74
-    assert [mark["style"] for mark in page.marks("ref")] == ["left:75.0%"]
+    assert places[:3] == pytest.approx([85, 86.67, 90])  # of an axis from 20 to 80: chance, 25, is on it
+    assert [mark["style"] for mark in page.marks("ref")] == ["left:88.33%"]
+    assert {mark["style"] for mark in page.marks("guess")} == {"left:8.33%"}
+    assert "C10, accuracy; chance 25" in page.words
 
 
 def test_what_failed_was_skipped_or_left_out_is_told(study: SummarizeStudy, tmp_path: Path, write: Write) -> None:
@@ -234,11 +237,40 @@ def test_the_index_has_a_card_a_study(study: SummarizeStudy, tmp_path: Path) -> 
     (tmp_path / "results" / "broken" / "table.json").write_text("[]")
     page = Page(write_index(tmp_path).read_text())
     assert "Does it work?" in page.words
-    assert "Does fusion help? Above." in page.words
-    assert "2 × 2 cells, 3 trials, scale smoke" in page.words
+    assert "tte is above joint by 1.3 points (C10; 95\xa0% interval 0.6 to 2.1, 3 trials)." in page.words
+    assert "C10: tte 72.3\xa0±\xa01.5; joint 71.0\xa0±\xa01.3, chance 25" in page.words
+    assert "3 trials, scale smoke, 9 artifacts in 4 min of compute" in page.words
     assert "toy/report.html" in page.links
     assert all((tmp_path / "results" / link).exists() for link in page.links)
     assert len(page.marks("dot")) == 6
+
+
+def test_the_index_shows_tables_of_earlier_versions(study: SummarizeStudy, tmp_path: Path) -> None:
+    summarize(study, tmp_path)
+    path = tmp_path / "results" / "toy" / "table.json"
+    table = json.loads(path.read_text())
+    del table["unanswered"]
+    for comparison in table["comparisons"]:
+        del comparison["answer"]
+    path.write_text(json.dumps({**table, "headline": "What it said."}))
+    assert "What it said." in Page(write_index(tmp_path).read_text()).words
+
+
+def test_what_is_wider_than_a_narrow_screen_can_say_so(study: SummarizeStudy, tmp_path: Path) -> None:
+    """script.js marks the pane around it; style.css puts the word there."""
+    page = page_of(study, tmp_path)
+    classes = [about.get("class") for about in page.all("div")]
+    assert classes.count("scroll") == classes.count("pane") > 3
+    text = (tmp_path / "results" / "toy" / "report.html").read_text()
+    assert '.pane.more::after { content: "scroll' in text
+    assert 'classList.toggle("more"' in text
+
+
+def test_pictures_that_speak_of_everything_come_before_single_images() -> None:
+    order = list(PICTURES)
+    assert order[0] == "pretraining"
+    singles = {"retrieval", "previews", "predictions", "mistakes"}
+    assert set(order[-4:]) == singles
 
 
 def test_a_study_with_a_failed_trial_has_a_page_of_what_is_made(study: SummarizeStudy, tmp_path: Path) -> None:

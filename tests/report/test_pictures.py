@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from tessera.report import pictures
-from tessera.report.pictures import Album, Picture, make_album
+from tessera.report.pictures import Album, Picture, drawing, legend_below, make_album, save
 from tessera.study.jobs import SummarizeStudy
 
 STUDY = SummarizeStudy(
@@ -52,3 +53,15 @@ def test_a_link_into_a_cache_is_replaced_not_written_through(tmp_path: Path) -> 
 
 def test_every_maker_of_the_table_is_there(tmp_path: Path) -> None:
     assert make_album(STUDY, tmp_path).pictures == ()
+
+
+@pytest.mark.parametrize("name", ["a task", "my_laboratory.pretext.tasks:OrderOfTiles", 3 * "my_laboratory.pretext."])
+def test_a_legend_is_never_wider_than_its_figure(tmp_path: Path, name: str, words_within: None) -> None:
+    with drawing():
+        figure = Figure(figsize=(3.5, 3), layout="constrained")
+        lines = figure.subplots().plot([[1, 2, 3, 4], [2, 3, 4, 5]])
+        legend_below(figure, lines, [f"{name} {index}" for index in range(4)], most=4, fontsize=7)
+        save(figure, tmp_path, "legend")
+    (legend,) = figure.legends
+    lefts = {round(text.get_window_extent().x0) for text in legend.get_texts()}
+    assert len(lefts) == (4 if name == "a task" else 1)  # names in a line

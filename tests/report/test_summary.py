@@ -55,7 +55,7 @@ def test_a_comparison_is_a_plain_sentence_under_its_question(study: SummarizeStu
     text = summarize(study, tmp_path)
     # Gaps 1, 1.5, 1.5: mean 1.333, standard error 0.1667, t for two degrees of freedom 4.3027.
     assert "**Does fusion help?**" in text
-    assert "- tte is above joint in C10: +1.3, standard error 0.2, 95% interval +0.6 to +2.1, n = 3." in text
+    assert "- tte is above joint by 1.3 points (C10; 95 % interval 0.6 to 2.1, 3 trials)." in text
     (found,) = json.loads(results(tmp_path, "table.json").read_text())["comparisons"]
     assert found["verdict"] == "above"
     assert found["column"] == "C10"
@@ -67,7 +67,10 @@ def test_a_comparison_is_a_plain_sentence_under_its_question(study: SummarizeStu
 def test_noise_is_never_called_a_gain(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:
     write(study.cells[0].artifacts[0], {"accuracy": 66.0})
     text = summarize(study, tmp_path)
-    assert "tte against joint in C10: no difference beyond noise (−0.3, standard error 1.8," in text
+    assert (
+        "- No difference beyond noise: tte against joint, −0.3 points (C10; 95 % interval −8.2 to +7.6, 3 trials)."
+        in text
+    )
     assert "above" not in text
     assert "| joint | **71.0 ± 1.3** | – |" in text
 
@@ -83,7 +86,7 @@ def test_one_trial_says_that_it_proves_nothing(study: SummarizeStudy, tmp_path: 
     text = summarize(study.model_copy(update={"cells": tuple(cells), "trials": 1}), tmp_path)
     assert "One trial; scale `smoke`." in text
     assert "| tte | **71.0** (paper 73, −2.0) | 0.500 |" in text
-    assert "tte against joint in C10: +1.0; one trial: no spread, read with care." in text
+    assert "- One trial only, so nothing can be said about spread: tte against joint, +1.0 points (C10)." in text
     assert "Without a spread" in text
 
 
@@ -102,7 +105,7 @@ def test_rows_that_are_measured_differently_are_neither_ranked_nor_compared(
     other = study.cells[1].model_copy(update={"metric": "train_accuracy"})
     text = summarize(study.model_copy(update={"cells": (study.cells[0], other)}), tmp_path)
     assert "**72.3" not in text
-    assert "## Comparisons" not in text
+    assert "- No answer (C10): tte and joint are measured differently there." in text
 
 
 def test_a_smaller_cross_entropy_is_the_better_one(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:

@@ -81,3 +81,12 @@ def test_nothing_is_drawn_without_a_history(write: Write, tmp_path: Path) -> Non
     assert draw_pretraining(study, tmp_path, tmp_path / "figures") == []
     assert draw_transfer(study, tmp_path, tmp_path / "figures") == []
     assert not (tmp_path / "figures").exists()
+
+
+def test_names_and_legend_lie_within_the_pictures(write: Write, tmp_path: Path, words_within: None) -> None:
+    study = study_of(write, SOURCE.replace(TASK, "my_laboratory.pretext.tasks:OrderOfTiles"), TRANSFER)
+    row = "soft targets from TTE, weighed by impact, one epoch a turn"
+    cells = tuple(cell.model_copy(update={"row": row}) for cell in study.cells)
+    named = study.model_copy(update={"rows": (row,), "cells": cells})
+    assert len(draw_pretraining(named, tmp_path, tmp_path / "figures")) == 3
+    assert draw_transfer(named, tmp_path, tmp_path / "figures")

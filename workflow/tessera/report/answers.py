@@ -1,23 +1,35 @@
 """What a study answers, in words: its comparisons, how it stands to the paper, and what to be careful about."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tessera.report.markdown import care, cell_text, number, sentence
 from tessera.report.runs import Runs
-from tessera.report.table import Table, digits
+from tessera.report.sentences import care, cell_text, listed, no_answer, number, sentence, verdict
+from tessera.report.table import Compared, Table, digits
 
-SIGNS = {"above": "▲", "below": "▼", "noise": "≈", "unknown": "?"}
-WORDS = {"above": "above", "below": "below", "noise": "no difference beyond noise", "unknown": "no spread to tell"}
+SIGNS = {"above": "▲", "below": "▼", "noise": "≈", "unknown": "?", "missing": "–"}
+WORDS = {
+    "yes": "yes", "no": "no", "above": "above", "below": "below", "noise": "no difference beyond noise",
+    "unknown": "nothing can be said", "missing": "no answer",
+}  # fmt: skip
+NAMED = 3  # columns that a summary lists
+GAPS_SHOWN = 6  # beside the answer; a page has all of them further down
 
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison: what it shows, and its verdict."""
+    """One comparison in one column.
+
+    Attributes:
+        text: What it shows, a sentence that needs no other.
+        verdict: Of the difference: `above`, `below`, `noise`, `unknown`; `missing` where there is none.
+        word: The verdict or, where the study says which is which, `yes` or `no`.
+    """
 
     text: str
     verdict: str
+    word: str
+    column: str
 
     @property
     def sign(self) -> str:
@@ -33,24 +45,36 @@ class Answer:
 
     @property
     def short(self) -> str:
-        """All verdicts in a few words."""
-        counts = Counter(line.verdict for line in self.lines)
-        if len(counts) == 1:
-            (verdict,) = counts
-            every = f" in {len(self.lines)} of {len(self.lines)} comparisons" if len(self.lines) > 1 else ""
-            return f"{WORDS[verdict]}{every}".capitalize()
-        return ", ".join(f"{WORDS[verdict]} in {count}" for verdict, count in counts.items()).capitalize() + (
-            f" of {len(self.lines)} comparisons"
-        )
+        """All verdicts in a few words; empty for one line, which says it itself."""
+        if len(self.lines) < 2:
+            return ""
+        found: dict[str, list[str]] = {}
+        for line in self.lines:
+            found.setdefault(line.word, []).append(line.column)
+        columns = [line.column for line in self.lines]
+        distinct = all(columns) and len(set(columns)) == len(columns)
+        told = []
+        for word, where in found.items():
+            if len(where) == len(columns):
+                place = f" in {'both' if len(where) == 2 else f'all {len(where)}'} comparisons"
+            elif distinct and len(where) <= NAMED:
+                place = f" in {listed(where)}"
+            else:
+                place = f" in {len(where)} of {len(columns)} comparisons"
+            told.append(f"{WORDS[word]}{place}")
+        text = "; ".join(told)
+        return f"{text[:1].upper()}{text[1:]}."
 
 
 def answers(table: Table) -> list[Answer]:
     """The study's questions in order; comparisons without a question stand under an empty one."""
-    figures = list(table.figures.values())
     found: dict[str, list[Line]] = {}
-    for compared in table.comparisons:
-        text = sentence(compared, digits(figures, compared.metric))
-        found.setdefault(compared.comparison.question or "", []).append(Line(text, compared.difference.verdict))
+    for outcome in table.outcomes:
+        if isinstance(outcome, Compared):
+            line = Line(sentence(outcome, table), outcome.difference.verdict, verdict(outcome), outcome.column)
+        else:
+            line = Line(no_answer(outcome), "missing", "missing", outcome.column)
+        found.setdefault(outcome.comparison.question or "", []).append(line)
     return [Answer(question, tuple(lines)) for question, lines in found.items()]
 
 
@@ -62,7 +86,8 @@ def caution(table: Table) -> str:
 def headline(table: Table) -> str:
     """The main answer in a line: the first question, else the best of the first column, else the one figure."""
     for answer in answers(table):
-        return f"{answer.question} {answer.short}." if answer.question else answer.lines[0].text
+        told = answer.short if len(answer.lines) > 2 else " ".join(line.text for line in answer.lines)
+        return f"{answer.question} {told}".strip()
     for column in table.summary.columns:
         for figure in table.in_column(column):
             if table.is_best(figure) or len(table.in_column(column)) == 1:
@@ -98,7 +123,9 @@ def warnings(table: Table, runs: Runs) -> list[str]:
         found.append("One trial: no spread, so nothing here tells an effect from chance.")
     elif summary.trials < 5:
         found.append(f"{summary.trials} trials: spreads and intervals are rough.")
-    return found + gaps(table, runs)
+    missing = gaps(table, runs)
+    rest = len(missing) - GAPS_SHOWN
+    return found + missing[:GAPS_SHOWN] + ([f"{rest} more of this kind: see what failed, below."] if rest > 0 else [])
 
 
 def gaps(table: Table, runs: Runs) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
+from tessera.report.pictures import text_inches
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
@@ -173,7 +175,9 @@ def _draw(ax: "Axes", panel: Panel, inches: float, title: Sequence[str]) -> None
         )  # fmt: skip
         ax.add_patch(patch)
     labelled = [drawn for drawn in reversed(panel.boxes) if drawn.text and drawn.kind.label]
-    sizes = [((_points(drawn.text) + 3) * px_per_point, (FONT + 2.5) * px_per_point) for drawn in labelled]
+    sizes = [
+        ((72 * text_inches(drawn.text, FONT) + 3) * px_per_point, (FONT + 2.5) * px_per_point) for drawn in labelled
+    ]
     places = place_labels([drawn.box for drawn in labelled], sizes, width, height)
     for number, (drawn, place) in enumerate(zip(labelled, places, strict=True)):
         x1, y1, x2, y2 = place
@@ -209,15 +213,6 @@ def _size(panel: Panel, side: float) -> tuple[float, float]:
     """Width and height of a panel, inches."""
     height, width = panel.pixels.shape[:2]
     return side * width / max(width, height), side * height / max(width, height)
-
-
-def _points(text: str) -> float:
-    """Width of a label's words."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=FONT), ismath=False)
-    return float(width)
 
 
 def shared(one: Box, other: Box) -> float:

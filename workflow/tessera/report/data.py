@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tessera.report.answers import headline
+from tessera.report.sentences import no_answer, sentence
 from tessera.report.statistics import Value, known
 from tessera.report.table import Compared, Figure, Table
 
@@ -30,7 +31,17 @@ def as_json(table: Table, made: str) -> dict[str, Any]:
         "rows": list(summary.rows),
         "columns": list(summary.columns),
         "cells": [_cell(figure) for figure in _ordered(table)],
-        "comparisons": [_comparison(compared) for compared in table.comparisons],
+        "comparisons": [_comparison(compared, table) for compared in table.comparisons],
+        "unanswered": [
+            {
+                "question": each.comparison.question,
+                "row": each.comparison.row,
+                "against": each.comparison.against,
+                "column": each.column,
+                "answer": no_answer(each),
+            }
+            for each in table.unanswered
+        ],
         "cost": {
             "artifacts": table.cost.artifacts,
             "seconds": round(table.cost.seconds, 1),
@@ -105,7 +116,7 @@ def _cell(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _comparison(compared: Compared) -> dict[str, Any]:
+def _comparison(compared: Compared, table: Table) -> dict[str, Any]:
     gap = compared.difference
     return {
         "question": compared.comparison.question,
@@ -119,4 +130,5 @@ def _comparison(compared: Compared) -> dict[str, Any]:
         "n": len(gap.values),
         "values": [rounded(value) for value in gap.values],
         "verdict": gap.verdict,
+        "answer": sentence(compared, table),
     }

@@ -106,7 +106,8 @@ def draw_predictions(summary: SummarizeStudy, root: Path, folder: Path) -> list[
             caption = (
                 f"First trial; boxes with a score of {first['threshold']} or more, the {SUREST} surest of an image. "
                 f"✓ right: of the object's class, with an IoU of {first['iou']} or more; ✗ wrong; dashed: the objects, "
-                "on black those that were missed. The images are spread evenly over the test split, whatever is found."
+                "on black those that were missed. The images are spread evenly over the test split, whatever is found. "
+                f"In all {len(by_image)} of them: {'; '.join(_counted(cell) for cell in cells)}."
             )
             pictures.append(Picture(file, f"What is found{said}", caption, CATEGORY))
     return pictures
@@ -270,6 +271,16 @@ def _ordinary(cell: Measured) -> list[Panel]:
     """The ordinary images, each with all that was found in it, and all that was to be found."""
     about = _examples(cell.folders[0])
     return [_found_in(cell, about, about["images"][place]) for place in about["ordinary"][:IMAGES]]
+
+
+def _counted(cell: Measured) -> str:
+    """How many objects of the ordinary images were found, and how many boxes are wrong."""
+    about = _examples(cell.folders[0])
+    shown = [about["images"][place] for place in about["ordinary"][:IMAGES]]
+    truth = [thing for image in shown for thing in image["truth"] if not thing["difficult"]]
+    wrong = sum(box["kind"] not in ("right", "ignored") for image in shown for box in image["detections"][:SUREST])
+    found = sum(thing["found"] for thing in truth)
+    return f"{cell.row or cell.column} finds {found} of {len(truth)} objects, and {wrong} of its boxes are wrong"
 
 
 def _found_in(cell: Measured, about: dict[str, Any], image: dict[str, Any]) -> Panel:

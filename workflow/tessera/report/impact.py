@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tessera.report.lineage import Pretraining, pretrainings
-from tessera.report.pictures import Picture, drawing, save
+from tessera.report.pictures import Picture, drawing, legend_below, save
 from tessera.report.records import figures
 from tessera.study.jobs import SummarizeStudy
 
@@ -110,9 +110,7 @@ def draw(panels: Sequence[Panel]) -> "Figure":
     for row in grid:
         row[0].set_ylabel("impact µ")
     handles, labels = _legend(tasks)
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(tasks), 5 if columns > 2 else 2), frameon=False
-    )
+    legend_below(figure, handles, labels, most=5)
     return figure
 
 

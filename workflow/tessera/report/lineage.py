@@ -1,10 +1,12 @@
 """Which trainings a study's cells come from, and what a reader would call them."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.report.records import manifest
+from tessera.report.sentences import listed
 from tessera.study.jobs import FOLDERS, SummarizeStudy
 
 
@@ -50,12 +52,26 @@ def _trainings(summary: SummarizeStudy, root: Path, stage: str) -> list[Training
 
 def _title(folders: tuple[str, ...], served: dict[tuple[str, ...], list[tuple[str, str]]]) -> str:
     rows = dict.fromkeys(row for row, _ in served[folders])
+    names = short_names(list(rows))
     words = []
-    for row in rows:
+    for row in names:
         several = sum(row == other for cells in served.values() for other in dict(cells)) > 1
         columns = [column for other, column in served[folders] if other == row and column]
         words.append(f"{row} ({', '.join(columns)})" if several and columns else row)
-    return "; ".join(words[:2]) + (f"; {len(words) - 2} more" if len(words) > 2 else "")
+    return listed(words) if len(words) < 3 else f"{words[0]} and {len(words) - 1} other rows"
+
+
+def short_names(rows: Sequence[str]) -> list[str]:
+    """Rows without those that another's name is a word of: "soft targets from TTE" comes from "TTE".
+
+    >>> short_names(["TTE", "soft targets from TTE", "equal"])
+    ['TTE', 'equal']
+    """
+
+    def within(row: str, other: str) -> bool:
+        return row != other and re.search(rf"(?<!\w){re.escape(row)}(?!\w)", other) is not None
+
+    return [row for row in rows if not any(within(other, row) for other in rows)]
 
 
 def _nearest(folder: str, root: Path, stage: str) -> Iterator[str]:

@@ -17,15 +17,16 @@ from PIL import Image
 from tessera.report.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.dots import plots
 from tessera.report.embed import embedded
-from tessera.report.markdown import how_measured, number
+from tessera.report.glossary import glossary
+from tessera.report.markdown import measures
 from tessera.report.pictures import DOTS_PER_INCH, Album, Picture
 from tessera.report.records import duration, versions
 from tessera.report.runs import ArtifactRun, Runs
+from tessera.report.sentences import number
 from tessera.report.table import Figure, Table, digits
 from tessera.study.jobs import GeneratePretextLabels, PrepareDataset, SummarizeStudy
 
 PREPARED = (PrepareDataset.stage, GeneratePretextLabels.stage)  # what many cells share
-PX_PER_INCH = 110  # of a picture on a screen
 HOUSEKEEPING = ("epoch", "learning_rate", "seconds")
 FIGURES_SHOWN = 6  # of a run, on the page; metrics.json has all
 
@@ -68,12 +69,13 @@ def environment() -> Environment:
 
 
 def code(text: str) -> Markup:
-    """Words between backticks as code; everything else as it is written.
+    """Words between backticks as code; everything else as it is written, numbers on one line with their unit.
 
     >>> str(code("read `a` < b"))
     'read <code>a</code> &lt; b'
     """
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    kept = re.sub(r" (?=[%±] ?)|(?<=±) ", "\N{NO-BREAK SPACE}", str(escape(text)))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", kept))
 
 
 def offset(index: int, number: int) -> float:
@@ -109,8 +111,10 @@ def study_page(table: Table, album: Album, root: Path, unfinished: Unfinished | 
             heads=_heads(table),
             rows=_rows(table),
             any_best=any(table.is_best(figure) for figure in table.figures.values()),
-            measures=_measures(table),
-            plots=plots(table),
+            measures=measures(table),
+            plots=(drawn := plots(table)),
+            shared_scale=len({plot.metric for plot in drawn}) < len(drawn),
+            words=glossary(table, runs),
             cost=table.cost,
             stages=[(name, *spent) for name, spent in runs.seconds_by_stage().items()],
             slowest=max(runs.all, key=lambda run: run.seconds, default=None),
@@ -154,14 +158,14 @@ def shown_figures(run: ArtifactRun) -> list[tuple[str, str]]:
     return [(name, "none" if value is None else f"{value:.4g}") for name, value in told[:FIGURES_SHOWN]]
 
 
-def _by_category(album: Album) -> dict[str, list[tuple[Picture, str, int]]]:
-    """Pictures with their data and their width in CSS px, a little larger than in print."""
-    found: dict[str, list[tuple[Picture, str, int]]] = {}
+def _by_category(album: Album) -> dict[str, list[tuple[Picture, str, float]]]:
+    """Pictures with their data and their width in print, inches: style.css turns that into a share of the page."""
+    found: dict[str, list[tuple[Picture, str, float]]] = {}
     uris = embedded(album)
     for picture in album.pictures:
         with Image.open(io.BytesIO(album.files[picture.file])) as image:
-            width = round(image.width / DOTS_PER_INCH * PX_PER_INCH)
-        found.setdefault(picture.category, []).append((picture, uris[picture.file], width))
+            inches = round(image.width / DOTS_PER_INCH, 2)
+        found.setdefault(picture.category, []).append((picture, uris[picture.file], inches))
     return found
 
 
@@ -212,14 +216,6 @@ def _cell(table: Table, figure: Figure | None, x: int, y: int) -> dict[str, Any]
 def cell_id(x: int, y: int) -> str:
     """Where the runs of a cell stand on the page."""
     return f"runs-{y + 1}-{x + 1}"
-
-
-def _measures(table: Table) -> list[tuple[str, str]]:
-    found = []
-    for column in table.summary.columns:
-        kinds = dict.fromkeys((f.cell.protocol, f.cell.metric, f.chance) for f in table.in_column(column))
-        found.append((column, " ".join(how_measured(*kind) for kind in kinds)))
-    return [(column, text) for column, text in found if text]
 
 
 @dataclass(frozen=True)

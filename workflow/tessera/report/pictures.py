@@ -3,7 +3,8 @@
 import importlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tessera.files import replace_bytes
 from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 INDEX = "index.json"
@@ -47,20 +49,21 @@ class Picture:
 
 Maker = Callable[[SummarizeStudy, Path, Path], list[Picture]]  # study, working directory, folder for the pictures
 
-# Name, maker as `module:function`: imported when a study is summarized. Pages show categories in this order.
+# Name, maker as `module:function`: imported when a study is summarized. Pages show categories in this order: curves
+# and figures of everything first, then what single images look like, which no one should take for the result.
 PICTURES: dict[str, str] = {
-    "predictions": "tessera.report.detections:draw_predictions",
-    "mistakes": "tessera.report.detections:draw_mistakes",
+    "pretraining": "tessera.report.training:draw_pretraining",
+    "impact": "tessera.report.impact:draw_impact",
+    "transfer": "tessera.report.training:draw_transfer",
+    "sharing": "tessera.report.sharing:draw_sharing",
     "precision_recall": "tessera.report.detections:draw_precision_recall",
     "per_class": "tessera.report.detections:per_class_table",
-    "retrieval": "tessera.report.retrieval:draw_retrieval",
     "confusion": "tessera.report.retrieval:draw_confusion",
     "map": "tessera.report.retrieval:draw_map",
+    "retrieval": "tessera.report.retrieval:draw_retrieval",
     "previews": "tessera.report.previews:draw_previews",
-    "impact": "tessera.report.impact:draw_impact",
-    "pretraining": "tessera.report.training:draw_pretraining",
-    "sharing": "tessera.report.sharing:draw_sharing",
-    "transfer": "tessera.report.training:draw_transfer",
+    "predictions": "tessera.report.detections:draw_predictions",
+    "mistakes": "tessera.report.detections:draw_mistakes",
 }
 
 
@@ -111,6 +114,35 @@ def drawing() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
+
+
+def text_inches(text: str, size: float) -> float:
+    """Width of a line of words in this project's font, `size` in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family=STYLE["font.family"], size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
+
+
+def legend_below(figure: "Figure", handles: "Sequence[Artist]", labels: Sequence[str], most: int, **look: Any) -> None:
+    """A legend under the panels, with as many names in a line, up to `most`, as the figure is wide enough for.
+
+    A name that is wider than the figure by itself takes several lines.
+    """
+    for across in range(min(most, len(labels)), -1, -1):
+        names = labels if across else [_wrapped(label, figure.get_figwidth() - 0.7) for label in labels]
+        legend = figure.legend(handles, names, loc="outside lower center", ncols=max(1, across), frameon=False, **look)
+        if across == 0 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
+def _wrapped(text: str, inches: float) -> str:
+    """The text in lines of at most that width, at the size of a legend."""
+    letters = int(len(text) * min(1.0, inches / text_inches(text, STYLE["font.size"])))
+    return "\n".join(textwrap.wrap(text, max(1, letters - 1 if letters < len(text) else letters)))
 
 
 def save(figure: "Figure", folder: Path, stem: str, svg: bool = True) -> str:

@@ -8,6 +8,7 @@ from zipfile import BadZipFile
 
 from tessera.errors import ArtifactError
 from tessera.report import statistics
+from tessera.report.pictures import legend_below
 from tessera.report.statistics import Value
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, PANEL, ABREAST = 7.5, 1.5, 4  # inches: of the page, height of a panel; panels in a line
+WIDTH, PANEL, ABREAST = 7.5, 1.65, 4  # inches: of the page, height of a panel; panels in a line
 CELL, MARGIN = 0.22, 0.3  # inches: a line of the table, and what stands around it
 LOOKS: list[tuple[str, Any]] = [
     ("#08519c", "-"), ("#d94801", "--"), ("#238b45", "-."), ("#6a51a3", ":"), ("#252525", (0, (6, 1))),
@@ -121,11 +122,8 @@ def draw_curves(rows: Sequence[Row]) -> "Figure | None":
         axes[place].set_xlabel("recall", fontsize=7, labelpad=1)
     for ax in axes[::across]:
         ax.set_ylabel("precision", fontsize=7, labelpad=1)
-    figure.legend(
-        handles=axes[0].get_lines(),
-        labels=[f"{row.name or 'mAP'} ({'–' if row.mean is None else f'{row.mean:.1f}'})" for row in rows],
-        loc="outside lower center", ncols=1, frameon=False, fontsize=7, handlelength=3.5,
-    )  # fmt: skip
+    labels = [f"{row.name or 'mAP'} ({'–' if row.mean is None else f'{row.mean:.1f}'})" for row in rows]
+    legend_below(figure, axes[0].get_lines(), labels, most=1, fontsize=7, handlelength=3.5)
     return figure
 
 
@@ -165,13 +163,13 @@ def _draw_class(ax: "Axes", rows: Sequence[Row], name: str) -> None:
         envelope = np.mean(curves, 0) if curves else np.full(POINTS, np.nan)
         ax.plot(recalls, envelope, color=color, linestyle=style, linewidth=1.2, drawstyle="steps-pre")
         value = statistics.mean(row.values(name))
-        text = "–" if value is None else f"{value:.1f}"
+        # Above the panel, in the order of the legend: nothing lies on a curve.
         ax.text(
-            0.04, 0.05 + 0.125 * (len(rows) - 1 - number), text, color=color, fontsize=7, transform=ax.transAxes,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+            (number + 0.5) / len(rows), 1.02, "–" if value is None else f"{value:.1f}", color=color, fontsize=6.5,
+            ha="center", va="bottom", transform=ax.transAxes,
         )  # fmt: skip
     objects = max(trial[name].objects for row in rows for trial in row.trials if name in trial)
-    ax.set_title(f"{name} ({objects})", pad=3)
+    ax.set_title(f"{name} ({objects})", pad=11)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.03)
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

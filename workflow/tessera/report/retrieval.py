@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tessera.report.markdown import number
-from tessera.report.pictures import Picture, drawing, save
+from tessera.report.pictures import Picture, drawing, legend_below, save, text_inches
 from tessera.report.records import figures, manifest, read_json
+from tessera.report.sentences import number
 from tessera.report.sheets import read_sheet
 from tessera.study.jobs import FOLDERS, Cell, SummarizeStudy
 
@@ -26,6 +26,7 @@ COLORS = (
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#000000", "#b8a800", "#7f3c8d", "#8c6d31",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*")
+LABEL, LETTERS = 6.5, 16  # points; of a row's name, in a line
 NAMED = 20  # classes that a legend or an axis can name
 NAMES = (("nmi", "NMI"), ("ari", "ARI"), ("recall_at_1", "R@1"), ("recall_at_5", "R@5"), ("recall_at_10", "R@10"))
 
@@ -67,8 +68,8 @@ def draw_retrieval(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pi
         scores = "; ".join(f"{method.row}: {method.words()}" for method, _, _ in asked)
         caption = (
             f"A query, then its nearest images by cosine in the embedding; {names}. Solid frame: of the query's class; "
-            "dashed: of another. One query a class, drawn by the first trial's seed and not chosen for its result; "
-            f"those that the methods answer best come first. Means over the trials, %: {scores}."
+            "dashed: of another. One query a class, drawn by the first trial's seed and not chosen for its result, by "
+            f"class. Means over the trials, %: {scores}."
         )
         pictures.append(Picture(file, _title("Retrieval (Figure 4)", column, summary), caption, CATEGORY))
     return pictures
@@ -109,11 +110,13 @@ def _draw_retrieval(asked: "Sequence[tuple[Method, Mapping[str, Any], list[np.nd
 
     queries = asked[0][1]["queries"]
     hits = [[_hits(about["queries"][index]) for _, about, _ in asked] for index in range(len(queries))]
-    order = sorted(range(len(queries)), key=lambda index: -fmean(fmean(right) for right in hits[index]))
+    order = sorted(range(len(queries)), key=lambda index: (queries[index]["label"], index))
     blocks = min(2, len(queries))  # side by side
     shown = max(len(strip) for _, _, strips in asked for strip in strips)
     lines = -(-len(queries) // blocks)
-    left, name, gap = 0.5, 0.16, 0.07  # inches: for rows' names, above a block for the class, between pictures
+    names = ["\n".join(textwrap.wrap(method.row, LETTERS, max_lines=3, placeholder=" …")) for method, _, _ in asked]
+    left = max(text_inches(line, LABEL) for name in names for line in name.split("\n")) + 0.12
+    name, gap = 0.16, 0.07  # inches: above a block for the class, between pictures
     pitch = (WIDTH - blocks * left - 0.1) / (blocks * (shown + 0.4))
     height = lines * (name + pitch * len(asked) + 0.1) + 0.08
     figure = Figure(figsize=(WIDTH, height))
@@ -122,10 +125,10 @@ def _draw_retrieval(asked: "Sequence[tuple[Method, Mapping[str, Any], list[np.nd
         y = 0.08 + (place % lines) * (height - 0.08) / lines + name
         classes = asked[0][1]["classes"]
         figure.text(x / WIDTH, 1 - (y - 0.03) / height, classes[queries[index]["label"]], va="bottom", weight="bold")
-        for line, (method, _, strips) in enumerate(asked):
+        for line, (_, _, strips) in enumerate(asked):
             top = y + line * pitch
-            row = "\n".join(textwrap.wrap(method.row, 10)[:2])
-            figure.text((x - 0.05) / WIDTH, 1 - (top + (pitch - gap) / 2) / height, row, ha="right", va="center")
+            middle = 1 - (top + (pitch - gap) / 2) / height
+            figure.text((x - 0.05) / WIDTH, middle, names[line], ha="right", va="center", fontsize=LABEL)
             for position, image in enumerate(strips[index]):
                 across = x + position * pitch + (0.4 * pitch if position else 0)
                 side = pitch - gap
@@ -226,7 +229,7 @@ def _draw_map(methods: Sequence[Method], root: Path) -> "Figure":
         ax.set_visible(False)
     if len(classes) <= NAMED:
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, markerscale=1.8)
+        legend_below(figure, handles, names, most=5, markerscale=1.8)
     return figure
 
 

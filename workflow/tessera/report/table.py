@@ -61,13 +61,37 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Unanswered:
+    """A comparison that the study asks for and that cannot be made.
+
+    Attributes:
+        column: Where; empty: nowhere.
+        why: In words; `{names}` stands for the two rows.
+    """
+
+    comparison: Comparison
+    column: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Table:
     """Everything that the result files show."""
 
     summary: SummarizeStudy
     figures: dict[tuple[str, str], Figure]
-    comparisons: tuple[Compared, ...]
+    outcomes: tuple[Compared | Unanswered, ...]
     cost: Cost
+
+    @property
+    def comparisons(self) -> tuple[Compared, ...]:
+        """The comparisons that could be made."""
+        return tuple(each for each in self.outcomes if isinstance(each, Compared))
+
+    @property
+    def unanswered(self) -> tuple[Unanswered, ...]:
+        """Those that could not."""
+        return tuple(each for each in self.outcomes if isinstance(each, Unanswered))
 
     def at(self, row: str, column: str) -> Figure | None:
         """The cell's figure; None where the study has no such cell."""
@@ -107,13 +131,8 @@ def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) ->
         ArtifactError: If an artifact is missing or damaged, or has no such metric.
     """
     read = {(cell.row, cell.column): _read_cell(cell, root, unfinished) for cell in summary.cells}
-    compared = [
-        found
-        for comparison in summary.compare
-        for column in summary.columns
-        if (found := _compare(comparison, column, read)) is not None
-    ]
-    return Table(summary, read, tuple(compared), cost(root, summary.artifacts))
+    outcomes = [each for comparison in summary.compare for each in _compare(comparison, summary.columns, read)]
+    return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts))
 
 
 def _read_cell(cell: Cell, root: Path, unfinished: bool) -> Figure:
@@ -131,16 +150,31 @@ def _read_cell(cell: Cell, root: Path, unfinished: bool) -> Figure:
     return Figure(cell, tuple(trial.get(cell.metric) for trial in trials), metrics, guess)
 
 
-def _compare(comparison: Comparison, column: str, read: dict[tuple[str, str], Figure]) -> Compared | None:
-    first, second = read.get((comparison.row, column)), read.get((comparison.against, column))
-    if first is None or second is None or not first.measured_like(second):
-        return None
-    difference = paired_difference(first.values, second.values)
-    return None if difference is None else Compared(comparison, column, first.cell.metric, difference)
+def _compare(
+    comparison: Comparison, columns: Sequence[str], read: dict[tuple[str, str], Figure]
+) -> list[Compared | Unanswered]:
+    """One for each column in which both rows have a cell; where there is none, why."""
+    found: list[Compared | Unanswered] = []
+    for column in columns:
+        first, second = read.get((comparison.row, column)), read.get((comparison.against, column))
+        if first is None or second is None:
+            continue
+        difference = paired_difference(first.values, second.values)
+        if not first.measured_like(second):
+            found.append(Unanswered(comparison, column, "{names} are measured differently there"))
+        elif difference is None:
+            found.append(Unanswered(comparison, column, "no trial has a figure of both {names}"))
+        else:
+            found.append(Compared(comparison, column, first.cell.metric, difference))
+    return found or [Unanswered(comparison, "", "no column has cells of both {names}")]
 
 
 def digits(table_figures: Sequence[Figure], metric: str) -> int:
     """Decimals that suit a metric's size: one for percentages, three for figures below one."""
-    sizes = [abs(f.mean) for f in table_figures if f.cell.metric == metric and f.mean is not None]
-    largest = max(sizes, default=0.0)
+    return decimals_for([figure.mean for figure in table_figures if figure.cell.metric == metric])
+
+
+def decimals_for(means: Sequence[Value]) -> int:
+    """The same of means of one metric."""
+    largest = max((abs(mean) for mean in means if mean is not None), default=0.0)
     return 1 if largest >= 10 else 2 if largest > 1 else 3

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tessera.errors import ArtifactError
 from tessera.report.lineage import Training, pretrainings, transfers
-from tessera.report.pictures import Picture, drawing, save
+from tessera.report.pictures import Picture, drawing, legend_below, save
 from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ MOST_ROWS, MOST_COLUMNS = 24, 6  # of a picture
 FEW_EPOCHS = 6  # so few that points are drawn
 # Okabe & Ito: told apart by any sight; in gray by their lines.
 LOOKS = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", ":"), ("#cc79a7", "-."), ("#000000", "-"), ("#56b4e9", "--"))
-LINES = "Thin lines are trials, thick ones their mean; panels of a column have one scale."
+LINES = (
+    "Thin lines are trials, thick ones their mean; panels of a column have one scale. A training that serves several "
+    "rows of the table has the name of the one that the others are named after."
+)
 # Zhang et al.'s weights do so on purpose (tasks/color.py: class_weights); accuracy and guessing count all pixels alike.
 COLORS = (
     "Colorization's accuracy may lie below guessing, which always names the commonest colour: its loss weighs rare "
@@ -164,7 +167,7 @@ def draw(rows: Sequence[Row]) -> "Figure":
                 ax.spines[:].set_visible(False)
                 ax.tick_params(which="both", left=False, labelleft=False, bottom=False)  # the last row keeps the epochs
                 ax.text(0.5, 0.5, "–", transform=ax.transAxes, ha="center", va="center", color="#888888")
-        title = "\n".join(textwrap.wrap(row.title, 24)[:5])
+        title = "\n".join(textwrap.wrap(row.title, 24, max_lines=5, placeholder=" …"))
         axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=7)
     for index, name in enumerate(columns):
         grid[0, index].set_title("\n".join(textwrap.wrap(name.replace("_", " "), 18)), fontsize=7.5)
@@ -205,10 +208,10 @@ def _draw_panel(ax: "Axes", series: Sequence[Series]) -> None:
         ax.plot(
             list(mean), list(mean.values()), color=color, linestyle=line, linewidth=1.3, marker=marker, markersize=3
         )
-    if any(len(each.mean()) > 1 for each in series):
+    if series:
         from matplotlib.ticker import MaxNLocator
 
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))  # one epoch has one tick
 
 
 def _legend(figure: "Figure", rows: Sequence[Row]) -> None:
@@ -217,9 +220,7 @@ def _legend(figure: "Figure", rows: Sequence[Row]) -> None:
     looks = {each.label: each.look for row in rows for panel in row.panels.values() for each in panel if each.label}
     if len(looks) > 1:
         handles = [Line2D([], [], color=color, ls=line) for color, line in looks.values()]
-        figure.legend(
-            handles, list(looks), loc="outside lower center", ncols=min(4, len(looks)), frameon=False, fontsize=7
-        )
+        legend_below(figure, handles, list(looks), most=4, fontsize=7)
 
 
 def _tasks(trials: Sequence[Mapping[str, Curve]]) -> list[str]:

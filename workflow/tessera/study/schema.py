@@ -225,6 +225,9 @@ class Comparison(Model):
     row: str = Field(description="Label of the row in question.")
     against: str = Field(description="Label of the row it is compared with.")
     question: str | None = Field(None, description="What the comparison answers, in a few words.")
+    yes_if: Literal["better", "worse"] | None = Field(
+        None, description="What of the row answers the question with yes; without it the answer is above or below."
+    )
 
 
 class Grid(Model):

@@ -44,6 +44,23 @@
     });
   }
 
+  // What is wider than its place says at which edge there is more.
+  const edges = new ResizeObserver((entries) => { for (const entry of entries) tell(entry.target); });
+  const tell = (inner) => {
+    const beyond = inner.scrollWidth - inner.clientWidth;
+    inner.parentElement.classList.toggle("more", inner.scrollLeft < beyond - 2);
+    inner.parentElement.classList.toggle("less", beyond > 2 && inner.scrollLeft > 2);
+  };
+  for (const inner of document.querySelectorAll(".pane > .scroll")) {
+    inner.addEventListener("scroll", () => tell(inner), { passive: true });
+    for (const image of inner.querySelectorAll("img")) image.addEventListener("load", () => tell(inner));
+    edges.observe(inner);
+  }
+
+  // Where there is room beside the answer, no one has to ask what words mean.
+  const words = document.getElementById("words");
+  if (words) words.open = matchMedia("(min-width: 64rem)").matches;
+
   // A link to runs opens what they are folded into.
   const reveal = () => {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
