@@ -1,4 +1,4 @@
-"""`python -m tessera plan`: what would run, said quickly, and nothing started."""
+"""`tessera plan`: what would run, said quickly, and nothing started."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m tessera plan`."""
+"""`tessera plan`."""
 
 import argparse
 from collections import Counter
@@ -66,7 +66,7 @@ def _head(plan: Plan, names: Sequence[str], rows: Sequence[Row]) -> str:
     ]
     states = Counter(row.standing.state for row in rows)
     if states[State.RUNNING]:
-        lines.append(f"{count(states[State.RUNNING], 'job')} at work now: `python -m tessera watch` shows them")
+        lines.append(f"{count(states[State.RUNNING], 'job')} at work now: `tessera watch` shows them")
     lines += [f"failed when last run: {row.standing.log}" for row in rows if row.standing.state is State.FAILED]
     return "\n".join(lines)
 
