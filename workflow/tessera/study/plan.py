@@ -9,7 +9,7 @@ from typing import Any
 
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
-from tessera.registry import suggest
+from tessera.registry import label, suggest
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
 from tessera.study.files import parse, read_yaml
@@ -203,6 +203,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         errors.setdefault(line.partition(": `")[2], line)
     if errors:
         raise StudyError("\n".join(errors.values()))
+    _refuse_twin_tasks(needed.values(), shown)
     every = [(cell.row, cell.column) for cell in grid_cells]
     gone, reasons = {place for place, _ in left_out}, {reason for _, reason in left_out}
     if left_out and all((cell.row, cell.column) in gone for cell in grid_cells if not cell.extra):
@@ -233,6 +234,19 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     )
 
 
+def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
+    """Refuses two tasks of a study that tables and curves could not tell apart."""
+    known: dict[str, str] = {}
+    for job in jobs:
+        for task in job.settings.get("source", {}).get("tasks", ()):
+            other = known.setdefault(label(task["name"]), task["name"])
+            if other != task["name"]:
+                raise StudyError(
+                    f"{shown}: the tasks `{other}` and `{task['name']}` are both called '{label(other)}' in tables and "
+                    "curves: rename one of the classes"
+                )
+
+
 def _where(cell: GridCell) -> str:
     """Row and column, for messages."""
     return ", ".join(f"{what} '{word}'" for what, word in (("row", cell.row), ("column", cell.column)) if word)
@@ -242,7 +256,7 @@ def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], p
     protocol = experiment.target.protocol
     return Cell(
         row=place.row,
-        column=place.column or protocol.name,
+        column=place.column or label(protocol.name),
         protocol=protocol.name,
         metric=experiment.target.metric or protocol.metrics[0],
         artifacts=artifacts,
