@@ -35,6 +35,7 @@ class Plan:
         failed: Why a study cannot be planned at all: one of the others, or a chosen one whose images are all missing.
         left_out: Cells whose images are missing, by study.
         spared: Artifact folders of those cells: not planned, and not to be thrown away.
+        looked_for: What is wrong with the images of a dataset, by its artifact's folder: looked for once.
     """
 
     config: Config
@@ -45,6 +46,7 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, tuple[LeftOut, ...]] = field(default_factory=dict)
     spared: set[str] = field(default_factory=set)
+    looked_for: dict[str, str | None] = field(default_factory=dict)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -96,7 +98,7 @@ def make_plan(
     for path in sorted((root / STUDIES).glob("*.yaml")):
         if path.stem in chosen:
             continue
-        trial_plan = Plan(config, root, dict(plan.jobs))
+        trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for)
         try:
             _check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
@@ -302,7 +304,9 @@ def _missing_images(plan: Plan, jobs: Iterable[Job]) -> str | None:
     for job in jobs:
         if job.stage != PrepareDataset.stage or (plan.root / job.manifest).is_file():
             continue
-        dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
-        if message := dataset.missing(plan.root / data_root_of(plan.config)):
+        if job.folder not in plan.looked_for:
+            dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
+            plan.looked_for[job.folder] = dataset.missing(plan.root / data_root_of(plan.config))
+        if message := plan.looked_for[job.folder]:
             return message
     return None
