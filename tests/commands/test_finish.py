@@ -1,4 +1,4 @@
-"""`python -m tessera finish`: what the owner of a run is told in the end."""
+"""`tessera finish`: what the owner of a run is told in the end."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`python -m tessera plan`: what would run, said quickly, and nothing started."""
+"""`tessera plan`: what would run, said quickly, and nothing started."""
 
 import json
 import subprocess
@@ -69,7 +69,7 @@ def job_of(plan: Plan, stage: str, trial: int | None) -> Job:
 def test_before_the_first_run_times_are_unknown(say: Say) -> None:
     text = say()
     assert "Study: small (scale smoke, 2 trials)" in text
-    assert "7 jobs: 0 made already, 7 to do; how long is unknown: no job of these kinds has run here" in text
+    assert "7 jobs: 0 made already, 7 to do; how long is unknown: nothing has run here yet that says it" in text
     assert "Left out:\n  small: column" in text
     assert "nowhere" in text
 
@@ -78,11 +78,12 @@ def test_jobs_are_counted_and_estimated(say: Say, project: Plan) -> None:
     make(job_of(project, "prepare_dataset", None), 100.0)
     make(job_of(project, "pretrain_source", 0), 7200.0)
     text = say()
-    assert "7 jobs: 2 made already, 5 to do; about 2.0 h of device time, and 3 jobs of unknown length" in text
+    assert "7 jobs: 2 made already, 5 to do; about 2.1 h of device time\n" in text
+    assert "How sure: 5 min of it (3 jobs) a rough guess from jobs of other kinds\n" in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("pre", "eval", "gen"))}
     assert rows["prepare_dataset"] == ["1", "1", "0"]
     assert rows["pretrain_source"] == ["2", "1", "1", "2.0", "h", "1", "earlier", "job"]
-    assert " ".join(rows["evaluate_target"]) == "2 0 2 unknown: no job of this kind has run here"
+    assert " ".join(rows["evaluate_target"]) == "2 0 2 3 min 1 earlier job of other kinds"
     listed = say("--jobs")
     assert all(job.folder in listed for job in project.jobs.values())
     second = job_of(project, "pretrain_source", 1)

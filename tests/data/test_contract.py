@@ -70,7 +70,7 @@ def test_strict_datasets_refuse_what_is_damaged() -> None:
 
 
 def test_what_is_missing_and_what_is_like_it(make_tree: Callable[..., Path], tmp_path: Path) -> None:
-    make_tree("a.png", root="cifar10")
+    make_tree("train/a/1.png", "test/a/1.png", root="cifar10")
     (tmp_path / "flowers.zip").touch()
 
     def missing(path: str) -> str | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tessera.monitor.estimates import Estimates, images_of
+from tessera.monitor.estimates import Estimate, Estimates, images_of
 from tessera.monitor.standing import Standing, State
 from tessera.monitor.time_left import time_left
 from tessera.progress import Told
@@ -48,9 +48,34 @@ def test_a_longer_training_takes_longer_in_proportion(jobs: Jobs, disk: Any) -> 
     assert found.of_job(twice).seconds == pytest.approx(100.0)  # type: ignore[union-attr]
     two_tasks = changed(jobs["second"], tasks=[{"name": "a"}, {"name": "b"}])
     assert found.of_job(two_tasks).seconds == pytest.approx(100.0)  # type: ignore[union-attr]
-    assert found.of_job(changed(jobs["second"], epochs=101)) is None  # too far away to say
-    assert found.of_job(changed(jobs["second"], encoder={"name": "vgg16"})) is None
-    assert found.of_job(jobs["dataset"]) is None
+    assert not found.of_job(twice).rough  # type: ignore[union-attr]
+    assert found.of_job(changed(jobs["second"], epochs=101)).rough  # type: ignore[union-attr]  # too far away to say
+    assert found.of_job(jobs["dataset"]) is None  # a training says nothing of it
+
+
+def test_what_has_not_run_is_guessed_from_other_kinds(jobs: Jobs, disk: Any) -> None:
+    found = estimates(disk, (jobs["first"], 50.0), (jobs["dataset"], 7.0))
+    bigger = found.of_job(changed(jobs["second"], encoder={"name": "resnet26"}, epochs=20))
+    assert bigger is not None
+    assert bigger.rough
+    assert bigger.seconds == pytest.approx(50 * 2 * 55 / 12.5)  # twice the images, each so much dearer
+    larger = found.of_job(changed(jobs["second"], encoder={"name": "resnet26"}, dataset={"image_size": 64}))
+    assert larger.seconds == pytest.approx(50 * 4 * 55 / 12.5)  # type: ignore[union-attr]
+    own = found.of_job(changed(jobs["second"], encoder={"name": "my_module:Net"}))
+    assert (own.seconds, own.rough) == (50.0, True)  # type: ignore[union-attr]
+    settings = {"epochs": 4, "iterations": 25, "batch_size": 10}
+    student = Job(stage="transfer_knowledge", words="w.t0", version=1, trial=0, settings=settings, inputs={})
+    assert found.of_job(student).seconds == pytest.approx(50.0)  # type: ignore[union-attr]  # by its images alone
+    measured = found.of_job(jobs["measured"])
+    assert (measured.seconds, measured.rough, measured.here) == (7.0, True, True)  # type: ignore[union-attr]
+
+
+def test_before_anything_ran_here_other_machines_are_asked(jobs: Jobs, disk: Any) -> None:
+    found = estimates(disk, (jobs["first"], 50.0), processor="another")
+    guess = found.of_job(changed(jobs["second"], encoder={"name": "resnet26"}))
+    assert guess is not None
+    assert (guess.rough, guess.here) == (True, False)
+    assert found.of_job(jobs["second"]) == Estimate(50.0, frozenset({jobs["first"].name}), False)
 
 
 def test_times_of_this_machine_come_first(jobs: Jobs, disk: Any) -> None:
@@ -92,10 +117,26 @@ def test_the_rest_is_played_through(jobs: Jobs, disk: Any) -> None:
 def test_a_running_job_knows_best(jobs: Jobs, disk: Any) -> None:
     found = estimates(disk, (jobs["first"], 50.0))
     half = told(what="pretrain_source", epoch=5, epochs=10, remaining_s=20.0, at=1030.0)
-    assert time_left([standing(jobs["second"], State.RUNNING, half)], found, 1, now=1036.0).seconds == 14
+    assert time_left([standing(jobs["second"], State.RUNNING, half)], found, 1, now=1033.0).seconds == 17
     begun = told()
     assert time_left([standing(jobs["second"], State.RUNNING, begun)], found, 1, now=1036.0).seconds == 14
     assert time_left([standing(jobs["second"], State.RUNNING, begun)], found, 1, now=2000.0).seconds == 0
+
+
+def test_an_epoch_that_takes_longer_takes_nothing_from_the_others(jobs: Jobs, disk: Any) -> None:
+    """By its speed an epoch takes 40 s, so two are left for at least 40 s, whatever the clock says."""
+    found = estimates(disk, (jobs["first"], 5.0))
+    slow = told(what="pretrain_source", epoch=1, epochs=3, epoch_s=40.0, remaining_s=80.0, at=1040.0)
+    rest = [
+        time_left([standing(jobs["second"], State.RUNNING, slow)], found, 1, now=now).seconds for now in (1050, 1113)
+    ]
+    assert rest == [70.0, 40.0]
+
+
+def test_before_its_first_epoch_is_done_a_job_knows_that_it_is_slow(jobs: Jobs, disk: Any) -> None:
+    found = estimates(disk, (jobs["first"], 37.0))
+    begun = told(what="pretrain_source", epoch=0, epochs=3, at=1000.0)
+    assert time_left([standing(jobs["second"], State.RUNNING, begun)], found, 1, now=1030.0).seconds == 60.0
 
 
 def test_a_first_stage_is_not_all(jobs: Jobs) -> None:
@@ -109,4 +150,4 @@ def test_a_first_stage_is_not_all(jobs: Jobs) -> None:
 
 def test_what_is_unknown_is_counted(jobs: Jobs, disk: Any) -> None:
     left = time_left([standing(job) for job in jobs.values()], estimates(disk, (jobs["dataset"], 10.0)), 1)
-    assert (left.seconds, left.unknown) == (10.0, 3)
+    assert (left.seconds, left.unknown, left.rough) == (20.0, 2, 1)  # two trainings, and a guess of the measurement

@@ -40,7 +40,7 @@ def test_everything_is_on_the_screen(look: Callable[[], View], jobs: Jobs, disk:
     text = "\n".join(line.plain for line in lines(look(), 80))
     assert "1 of 5 jobs done, 1 running, 1 waiting, 1 failed, 1 blocked" in text
     assert "1 GPU of 4 in use: GPU 2" in text
-    assert "about 6 min left, and 1 job of unknown length" in text
+    assert "about 7 min left, 1 job roughly guessed" in text
     assert jobs["first"].name in text
     assert "epoch 3/10, 1,234 images/s, 6 min left" in text
     assert "loss: jigsaw 2.35, colorization 1.25, segmentation 0.5, reconstruction 0.125" in text
@@ -90,7 +90,7 @@ def test_a_line_says_the_gist(look: Callable[[], View], jobs: Jobs, disk: Any) -
     busy(jobs, disk)
     view = look()
     assert one_line(view).partition(" ")[2] == (
-        "1 of 5 jobs done, 1 running, 1 waiting, 1 failed, 1 blocked; about 6 min left, and 1 job of unknown length; "
+        "1 of 5 jobs done, 1 running, 1 waiting, 1 failed, 1 blocked; about 7 min left, 1 job roughly guessed; "
         f"at work: {jobs['first'].name} epoch 3/10"
     )
     (failed,) = view.of(State.FAILED)
@@ -98,7 +98,7 @@ def test_a_line_says_the_gist(look: Callable[[], View], jobs: Jobs, disk: Any) -
 
 
 def test_a_run_without_times_says_so(look: Callable[[], View]) -> None:
-    assert "time left unknown: no job of these kinds has run yet; no job at work" in one_line(look())
+    assert "time left unknown: no such job has run yet; no job at work" in one_line(look())
 
 
 def finish(plan: Plan, jobs: Jobs, disk: Any) -> None:

@@ -21,6 +21,7 @@ from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.lasso import LassoSharing
 from tessera.multitask.sharing.options import LassoSharingOptions
+from tessera.registry import label
 from tessera.study.resolve import Presets, Resolver
 from tessera.study.schema import Experiment
 from tessera.training import Compute, generator_of, index_batches
@@ -47,8 +48,9 @@ def resolved(method: str, scale: str = "paper", base: dict[str, Any] | None = No
 
 
 def first_batch(learner: Learner, name: str) -> Any:
-    rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, name))[0]
-    generator = generator_of("pretext", 0, 0, name)
+    drawn_by = learner.drawn_by[name]
+    rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, drawn_by))[0]
+    generator = generator_of("pretext", 0, 0, drawn_by)
     return learner.tasks[name].make_batch(DATASET.train.images[rows], DATASET.train.labels[rows], generator)
 
 
@@ -62,16 +64,18 @@ def test_a_step_moves_encoder_and_row_by_loss_and_penalty_and_reports_the_loss_a
     sharing.rows[0].data = torch.tensor([1.0, 2.0, -1.0])
     copy = Learner(tiny_source(**settings), DATASET, {}, COMPUTE, 0)
     copy.sharing.load_state_dict(sharing.state_dict())
-    batch, free = first_batch(learner, BRIGHTNESS), sharing.rows[0]
+    batch, free = first_batch(learner, label(BRIGHTNESS)), sharing.rows[0]
     row = free / free.square().sum().sqrt()
     maps = encoder.maps(batch.inputs, UnitsEncoder.unit_layers)
     aligned = [sharing.alignments[0](maps["early"]), maps["middle"], maps["second"]]
-    loss = learner.tasks[BRIGHTNESS].loss(head(sum(a * m for a, m in zip(row, aligned, strict=True))), batch.labels)
+    loss = learner.tasks[label(BRIGHTNESS)].loss(
+        head(sum(a * m for a, m in zip(row, aligned, strict=True))), batch.labels
+    )
     penalty = 0.2 * row.abs().sum()
     weights = [encoder.conv1.weight, sharing.alignments[0].weight, free]  # type: ignore[list-item,union-attr]
     gradients = torch.autograd.grad(loss + penalty, weights)
 
-    turn = training_turn(copy, BRIGHTNESS)
+    turn = training_turn(copy, label(BRIGHTNESS))
     expected = [w - rate * g for w, g, rate in zip(weights, gradients, (0.1, 0.1, 0.5), strict=True)]
     found = [copy.encoder.conv1.weight, copy.sharing.alignments[0].weight, copy.sharing.rows[0]]  # type: ignore[index]
     for one, other in zip(found, expected, strict=True):
@@ -98,7 +102,9 @@ def test_averaged_heads_are_the_mean_of_the_gradients() -> None:
     assert shared.grad is not None
     assert_close(shared.grad, 2 * (shared.detach() - targets.mean(dim=0)))
     one, other = (run(tasks=[TURN], sharing="lasso", balancing={"name": "equal", "average": a}) for a in (False, True))
-    assert one.history[-1][f"{TURN}.loss"] == other.history[-1][f"{TURN}.loss"]  # of one head nothing changes
+    assert (
+        one.history[-1][f"{label(TURN)}.loss"] == other.history[-1][f"{label(TURN)}.loss"]
+    )  # of one head nothing changes
 
 
 # Batches and updates of the encoder in all, of 3 epochs of 12 iterations and three tasks.
@@ -203,8 +209,8 @@ def test_the_control_exports_the_mean_of_msvl_s_last_encoders_and_trains_as_msvl
     msvl = [run(epochs=epochs, **settings) for epochs in (1, 2, 3)]
     control = run(epochs=3, fusion={"name": "average", "window": 3}, **settings)
     for row, other in zip(msvl[-1].history, control.history, strict=True):
-        assert row[f"{TURN}.loss"] == other[f"{TURN}.loss"]
-        assert other[f"{TURN}.fusion_jump"] == 0.0  # one branch: nothing is merged
+        assert row[f"{label(TURN)}.loss"] == other[f"{label(TURN)}.loss"]
+        assert other[f"{label(TURN)}.fusion_jump"] == 0.0  # one branch: nothing is merged
     states = [dict(result.encoder.named_parameters()) for result in msvl]
     for name, parameter in control.encoder.named_parameters():
         assert_close(parameter, torch.stack([state[name] for state in states]).mean(dim=0), rtol=1e-5, atol=1e-6)

@@ -16,6 +16,7 @@ from tessera.errors import TesseraError
 from tessera.multitask.learner import Learner, head_key, means
 from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.schedule.base import Turn
+from tessera.registry import label
 from tessera.training import Compute, generator_of, index_batches, learning_rate_at, make_optimizer, seed_of
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
@@ -96,17 +97,22 @@ def test_history_has_the_same_finite_figures_in_every_epoch(method: str, tmp_pat
     for row in result.history:
         assert set(row) == late
         assert all(math.isfinite(value) for value in row.values() if not isinstance(value, str))
-    assert {f"{TURN}.loss", f"{TURN}.accuracy", f"{TURN}.validation_loss", f"{TURN}.validation_accuracy"} <= late
+    assert {
+        f"{label(TURN)}.loss",
+        f"{label(TURN)}.accuracy",
+        f"{label(TURN)}.validation_loss",
+        f"{label(TURN)}.validation_accuracy",
+    } <= late
     own_turns = any(word in str(METHODS[method].get("schedule")) for word in ("sequential", "branches"))
-    assert (f"{TURN}.impact" in late) == ("impact_spread" in result.metrics) == own_turns
-    assert (f"{TURN}.fusion_jump" in late) == ("fusion" in METHODS[method])
-    assert {f"share.{TURN}.{unit}" in late for unit in ("early", "middle", "second")} == {
+    assert (f"{label(TURN)}.impact" in late) == ("impact_spread" in result.metrics) == own_turns
+    assert (f"{label(TURN)}.fusion_jump" in late) == ("fusion" in METHODS[method])
+    assert {f"share.{label(TURN)}.{unit}" in late for unit in ("early", "middle", "second")} == {
         "lasso" in str(METHODS[method])
     }
-    assert {row[f"{TURN}.chance_accuracy"] for row in result.history} == {0.25}
-    assert (f"alpha.{TURN}" in late) == ("tte" in str(METHODS[method]))
-    assert result.metrics[f"{TURN}.chance_accuracy"] == 0.25
-    assert result.metrics[f"{TURN}.loss"] == result.history[-1][f"{TURN}.loss"]
+    assert {row[f"{label(TURN)}.chance_accuracy"] for row in result.history} == {0.25}
+    assert (f"alpha.{label(TURN)}" in late) == ("tte" in str(METHODS[method]))
+    assert result.metrics[f"{label(TURN)}.chance_accuracy"] == 0.25
+    assert result.metrics[f"{label(TURN)}.loss"] == result.history[-1][f"{label(TURN)}.loss"]
     assert result.metrics["images_per_second"] > 0
     with (tmp_path / "history.csv").open("w") as file:  # rows are flat
         csv.DictWriter(file, sorted(late)).writerow(result.history[-1])
@@ -116,8 +122,8 @@ def test_history_has_the_same_finite_figures_in_every_epoch(method: str, tmp_pat
 def test_tasks_are_learned(settings: dict[str, Any]) -> None:
     result = run(epochs=8, iterations=24, optimizer={"learning_rate": 0.1}, **settings)
     first, last = result.history[0], result.history[-1]
-    assert last[f"{TURN}.validation_accuracy"] > 0.6  # chance is a quarter
-    for task in (TURN, BRIGHTNESS):
+    assert last[f"{label(TURN)}.validation_accuracy"] > 0.6  # chance is a quarter
+    for task in map(label, (TURN, BRIGHTNESS)):
         assert last[f"{task}.loss"] < 0.8 * first[f"{task}.loss"]  # type: ignore[operator]
 
 
@@ -125,12 +131,12 @@ def plain_training(source: Any, trial: int) -> dict[str, Tensor]:
     """One task, trained by a plain loop with an optimiser restarted each epoch; weights before each epoch's end."""
     learner = Learner(source, DATASET, {}, COMPUTE, trial)
     (name,) = learner.names
-    task, split = learner.tasks[name], DATASET.source_split()
+    task, split, drawn_by = learner.tasks[name], DATASET.source_split(), learner.drawn_by[name]
     encoder, head = learner.encoder.train(), learner.head(name).train()
     for epoch in range(source.epochs):
-        index = index_batches(len(split), 8, source.iterations, generator_of("batches", trial, epoch, name))
-        generator = generator_of("pretext", trial, epoch, name)
-        torch.manual_seed(seed_of(trial, "dropout", epoch, name))
+        index = index_batches(len(split), 8, source.iterations, generator_of("batches", trial, epoch, drawn_by))
+        generator = generator_of("pretext", trial, epoch, drawn_by)
+        torch.manual_seed(seed_of(trial, "dropout", epoch, drawn_by))
         optimizer = make_optimizer(source.optimizer, ([encoder, head], 1.0))
         for step, rows in enumerate(index):
             rate = learning_rate_at(source.optimizer, (epoch + step / source.iterations) / source.epochs)
@@ -164,9 +170,10 @@ def test_joint_step_adds_the_gradients_of_all_tasks() -> None:
     encoder, total = learner.encoder.train(), 0.0
     torch.manual_seed(seed_of(0, "dropout", 0, TURN, BRIGHTNESS))
     for name, task in learner.tasks.items():
-        rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, name))[0]
+        drawn_by = learner.drawn_by[name]
+        rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, drawn_by))[0]
         images, labels = DATASET.train.images[rows], DATASET.train.labels[rows]
-        batch = task.make_batch(images, labels, generator_of("pretext", 0, 0, name))
+        batch = task.make_batch(images, labels, generator_of("pretext", 0, 0, drawn_by))
         total = total + task.loss(learner.head(name).train()(encoder(batch.inputs)), batch.labels)
     parameters = dict(encoder.named_parameters())
     gradients = torch.autograd.grad(total, list(parameters.values()))
@@ -182,7 +189,9 @@ def tte_in_order(*tasks: str, task_gradient: bool) -> Pretrained:
 
 
 def columns(result: Pretrained, name: str) -> list[float]:
-    return [float(row[name.format(task)]) for row in result.history for task in (TURN, BRIGHTNESS, CONTRAST)]
+    return [
+        float(row[name.format(task)]) for row in result.history for task in map(label, (TURN, BRIGHTNESS, CONTRAST))
+    ]
 
 
 def largest_difference(one: Pretrained, other: Pretrained) -> float:
@@ -253,7 +262,7 @@ def test_validation_touches_nothing_and_repeats_itself() -> None:
     before = {name: tensor.clone() for name, tensor in everything.state_dict().items()}
     assert any(name.endswith("anchor.mean") for name in before)
     state = torch.get_rng_state()
-    for task in (TURN, BRIGHTNESS):  # their heads have a dropout and a batch norm
+    for task in map(label, (TURN, BRIGHTNESS)):  # their heads have a dropout and a batch norm
         first = learner.validate(task)
         assert first == learner.validate(task)
     assert torch.equal(state, torch.get_rng_state())
@@ -276,8 +285,9 @@ def test_training_is_the_same_without_validation(monkeypatch: pytest.MonkeyPatch
 def test_fusion_jump_is_the_rise_of_the_held_out_loss() -> None:
     settings: dict[str, Any] = {"schedule": "branches", "fusion": "average", "epochs": 1}
     both = run(tasks=[BRIGHTNESS, CONTRAST], iterations=6, **settings).history[0]
-    for task in (BRIGHTNESS, CONTRAST):
-        alone = run(tasks=[task], iterations=3, **settings).history[0]  # the same branch, fused with no other
+    for name in (BRIGHTNESS, CONTRAST):
+        alone = run(tasks=[name], iterations=3, **settings).history[0]  # the same branch, fused with no other
+        task = label(name)
         assert alone[f"{task}.fusion_jump"] == 0.0
         rise = both[f"{task}.validation_loss"] - alone[f"{task}.validation_loss"]  # type: ignore[operator]
         assert both[f"{task}.fusion_jump"] == pytest.approx(rise, abs=1e-6)
@@ -302,8 +312,8 @@ def test_regularizer_keeps_features_nearer_to_the_previous_ones() -> None:
     weak, strong = (
         run(regularizer={"name": "divergence", "weight": weight}, **settings) for weight in (1e-3, 30.0)
     )  # recorded with its weight, as it is added to the loss
-    assert weak.history[0][f"{TURN}.regularizer"] == 0.0  # not yet active
-    for task in (TURN, BRIGHTNESS):
+    assert weak.history[0][f"{label(TURN)}.regularizer"] == 0.0  # not yet active
+    for task in map(label, (TURN, BRIGHTNESS)):
         assert strong.history[-1][f"{task}.regularizer"] / 30 < 0.7 * weak.history[-1][f"{task}.regularizer"] / 1e-3  # type: ignore[operator]
 
 
@@ -313,7 +323,7 @@ def test_loss_that_is_not_finite_names_task_epoch_and_remedy(tmp_path: Path) -> 
         "tasks": [BRIGHTNESS],
         "iterations": 30,
     }
-    with pytest.raises(TesseraError, match=r"`multitask_stand_ins:Brightness` is (nan|inf) in epoch 1.*learning_rate"):
+    with pytest.raises(TesseraError, match=r"`brightness` is (nan|inf) in epoch 1.*learning_rate"):
         run(resume=tmp_path, **settings)
     assert not list(tmp_path.iterdir())  # nothing of the kind is kept
 
@@ -322,7 +332,7 @@ def test_bfloat16_learns_alike() -> None:
     settings: dict[str, Any] = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
     exact = run(**settings)
     half = pretrain(tiny_source(**settings), DATASET, {}, Compute(torch.device("cpu"), "bfloat16"), 0, None)
-    assert half.metrics[f"{TURN}.loss"] == pytest.approx(exact.metrics[f"{TURN}.loss"], rel=0.1)
+    assert half.metrics[f"{label(TURN)}.loss"] == pytest.approx(exact.metrics[f"{label(TURN)}.loss"], rel=0.1)
     assert all(tensor.dtype == torch.float32 for tensor in half.encoder.parameters())
 
 
@@ -330,19 +340,20 @@ def test_unlabelled_images_are_learned_from_but_by_supervised_tasks_and_heads_ha
     splits = {**DATASET.splits, "unlabeled": tiny_dataset(num_train=5).train}
     dataset = type(DATASET)(DATASET.classes, 16, DATASET.mean, DATASET.std, splits)
     learner = Learner(tiny_source(tasks=[TURN, "classification"]), dataset, {}, COMPUTE, 0)
-    assert {name: len(split) for name, split in learner.splits.items()} == {TURN: 53, "classification": 48}
-    assert head_key("package.module:Task") == "package_module:Task"
+    assert {name: len(split) for name, split in learner.splits.items()} == {label(TURN): 53, "classification": 48}
+    assert head_key("package.module:SomeTask") == "some_task"
+    assert learner.drawn_by == {label(TURN): TURN, "classification": "classification"}  # seeds are of the whole name
     assert ENCODER.startswith("multitask_stand_ins")
 
 
 def test_training_figures_are_means_of_the_loss_at_every_and_of_metrics_at_some_steps() -> None:
     learner = Learner(tiny_source(tasks=[TURN]), DATASET, {}, COMPUTE, 0)
-    turn = Turn(steps=((TURN,),) * 12)
-    records: dict[str, list[dict[str, Tensor]]] = {TURN: []}
-    optimizer = make_optimizer(learner.source.optimizer, (learner.modules([TURN]), 1.0))
+    turn = Turn(steps=((label(TURN),),) * 12)
+    records: dict[str, list[dict[str, Tensor]]] = {label(TURN): []}
+    optimizer = make_optimizer(learner.source.optimizer, (learner.modules([label(TURN)]), 1.0))
     learner.take(turn, 0, learner.feeds(0, [turn]), records, optimizer)
-    assert ["accuracy" in record for record in records[TURN]] == [step % 10 == 0 for step in range(12)]
-    figures = means(records[TURN])
-    assert figures["loss"] == pytest.approx(sum(record["loss"].item() for record in records[TURN]) / 12)
-    expected = (records[TURN][0]["accuracy"].item() + records[TURN][10]["accuracy"].item()) / 2
+    assert ["accuracy" in record for record in records[label(TURN)]] == [step % 10 == 0 for step in range(12)]
+    figures = means(records[label(TURN)])
+    assert figures["loss"] == pytest.approx(sum(record["loss"].item() for record in records[label(TURN)]) / 12)
+    expected = (records[label(TURN)][0]["accuracy"].item() + records[label(TURN)][10]["accuracy"].item()) / 2
     assert figures["accuracy"] == pytest.approx(expected)

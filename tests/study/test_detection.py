@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - a case a line
 """Detection in a study: what goes together, what a job is told, and budgets of a protocol."""
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_each_figure_of_a_protocol_may_be_a_column_of_its_own(plan_of: PlanOf) -
 
 def test_strict_plans_data_that_refuse_what_is_damaged_in_every_process(plan_of: PlanOf, project: Path) -> None:
     (project / "data").mkdir()
-    (project / "data/cells.tar").touch()
+    tarfile.open(project / "data/cells.tar", "w").close()
     cells = with_target(dataset={"name": "voc_folder", "path": "cells.tar"})
     lenient, strict = plan_of(cells), plan_of(cells, strict=True)
 

@@ -1,5 +1,6 @@
 """The plan: which jobs a study needs, what an edit changes, and what it shares."""
 
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -183,7 +184,10 @@ def test_bad_published_values(plan_of: PlanOf, project: Path, text: str, message
 
 def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("bccd.tar.xz", "cifar10.tar.xz", "imagenet", "places365", "tinyimagenet.tar.xz"):
-        (tmp_path / name).mkdir()
+        if name.endswith(".tar.xz"):
+            tarfile.open(tmp_path / name, "w:xz").close()
+        else:
+            (tmp_path / name).mkdir()
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
     root = Path(__file__).parents[2]
     plan = make_plan({"studies": [item.stem for item in (root / "config/studies").glob("*.yaml")]}, root)
@@ -237,13 +241,13 @@ def test_a_stand_in_is_checked_where_it_is_written(plan_of: PlanOf, project: Pat
 
 def test_a_stand_in_may_lack_what_the_scale_says_of_it_elsewhere(plan_of: PlanOf, project: Path) -> None:
     (project / "data").mkdir()
-    (project / "data/faces").mkdir()
+    tarfile.open(project / "data/faces.tar", "w").close()
     scale = project / "config/scales/smoke.yaml"
     text = scale.read_text().replace("  dataset:\n", "  dataset:\n    image_folder: {image_size: 32}\n")
-    scale.write_text(text + "stand_ins: {dataset: {stl10: {name: image_folder, path: faces}}}\n")
+    scale.write_text(text + "stand_ins: {dataset: {stl10: {name: image_folder, path: faces.tar}}}\n")
     plan = plan_of({"base/target/dataset": "stl10"})
     datasets = [job.settings["dataset"] for job in plan.jobs.values() if job.stage == "prepare_dataset"]
-    assert ("faces", 32) in [(dataset.get("path"), dataset["image_size"]) for dataset in datasets]
+    assert ("faces.tar", 32) in [(dataset.get("path"), dataset["image_size"]) for dataset in datasets]
 
 
 def test_a_part_that_nobody_named_has_its_stand_in_too(plan_of: PlanOf, project: Path) -> None:

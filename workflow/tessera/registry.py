@@ -6,6 +6,7 @@ they name never import torch, so that a plan is quick; the class itself is impor
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,22 @@ def find(family: str, name: str) -> Part:
     if name not in table:
         raise StudyError(f"Unknown {family} '{name}'. {suggest(name, table)}")
     return table[name]
+
+
+def label(name: str) -> str:
+    """What tables, curves and folders call a part: its name, and of a user's own the class's name in snake case.
+
+    Where a part of Tessera is called so, the module's name stands before it.
+
+    >>> label("jigsaw"), label("my_package.my_module:QuarterTurn"), label("my_package.my_module:Jigsaw")
+    ('jigsaw', 'quarter_turn', 'my_module_jigsaw')
+    """
+    if ":" not in name:
+        return name
+    module, _, cls = name.partition(":")
+    word = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls).lower()
+    taken = any(word in parts(family) for family in FAMILIES)
+    return f"{module.rpartition('.')[2]}_{word}" if taken else word
 
 
 def load(family: str, name: str) -> Any:

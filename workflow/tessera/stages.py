@@ -177,7 +177,7 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}. Make room (`python -m tessera prune`), then run snakemake again: it goes on."
+        return f"the disk is full{where}. Make room (`tessera prune`), then run snakemake again: it goes on."
     if type(error).__name__ == "OutOfMemoryError":
         first_line = str(error).partition(". ")[0]
         return f"the GPU's memory does not suffice ({first_line}). Lower `batch_size` or the image size."

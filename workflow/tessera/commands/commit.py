@@ -1,4 +1,4 @@
-"""`python -m tessera commit`."""
+"""`tessera commit`."""
 
 import argparse
 
@@ -22,7 +22,7 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
         say(f"DVC: nothing committed: {reason}")
         return 0
     if (failure := dvc.commit(plan.root, default_plan(plan.root))) is not None:
-        say(f"warning: DVC: {failure}. Nothing is lost: `python -m tessera commit` tries again.")
+        say(f"warning: DVC: {failure}. Nothing is lost: `tessera commit` tries again.")
         return 1
     say("DVC: artifacts and results committed (`dvc push` shares them)")
     return 0

@@ -1,4 +1,4 @@
-"""`python -m tessera finish`."""
+"""`tessera finish`."""
 
 import argparse
 from collections.abc import Sequence

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,14 +62,24 @@ def chosen(plan: Plan, asked: Sequence[str]) -> list[str]:
 
 
 def say(text: str) -> None:
-    """A line for the user, at once."""
-    print(text, flush=True)
+    """A line for the user, at once; nobody need read it: `tessera plan | head` reads some, and what runs goes on."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        silence()
+
+
+def silence() -> None:
+    """From now on nothing is written to a reader who is gone; else Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _configuration(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.resolved is not None:
         resolved: dict[str, Any] = json.loads(options.resolved)
         return resolved
+    if not (root / DEFAULT).is_file():
+        raise StudyError(_no_project(root))
     merged: dict[str, Any] = {}
     for name in (DEFAULT, *(options.configfile or [])):
         _lay_over(merged, read_yaml(root / name, name))
@@ -77,6 +89,13 @@ def _configuration(root: Path, options: argparse.Namespace) -> dict[str, Any]:
             raise StudyError(f"--config: `{word}` should be KEY=VALUE; if it is a study, name it before `--config`")
         _lay_over(merged, {key: yaml.safe_load(value)})
     return merged
+
+
+def _no_project(root: Path) -> str:
+    here = root.resolve()
+    above = next((folder for folder in here.parents if (folder / DEFAULT).is_file()), None)
+    where = f"Change to {above}" if above else f"Change to the folder of your project, which holds {DEFAULT}"
+    return f"{here} is no project of Tessera: it has no {DEFAULT}. {where}, and try again."
 
 
 def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:

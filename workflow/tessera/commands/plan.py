@@ -1,4 +1,4 @@
-"""`python -m tessera plan`."""
+"""`tessera plan`."""
 
 import argparse
 from collections import Counter
@@ -66,7 +66,7 @@ def _head(plan: Plan, names: Sequence[str], rows: Sequence[Row]) -> str:
     ]
     states = Counter(row.standing.state for row in rows)
     if states[State.RUNNING]:
-        lines.append(f"{count(states[State.RUNNING], 'job')} at work now: `python -m tessera watch` shows them")
+        lines.append(f"{count(states[State.RUNNING], 'job')} at work now: `tessera watch` shows them")
     lines += [f"failed when last run: {row.standing.log}" for row in rows if row.standing.state is State.FAILED]
     return "\n".join(lines)
 
@@ -78,11 +78,27 @@ def _hours(rows: Sequence[Row]) -> str:
     if not counted:
         return ""
     if not known:
-        return "; how long is unknown: no job of these kinds has run here"
+        return "; how long is unknown: nothing has run here yet that says it"
     unknown = len(counted) - len(known)
-    return f"; about {device_time(sum(known))} of device time" + (
-        f", and {count(unknown, 'job')} of unknown length" if unknown else ""
-    )
+    text = f"; about {device_time(sum(known))} of device time"
+    if unknown:
+        text += f", and {count(unknown, 'job')} of unknown length"
+    estimates = [row.estimate for row in counted if row.estimate is not None]
+    return text + _how_sure(estimates)
+
+
+def _how_sure(estimates: Sequence[Estimate]) -> str:
+    """A line that says how much of the time is guessed, and from where; nothing where all is from its like, here."""
+    rough = [estimate for estimate in estimates if estimate.rough]
+    away = [estimate for estimate in estimates if not estimate.here]
+    notes = []
+    if rough:
+        share = sum(estimate.seconds for estimate in rough)
+        notes.append(f"{device_time(share)} of it ({count(len(rough), 'job')}) a rough guess from jobs of other kinds")
+    if away:
+        all_away = len(away) == len(estimates)
+        notes.append(f"{'all' if all_away else count(len(away), 'job')} by the times of other machines")
+    return f"\nHow sure: {'; '.join(notes)}" if notes else ""
 
 
 def _stages(rows: Sequence[Row]) -> str:
@@ -103,9 +119,12 @@ def _estimated(to_do: Sequence[Row]) -> str:
         return ""
     known = [row.estimate for row in to_do if row.estimate is not None]
     if not known:
-        return "unknown: no job of this kind has run here"
+        return "unknown: nothing has run that says it"
     earlier = {name for estimate in known for name in estimate.earlier}
+    rough = sum(estimate.rough for estimate in known)
     text = f"{device_time(sum(estimate.seconds for estimate in known)):<12} {count(len(earlier), 'earlier job')}"
+    if rough:
+        text += " of other kinds" if rough == len(known) else f", {rough} roughly"
     if not all(estimate.here for estimate in known):
         text += ", elsewhere" if not any(estimate.here for estimate in known) else ", some elsewhere"
     unknown = len(to_do) - len(known)
@@ -125,7 +144,7 @@ def _every(rows: Iterable[Row]) -> str:
     for row in rows:
         seconds = "" if not row.to_do or row.standing.job is None else "unknown"
         if row.to_do and row.estimate is not None:
-            seconds = device_time(row.estimate.seconds)
+            seconds = ("~" if row.estimate.rough else "") + device_time(row.estimate.seconds)
         state = {State.DONE: "made", State.WAITING: "to do", State.BLOCKED: "to do"}.get(row.standing.state)
         where = row.standing.job.folder if row.standing.job is not None else f"results/{row.standing.name}"
         lines.append(f"  {state or row.standing.state:<8}{seconds:>8}  {where}")

@@ -1,4 +1,4 @@
-"""`python -m tessera prune`."""
+"""`tessera prune`."""
 
 import argparse
 import sys

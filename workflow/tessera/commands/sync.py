@@ -1,4 +1,4 @@
-"""`python -m tessera sync`."""
+"""`tessera sync`."""
 
 import argparse
 
@@ -23,7 +23,7 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     summaries = [*plan.studies.values(), *plan.others.values()]
     done = sync(mlflow.uri, mlflow.experiment, studies, plan.root, summaries)
     if done.failure is not None:
-        say(f"warning: MLflow at {mlflow.uri}: {done.failure}. Nothing is lost: `python -m tessera sync` tries again.")
+        say(f"warning: MLflow at {mlflow.uri}: {done.failure}. Nothing is lost: `tessera sync` tries again.")
         return 1
     say(f"MLflow: {done.recorded} runs new, {done.known} known, in {mlflow.uri}")
     return 0

@@ -1,10 +1,10 @@
-"""`python -m tessera watch`."""
+"""`tessera watch`."""
 
 import argparse
 import sys
 import time
 
-from tessera.commands.options import add_studies, chosen
+from tessera.commands.options import add_studies, chosen, say, silence
 from tessera.monitor.standing import State
 from tessera.monitor.view import View, Watcher
 from tessera.study.plan import Plan
@@ -33,7 +33,7 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:  # whoever read the lines has seen enough
-        sys.stderr.close()
+        silence()
         return 0
     return 1 if view.of(State.FAILED) else 0
 
@@ -44,8 +44,10 @@ def _show_once(view: View) -> None:
     from tessera.monitor.screen import lines
 
     console = Console(highlight=False, soft_wrap=True)
-    for line in lines(view, console.width):
-        console.print(line)
+    with console.capture() as text:
+        for line in lines(view, console.width):
+            console.print(line)
+    say(text.get().rstrip("\n"))  # rich ends the process where nobody reads
 
 
 def _refresh(watcher: Watcher) -> View:

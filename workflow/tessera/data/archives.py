@@ -1,7 +1,5 @@
 """Reads a folder, a tar archive or a zip archive as one stream of files; nothing is ever written to disk."""
 
-import bz2
-import gzip
 import lzma
 import os
 import stat
@@ -14,19 +12,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from tessera.data.datasets.suffixes import TARS
 from tessera.data.decode import Encoded
 from tessera.errors import DataError
 from tessera.files import sha256_of
 
-TARS: dict[str, Callable[..., Any]] = {
-    ".tar": open,
-    ".tar.gz": gzip.open,
-    ".tgz": gzip.open,
-    ".tar.bz2": bz2.open,
-    ".tbz2": bz2.open,
-    ".tar.xz": lzma.open,
-    ".txz": lzma.open,
-}
 COMPRESSION = (lzma.LZMAError, zlib.error, EOFError, OSError)
 ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # damage, an unknown method, a password
 DAMAGE = (tarfile.TarError, *ZIP, *COMPRESSION)

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from tessera.devices import num_devices
+from tessera.monitor.costs import cost_of
 from tessera.monitor.words import without_trial
 from tessera.provenance import hardware
 from tessera.study.jobs import STAGES, Job
@@ -24,11 +25,13 @@ class Estimate:
     Attributes:
         earlier: Names of the earlier jobs that it comes from.
         here: Whether they ran on this machine; else none of that kind did, and these ran elsewhere.
+        rough: None of its kind has run: guessed from jobs of other kinds.
     """
 
     seconds: float
     earlier: frozenset[str]
     here: bool
+    rough: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,15 @@ class Past:
     Attributes:
         images: What it trained on, as `images_of` counts.
         is_here: Whether it ran on this machine.
+        cost: Of an image, as `cost_of` tells; None where it does not.
     """
 
     name: str
+    stage: str
     images: float
     seconds: float
     is_here: bool
+    cost: float | None
 
 
 class Estimates:
@@ -56,6 +62,7 @@ class Estimates:
     def __init__(self, machine: tuple[str, str]) -> None:
         self.machine = machine
         self.past: dict[str, list[Past]] = {}
+        self.every: list[Past] = []
 
     @classmethod
     def of(cls, root: Path, device: str = "auto") -> "Estimates":
@@ -76,17 +83,18 @@ class Estimates:
             stage, settings, stated = about["kind"], about["settings"], about["hardware"]
             device = stated["device"] if STAGES[stage].computes else self.machine[1]
             is_here = (stated["processor"], device) == self.machine
-            past = Past(about["name"], images_of(settings), float(about["seconds"]), is_here)
+            past = Past(about["name"], stage, images_of(settings), float(about["seconds"]), is_here, cost_of(settings))
             kinds = kinds_of(stage, about["name"], settings, about["inputs"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
+        self.every.append(past)
         for kind in kinds:
             self.past.setdefault(kind, []).append(past)
 
     def of_job(self, job: Job) -> Estimate | None:
-        """From other trials of the job, else from its like, in proportion to the images; None where none has run.
+        """From other trials of the job, else from its like, in proportion to the images; else a rough guess.
 
-        Any time of this machine counts more than one of another.
+        Any time of this machine counts more than one of another. None where nothing has run that says anything.
         """
         kinds, images = kinds_of(job.stage, job.name, job.settings, job.inputs), images_of(job.settings)
         for is_here in (True, False):
@@ -96,6 +104,21 @@ class Estimates:
                 if near:
                     seconds = median(past.seconds * images / past.images for past in near)
                     return Estimate(seconds, frozenset(past.name for past in near), is_here)
+        return self._guess(job)
+
+    def _guess(self, job: Job) -> Estimate | None:
+        """From jobs of other kinds: trainings by images and what a network costs, others by what such jobs take."""
+        images, cost = images_of(job.settings), cost_of(job.settings)
+        alike = [past for past in self.every if (past.images > 1) == (images > 1)]
+        for is_here in (True, False):
+            there = [past for past in alike if past.is_here == is_here]
+            # One that says what its network costs, of one that does; else one of the stage; else any.
+            known = [past for past in there if past.cost and cost]
+            near = known or [past for past in there if past.stage == job.stage] or there
+            if near:
+                ratios = [(cost or 1) / (past.cost or 1) if past in known else 1.0 for past in near]
+                each = [past.seconds * images / past.images * r for past, r in zip(near, ratios, strict=True)]
+                return Estimate(median(each), frozenset(past.name for past in near), is_here, rough=True)
         return None
 
 

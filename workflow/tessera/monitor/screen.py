@@ -70,8 +70,9 @@ def _left(view: View) -> str:
     unknown, seconds = view.left.unknown, view.left.seconds
     idle = "" if view.counts[State.RUNNING] else "; no job at work"
     if not seconds and unknown:
-        return f"time left unknown: no job of these kinds has run yet{idle}"
+        return f"time left unknown: no such job has run yet{idle}"
     text = f"about {duration(seconds)} left" if seconds >= 1 else "seconds left"
+    text += f", {count(view.left.rough, 'job')} roughly guessed" if view.left.rough else ""
     return text + (f", and {count(unknown, 'job')} of unknown length" if unknown else "") + idle
 
 

@@ -16,11 +16,13 @@ class TimeLeft:
 
     Attributes:
         seconds: Until the last job ends.
-        unknown: Jobs that no estimate counts, since none of their kind has run.
+        unknown: Jobs that no estimate counts, since nothing has run that says anything of them.
+        rough: Jobs that are guessed from jobs of other kinds.
     """
 
     seconds: float
     unknown: int
+    rough: int = 0
 
 
 def time_left(standings: Sequence[Standing], estimates: Estimates, places: int, now: float | None = None) -> TimeLeft:
@@ -30,12 +32,14 @@ def time_left(standings: Sequence[Standing], estimates: Estimates, places: int, 
         places: Jobs that run at once.
     """
     now = time.time() if now is None else now
-    busy, waiting, unknown = list[tuple[float, str]](), dict[str, tuple[Job, float]](), 0
+    busy, waiting = list[tuple[float, str]](), dict[str, tuple[Job, float]]()
+    unknown = rough = 0
     for standing in standings:
         if standing.job is None or standing.state not in (State.RUNNING, State.WAITING):
             continue
         seconds = rest_of(standing, estimates, now)
         unknown += seconds is None
+        rough += seconds is not None and _is_guessed(standing, estimates)
         if standing.state is State.RUNNING:
             busy.append((seconds or 0.0, standing.job.folder))
         else:
@@ -50,20 +54,35 @@ def time_left(standings: Sequence[Standing], estimates: Estimates, places: int, 
             break  # the rest waits for what will not come
         clock, ended = heapq.heappop(busy)
         missing.discard(ended)
-    return TimeLeft(clock, unknown)
+    return TimeLeft(clock, unknown, rough)
 
 
 def rest_of(standing: Standing, estimates: Estimates, now: float) -> float | None:
-    """Seconds until a job ends, counted from its start where it has not begun; None where nothing is known."""
+    """Seconds until a job ends, counted from its start where it has not begun; None where nothing is known.
+
+    Its own pace counts first. An epoch that takes longer than the last takes nothing from those after it; and before
+    the first one is done, each of the others takes as long as this one has taken so far, at least.
+    """
     assert standing.job is not None
     told, estimate = standing.told, estimates.of_job(standing.job)
     if told is not None and told.remaining_s is not None:
-        later = told.epoch_s or 0.0
-        later *= _epochs_after(standing.job.settings, told.what, told.epochs)
-        return max(0.0, told.remaining_s + later - (now - told.at))
+        epoch_s = told.epoch_s or 0.0
+        later = epoch_s * _epochs_after(standing.job.settings, told.what, told.epochs)
+        gone = min(now - told.at, told.remaining_s / max(1, told.epochs - told.epoch))
+        return max(0.0, told.remaining_s + later - gone)
+    least = 0.0
+    if told is not None and told.epochs and told.at:
+        least = (now - told.at) * (told.epochs - told.epoch - 1)
     if estimate is None:
-        return None
-    return max(0.0, estimate.seconds - (0.0 if told is None else now - told.started))
+        return least or None
+    return max(least, estimate.seconds - (0.0 if told is None else now - told.started))
+
+
+def _is_guessed(standing: Standing, estimates: Estimates) -> bool:
+    if standing.told is not None and standing.told.remaining_s is not None:
+        return False
+    estimate = estimates.of_job(standing.job) if standing.job is not None else None
+    return estimate is None or estimate.rough
 
 
 def _ready(waiting: Mapping[str, tuple[Job, float]], missing: set[str]) -> list[str]:

@@ -63,29 +63,37 @@ class Learner:
     Args:
         source: The source, every option resolved.
         dataset: Its images.
-        labels: What each task's `prepare` made, by task.
+        labels: What each task's `prepare` made, by the task's name.
         compute: Where and how precisely to compute.
         trial: Seeds the initial weights; those of a head depend on no other task.
+
+    Attributes:
+        names: What the tasks are called, in history and tables as in here (`registry.label`).
     """
 
     def __init__(
         self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
     ) -> None:
         self.source, self.compute, self.trial = source, compute, trial
-        self.names = [options.name for options in source.tasks]
+        self.names = [registry.label(options.name) for options in source.tasks]
+        # Draws are a task's own by its whole name: what it is called in tables changes no result.
+        self.drawn_by = {registry.label(options.name): options.name for options in source.tasks}
         self.statistics = ImageStatistics.of(dataset)
         self.tasks: dict[str, Task] = {
-            options.name: registry.load("task", options.name)(
+            registry.label(options.name): registry.load("task", options.name)(
                 options.at(dataset.image_size), self.statistics, labels.get(options.name, {}), compute.device
             )
             for options in source.tasks
         }
         self.split = _on(compute.device, dataset.source_split())
         labelled = _on(compute.device, dataset.train)  # supervised tasks have no use for unlabelled images
-        self.splits = {options.name: labelled if options.uses_class_labels else self.split for options in source.tasks}
+        self.splits = {
+            registry.label(options.name): labelled if options.uses_class_labels else self.split
+            for options in source.tasks
+        }
         self.held_out = _on(compute.device, _held_out(dataset.test))
         self.shows = {
-            options.name: gray if source.harmonize and not options.needs_color else _unchanged
+            registry.label(options.name): gray if source.harmonize and not options.needs_color else _unchanged
             for options in source.tasks
         }
         self.chance = {
@@ -102,7 +110,7 @@ class Learner:
         num_features = self.encoder.num_features
         self.heads = nn.ModuleDict(
             {
-                head_key(name): _seeded(partial(task.build_head, num_features), trial, "head", name)
+                head_key(name): _seeded(partial(task.build_head, num_features), trial, "head", self.drawn_by[name])
                 for name, task in self.tasks.items()
             }
         )
@@ -129,7 +137,7 @@ class Learner:
         return {
             name: Feed(
                 task, self.splits[name], self.source.batch_size, sum(turn.count(name) for turn in turns),
-                self.trial, epoch, name, show=self.shows[name],
+                self.trial, epoch, self.drawn_by[name], show=self.shows[name],
             )
             for name, task in self.tasks.items()
         }  # fmt: skip
@@ -146,7 +154,7 @@ class Learner:
         for module in self.modules(self.names):
             module.train()
         # Dropout draws from the global generator: seeded here, it depends on no other turn.
-        torch.manual_seed(seed_of(self.trial, "dropout", epoch, *turn.tasks))
+        torch.manual_seed(seed_of(self.trial, "dropout", epoch, *map(self.drawn_by.__getitem__, turn.tasks)))
         shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
 
         def backward(step: tuple[str, ...]) -> Tensor:
@@ -175,7 +183,7 @@ class Learner:
         """
         records: list[Record] = []
         size = min(self.source.batch_size, len(self.held_out))
-        generator = generator_of("held out", name)
+        generator = generator_of("held out", self.drawn_by[name])
         task = self.tasks[name]
         with batch_statistics(self.encoder, self.head(name), self.sharing, self.regularizer.eval()):
             for start in range(0, len(self.held_out) - size + 1, size):
@@ -241,8 +249,8 @@ def _unchanged(images: Tensor) -> Tensor:
 
 
 def head_key(name: str) -> str:
-    """Key of a task's head among the heads: its name, save that a module's key has no dots."""
-    return name.replace(".", "_")
+    """Key of a task's head among the heads: what the task is called in tables."""
+    return registry.label(name)
 
 
 def means(records: Sequence[Record]) -> dict[str, float]:

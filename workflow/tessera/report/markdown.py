@@ -1,6 +1,7 @@
 """The table as Markdown, for people."""
 
 import re
+from collections.abc import Sequence
 
 from tessera import registry
 from tessera.report.answers import answers
@@ -14,8 +15,14 @@ def markdown(table: Table) -> str:
     parts = [f"# {summary.title}", summary.description.strip(), _caption(table), _grid(table), _legend(table)]
     if found := _answers(table):
         parts += ["## Answers", found]
-    parts.append(table.cost.sentence())
+    parts += [table.cost.sentence(), explained_by(summary.name, summary.rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def explained_by(study: str, rows: Sequence[str]) -> str:
+    """The commands that say more of a study, in a sentence."""
+    two = f" `tessera diff '{rows[0]}' '{rows[1]}'`: what two rows differ in." if len(rows) > 1 else ""
+    return f"`tessera why {study}`: why a job of it would run again.{two}"
 
 
 def _caption(table: Table) -> str:

@@ -3,7 +3,7 @@
 import re
 
 from tessera.data.datasets.options import DatasetOptions
-from tessera.registry import Options
+from tessera.registry import Options, label
 from tessera.study.detection import AUGMENTATIONS, detects, with_encoder
 from tessera.study.jobs import (
     ClusterTarget,
@@ -60,9 +60,9 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
             inputs = {"dataset": dataset} if task.labels_from_images else {}
             if task.labels_from_images:
                 settings = {**settings, "image_size": source.dataset.pixels()}
-            of = f"{task.name}.{source.dataset.word()}" if inputs else task.name
+            of = f"{label(task.name)}.{source.dataset.word()}" if inputs else label(task.name)
             labels[f"labels__{task.name}"] = add(GeneratePretextLabels(task=settings), of, None, **inputs)
-        words = f"{source.dataset.word()}.{source.encoder.name}.{how_trained(resolved)}.t{trial}"
+        words = f"{source.dataset.word()}.{label(source.encoder.name)}.{how_trained(resolved)}.t{trial}"
         return add(PretrainSource(source=resolved), words, trial, dataset=dataset, **labels)
 
     def add_network(dataset: Job) -> Job:
@@ -78,7 +78,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
             augmentation=target.augmentation or AUGMENTATIONS[detects(target.network)],
             optimizer=target.optimizer,
         )
-        words = f"{target.dataset.word()}.{target.network.name}.{transfer.name}"
+        words = f"{target.dataset.word()}.{label(target.network.name)}.{label(transfer.name)}"
         inputs = {"dataset": dataset}
         if transfer.needs_source:
             inputs["source"] = add_source()
@@ -90,7 +90,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
 
     dataset = add_dataset(target.dataset)
     protocol = target.protocol
-    words = f"{target.dataset.word()}.{protocol.name}"
+    words = f"{target.dataset.word()}.{label(protocol.name)}"
     if protocol.measures == "network":
         network = add_network(dataset)
         settings: StageSettings = EvaluateTarget(protocol=protocol, label_fraction=1.0)
@@ -110,10 +110,10 @@ def how_trained(source: Source) -> str:
     """In a few words, how a source was trained: sharing if not hard, the fusion or schedule, and the tasks."""
     if source.epochs == 0:
         return "untrained"
-    how = source.fusion.name if source.fusion.name != "none" else source.schedule.name
+    how = label(source.fusion.name if source.fusion.name != "none" else source.schedule.name)
     if source.sharing.name != Source.model_fields["sharing"].default.name:
-        how = f"{source.sharing.name}.{how}"
-    tasks = "-".join(getattr(task, "short", task.name) for task in source.tasks)
+        how = f"{label(source.sharing.name)}.{how}"
+    tasks = "-".join(getattr(task, "short", label(task.name)) for task in source.tasks)
     return f"{how}.{tasks}" if len(source.tasks) > 1 else tasks
 
 

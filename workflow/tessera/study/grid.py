@@ -1,9 +1,11 @@
 """Expands a study's grid: rows, columns, and the settings of each cell."""
 
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tessera import registry
 from tessera.errors import StudyError
 from tessera.study.schema import Row, Settings, Study
 from tessera.study.settings import Keys, answers, clash, spelled
@@ -77,13 +79,15 @@ def words_of(key: str, value: Any) -> str:
     ('tte', 'label_fraction 0.1')
     >>> words_of("source.tasks", ["jigsaw", {"name": "colorization", "neighbors": 10}])
     'jigsaw+colorization neighbors=10'
+    >>> words_of("source.tasks", ["my_package.my_module:QuarterTurn"])
+    'quarter_turn'
     """
     if isinstance(value, str):
-        return value
+        return registry.label(value) if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value) else value
     if isinstance(value, Mapping):
         name = value.get("name", value.get("method", ""))
         rest = [f"{k}={v}" for k, v in value.items() if k not in ("name", "method")]
-        return " ".join([str(name)] * bool(name) + rest)
+        return " ".join([words_of(key, str(name))] * bool(name) + rest)
     if isinstance(value, list | tuple):
         return "+".join(words_of(key, item) for item in value) or "none"
     return f"{key.rpartition('.')[2]} {value}"

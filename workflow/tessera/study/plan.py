@@ -9,7 +9,7 @@ from typing import Any
 
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
-from tessera.registry import suggest
+from tessera.registry import label, suggest
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
 from tessera.study.files import parse, read_yaml
@@ -35,6 +35,7 @@ class Plan:
         failed: Why a study cannot be planned at all: one of the others, or a chosen one whose images are all missing.
         left_out: Cells whose images are missing, by study.
         spared: Artifact folders of those cells: not planned, and not to be thrown away.
+        looked_for: What is wrong with the images of a dataset, by its artifact's folder: looked for once.
     """
 
     config: Config
@@ -45,6 +46,7 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, tuple[LeftOut, ...]] = field(default_factory=dict)
     spared: set[str] = field(default_factory=set)
+    looked_for: dict[str, str | None] = field(default_factory=dict)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -96,7 +98,7 @@ def make_plan(
     for path in sorted((root / STUDIES).glob("*.yaml")):
         if path.stem in chosen:
             continue
-        trial_plan = Plan(config, root, dict(plan.jobs))
+        trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for)
         try:
             _check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
@@ -203,6 +205,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         errors.setdefault(line.partition(": `")[2], line)
     if errors:
         raise StudyError("\n".join(errors.values()))
+    _refuse_twin_tasks(needed.values(), shown)
     every = [(cell.row, cell.column) for cell in grid_cells]
     gone, reasons = {place for place, _ in left_out}, {reason for _, reason in left_out}
     if left_out and all((cell.row, cell.column) in gone for cell in grid_cells if not cell.extra):
@@ -233,6 +236,19 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     )
 
 
+def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
+    """Refuses two tasks of a study that tables and curves could not tell apart."""
+    known: dict[str, str] = {}
+    for job in jobs:
+        for task in job.settings.get("source", {}).get("tasks", ()):
+            other = known.setdefault(label(task["name"]), task["name"])
+            if other != task["name"]:
+                raise StudyError(
+                    f"{shown}: the tasks `{other}` and `{task['name']}` are both called '{label(other)}' in tables and "
+                    "curves: rename one of the classes"
+                )
+
+
 def _where(cell: GridCell) -> str:
     """Row and column, for messages."""
     return ", ".join(f"{what} '{word}'" for what, word in (("row", cell.row), ("column", cell.column)) if word)
@@ -242,7 +258,7 @@ def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], p
     protocol = experiment.target.protocol
     return Cell(
         row=place.row,
-        column=place.column or protocol.name,
+        column=place.column or label(protocol.name),
         protocol=protocol.name,
         metric=experiment.target.metric or protocol.metrics[0],
         artifacts=artifacts,
@@ -288,7 +304,9 @@ def _missing_images(plan: Plan, jobs: Iterable[Job]) -> str | None:
     for job in jobs:
         if job.stage != PrepareDataset.stage or (plan.root / job.manifest).is_file():
             continue
-        dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
-        if message := dataset.missing(plan.root / data_root_of(plan.config)):
+        if job.folder not in plan.looked_for:
+            dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
+            plan.looked_for[job.folder] = dataset.missing(plan.root / data_root_of(plan.config))
+        if message := plan.looked_for[job.folder]:
             return message
     return None

@@ -11,7 +11,7 @@ class TaskOptions(Options):
     """What the plan asks of every task.
 
     Attributes:
-        short: Abbreviation in folder and row names.
+        short: Abbreviation in folder names; of a user's own task it may be left out, for `registry.label`.
         label_fields: Options that determine what `generate_pretext_labels` makes; empty: nothing is made beforehand.
         labels_from_images: True where that is made from the source's images, False where from the options alone.
         uses_class_labels: True for supervised tasks.

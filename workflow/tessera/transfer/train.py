@@ -158,7 +158,7 @@ class _Training:
 
     def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
         settings, options = self.settings, self.settings.optimizer
-        progress = Progress(f"{settings.transfer.name}, {stage.name} stage", stage.epochs, done)
+        progress = Progress(f"{registry.label(settings.transfer.name)}, {stage.name} stage", stage.epochs, done)
         for epoch in range(done, stage.epochs):
             torch.manual_seed(seed_of(self.trial, stage.name, "begin", epoch))
             found = stage.begin(epoch)

@@ -78,8 +78,11 @@ class Layout:
             return not set(self.wanted).isdisjoint(image[:-1])
         return len(image) > len(root) + 1 and image[len(root)] in self.wanted
 
-    def resolve(self, images: Iterable[Parts]) -> Placed:
+    def resolve(self, images: Iterable[Parts], *, warn: bool = True) -> Placed:
         """Places the images, when all has been seen.
+
+        Args:
+            warn: Say in the log which classes have no test images.
 
         Raises:
             DataError: If a split's folder is not there or is there twice, a class has no training images, or one is
@@ -95,7 +98,7 @@ class Layout:
                 stray.append(image)
             elif self.wanted is None or image[depth] in self.wanted:
                 found[split].setdefault(image[depth], []).append(image)
-        return Placed(self._classes(roots, found), found, stray)
+        return Placed(self._classes(roots, found, warn), found, stray)
 
     def found(self) -> str:
         """Some of the folders seen, for messages."""
@@ -144,7 +147,7 @@ class Layout:
         )
         return first[: depth if depth < max(map(len, folders)) else depth - 1]
 
-    def _classes(self, roots: dict[str, Parts], found: dict[str, dict[str, list[Parts]]]) -> list[str]:
+    def _classes(self, roots: dict[str, Parts], found: dict[str, dict[str, list[Parts]]], warn: bool) -> list[str]:
         seen = self._seen("train", roots)
         classes = sorted(seen) if self.wanted is None else self.wanted
         where = f"in `{'/'.join(roots['train'])}`" if roots["train"] else "at the top"
@@ -166,7 +169,7 @@ class Layout:
                 )
             if not found["test"]:
                 raise DataError(f"{self.path}: no images of these classes in `{'/'.join(roots['test'])}`.")
-            if bare := sorted(set(classes) - set(found["test"])):
+            if warn and (bare := sorted(set(classes) - set(found["test"]))):
                 log.warning("%s: no test images of %s", self.path, ", ".join(bare))
         return list(classes)
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tessera.data.datasets import listing
 from tessera.registry import Options
 
 
@@ -26,8 +27,11 @@ class DatasetOptions(Options):
     def missing(self, data_root: Path) -> str | None:
         """One line that says what is not there and what to do, or None. Called before any job starts."""
         location = self.location()
-        if location is None or self.downloads or (data_root / location).exists():
+        if location is None or self.downloads:
             return None
+        if (data_root / location).exists():
+            unfit = self.unfit(data_root / location)
+            return None if unfit is None else f"dataset `{self.name}`: {unfit}"
         if not data_root.is_dir():
             return (
                 f"dataset `{self.name}`: no folder `{data_root}` to find `{location}` in. "
@@ -39,6 +43,10 @@ class DatasetOptions(Options):
             if near
             else "Put it there, or set `data_root` in config/config.yaml or the variable TESSERA_DATA."
         )
+
+    def unfit(self, path: Path) -> str | None:
+        """Why what is there cannot be read, as far as a listing tells; None where it may be."""
+        return None
 
     def packs(self) -> bool:
         """Whether the files are kept as they are, in packed shards; they are many, then."""
@@ -134,6 +142,11 @@ class ImageFolderOptions(DatasetOptions):
     def location(self) -> str | None:
         return self.path
 
+    def unfit(self, path: Path) -> str | None:
+        if not path.is_dir():
+            return listing.unfit_archive(path)
+        return listing.unfit_tree(path, self.train, self.test, self.classes)
+
     def word(self) -> str:
         return Path(self.path).name.split(".")[0].lower()
 
@@ -198,6 +211,11 @@ class VocFolderOptions(BoxesOptions):
 
     def location(self) -> str | None:
         return self.path
+
+    def unfit(self, path: Path) -> str | None:
+        if not path.is_dir():
+            return listing.unfit_archive(path)
+        return listing.unfit_voc(path, self.train, self.test)
 
     def word(self) -> str:
         return Path(self.path).name.split(".")[0].lower()

@@ -1,0 +1,26 @@
+"""How much a network costs beside another: for a guess of jobs whose like has not run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Multiply-adds of one image's forward pass, and the image's height and width, px. Source: the papers' own figures
+# (He et al. 2016 for the ResNets; Simonyan & Zisserman 2015; Krizhevsky et al. 2012); a step costs three times that.
+_FORWARD = {
+    "resnet8": (12.5e6, 32),
+    "resnet26": (55e6, 32),
+    "resnet50": (4.1e9, 224),
+    "vgg16": (15.5e9, 224),
+    "alexnet": (0.72e9, 224),
+}
+
+
+def cost_of(settings: Mapping[str, Any]) -> float | None:
+    """Multiply-adds of the encoder that a pretraining trains, an image; None of another job or encoder."""
+    source = settings.get("source")
+    encoder = source.get("encoder") if isinstance(source, Mapping) else None
+    if not isinstance(encoder, Mapping) or encoder.get("name") not in _FORWARD:
+        return None
+    operations, pixels = _FORWARD[encoder["name"]]
+    dataset = source.get("dataset") if isinstance(source, Mapping) else None
+    size = (dataset.get("image_size") if isinstance(dataset, Mapping) else None) or pixels
+    return float(operations * (size / pixels) ** 2)
