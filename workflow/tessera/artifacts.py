@@ -34,10 +34,10 @@ _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn
 _CODE = {
     "prepare_dataset": ("data",),
     "generate_pretext_labels": ("data", "tasks", "models", "training.py"),
-    "pretrain_source": ("data", "tasks", "models", "multitask", "training.py"),
-    "transfer_knowledge": ("data", "models", "transfer", "detection", "training.py", "measure.py"),
+    "pretrain_source": ("data", "tasks", "models", "multitask", "training.py", "optimizers.py"),
+    "transfer_knowledge": ("data", "models", "transfer", "detection", "training.py", "optimizers.py", "measure.py"),
     "evaluate_target": ("data", "models", "targets", "detection", "training.py", "measure.py"),
-    "cluster_target": ("data", "models", "targets", "clustering", "training.py", "measure.py"),
+    "cluster_target": ("data", "models", "targets", "clustering", "training.py", "optimizers.py", "measure.py"),
 }
 
 
