@@ -50,11 +50,11 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to
     """Completes a draft with its manifest and moves it to its place; returns the artifact's folder.
 
     Args:
-        to_restore: Leave it to the job's own process, which is to come, to put the manifest there (`restore`): Snakemake
-            warns of an output that is there before its job.
         draft: Folder with everything that the stage made.
         seconds: What it took.
         device: Of the manifest's `hardware`: what it ran on.
+        to_restore: Leave it to the job's own process, which is to come, to put the manifest there (`restore`):
+            Snakemake warns of an output that is there before its job.
 
     Raises:
         ArtifactError: If the stage made nothing.
