@@ -1,11 +1,14 @@
 # make quickstart   the whole chain in minutes, on this machine as it is
 # make test         tests            make lint   style, types, rules            make lock   newer versions of everything
+# make environment TORCH=cpu         PyTorch's small builds, for machines without a GPU; TORCH=default: the lock's again
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 READY := .venv/ready
+MADE_WITH := $(or $(shell cat $(READY) 2>/dev/null),default)
+TORCH ?= $(MADE_WITH)
 
 .PHONY: quickstart test lint lock environment
 .DELETE_ON_ERROR:
@@ -21,7 +24,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
-	$(BIN)/mypy workflow/scripts/*.py
+	$(BIN)/mypy workflow/scripts/*.py envs/*.py
 	$(BIN)/snakemake --lint
 
 # The same versions for Python 3.11 to 3.13, on any platform, with checksums.
@@ -31,7 +34,10 @@ lock: $(READY)
 
 environment: $(READY)
 
-# Made once, and again when the locked versions change. uv installs in seconds what pip does in minutes.
+# Made once, and again when the locked versions change, or other builds of PyTorch are asked for than it has.
+ifneq ($(TORCH),$(MADE_WITH))
+.PHONY: $(READY)
+endif
 $(READY): requirements.lock pyproject.toml
 ifeq ($(strip $(PYTHON)),)
 	@echo "error: Tessera needs Python 3.11, 3.12 or 3.13, but none was found. Install one, or name it:" >&2
@@ -39,10 +45,4 @@ ifeq ($(strip $(PYTHON)),)
 	@exit 1
 endif
 	$(PYTHON) -m venv .venv
-	if $(BIN)/python -m pip install --quiet uv; then \
-		$(BIN)/uv pip install --python $(BIN)/python --quiet -r requirements.lock; \
-	else \
-		$(BIN)/python -m pip install --quiet -r requirements.lock; \
-	fi
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
+	$(BIN)/python envs/install.py --torch "$(TORCH)" --note $@

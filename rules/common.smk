@@ -19,6 +19,7 @@ from tessera.report.rst import rst
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import make_plan
+from tessera.study.together import together
 
 prefer_this_python()
 
@@ -69,6 +70,18 @@ if OTHER and workflow.is_main_process:
     )
 
 
+# Whoever asks for artifacts by name gets those alone.
+TOGETHER = together(
+    []
+    if any(word.startswith("artifacts/") for word in sys.argv)
+    else [
+        job
+        for job in PLAN.jobs_of(ASKED or PLAN.studies).values()
+        if not Path(job.manifest).exists()
+    ]
+)
+
+
 def manifests_for(output, folders):
     """Manifests of the artifacts that are read: every one ancient(), for the key in the path decides.
 
@@ -81,7 +94,9 @@ def manifests_for(output, folders):
 
 def inputs_of_job(wildcards):
     job = JOBS[wildcards.job]
-    return manifests_for(job.manifest, job.inputs.values())
+    # Another's process makes it: it waits for that one, and finds itself made.
+    others = [one.folder for one in first_of(job) if one.folder != job.folder]
+    return manifests_for(job.manifest, [*job.inputs.values(), *others])
 
 
 def spec_file(spec, path):
@@ -94,6 +109,29 @@ def spec_file(spec, path):
 def spec_of_job(wildcards):
     job = JOBS[wildcards.job]
     return spec_file(job, resume_folder(job) / "job.json")
+
+
+def specs_of_jobs(wildcards):
+    """Of a job, and of those that its process makes with it."""
+    return [
+        spec_file(job, resume_folder(job) / "job.json")
+        for job in made_by(JOBS[wildcards.job])
+    ]
+
+
+def first_of(job):
+    """The job in whose process a job is made, where there is one that makes several."""
+    return [TOGETHER[job.folder].first] if job.folder in TOGETHER else []
+
+
+def made_by(job):
+    """The jobs that the process of a job makes: itself, and what is made with it."""
+    others = (
+        TOGETHER[job.folder].others
+        if any(first.folder == job.folder for first in first_of(job))
+        else ()
+    )
+    return [job, *others]
 
 
 def mem_mb_of_job(wildcards, attempt):
@@ -110,13 +148,16 @@ def gpus_of_job(wildcards):
 
 def minutes_of_job(wildcards, attempt):
     """A generous guess: an hour, and a minute for every hundred steps; half a day to pack a large dataset."""
-    job = JOBS[wildcards.job]
+    return attempt * sum(minutes_of(job) for job in made_by(JOBS[wildcards.job]))
+
+
+def minutes_of(job):
     settings = job.settings
     if job.stage == "prepare_dataset" and job.run.threads > PLAN.config.threads:
-        return attempt * 12 * 60
+        return 12 * 60
     training = settings.get("source", settings)
     epochs = training.get("epochs", 0) + training.get("first_stage_epochs", 0)
-    return attempt * (60 + epochs * training.get("iterations", 0) // 100)
+    return 60 + epochs * training.get("iterations", 0) // 100
 
 
 def inputs_of_study(wildcards):

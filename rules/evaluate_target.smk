@@ -1,4 +1,4 @@
-# Measurement of a network, or of the encoder itself.
+# Measurement of a network, or of the encoder itself: what reads the same features is measured in the first one's process.
 
 
 rule evaluate_target:
@@ -18,8 +18,8 @@ rule evaluate_target:
         mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:
-        spec=spec_of_job,
+        specs=specs_of_jobs,
     message:
         "Evaluating: {wildcards.job}"
     shell:
-        "python workflow/scripts/evaluate_target.py {params.spec} > {log} 2>&1"
+        "python workflow/scripts/evaluate_target.py {params.specs} > {log} 2>&1"

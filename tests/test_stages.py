@@ -152,6 +152,97 @@ def test_a_damaged_input_stops_the_job_and_names_the_file(
     assert not Path(job.folder).exists()
 
 
+@pytest.fixture
+def jobs(job: Job) -> list[Job]:
+    """Three that one process makes."""
+    return [job.model_copy(update={"words": word}) for word in ("one", "two", "three")]
+
+
+def run_all(jobs: list[Job], make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["script", *(job.model_dump_json() for job in jobs)])
+    run_stage(PrepareDataset, make)
+
+
+def failing(*words: str) -> Make:
+    def make(stage_job: StageJob[PrepareDataset]) -> None:
+        if stage_job.job.words in words:
+            raise DataError(f"no images for {stage_job.job.words}")
+        (stage_job.resume / "state.pt").write_text("half")
+        write(stage_job)
+
+    return make
+
+
+def complete(jobs: list[Job]) -> list[str]:
+    return [job.words for job in jobs if Path(job.manifest).exists()]
+
+
+def test_jobs_beside_the_first_wait_for_their_own_processes_to_find_them_made(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def make(stage_job: StageJob[PrepareDataset]) -> None:
+        seen.append((stage_job.job.words, len(stage_job.beside)))
+        write(stage_job)
+
+    run_all(jobs, make, monkeypatch)
+    assert seen == [("one", 3), ("two", 3), ("three", 3)]
+    assert complete(jobs) == ["one"]
+    assert all({path.name for path in Path(job.folder).iterdir()} >= {"images.bin", "metrics.json"} for job in jobs)
+    for job in jobs[1:]:
+        run(job, lambda _: pytest.fail("made again"), monkeypatch)
+        assert {path.name for path in Path("resume/datasets", job.name).iterdir()} == {".lock", "artifact.json"}
+    assert complete(jobs) == ["one", "two", "three"]
+    manifests = [json.loads(Path(job.manifest).read_text()) for job in jobs]
+    assert [manifest["name"] for manifest in manifests] == [job.name for job in jobs]
+    assert manifests[0]["files"] == manifests[2]["files"]
+
+
+def test_what_is_made_already_is_not_made_beside_another(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    run(jobs[1], write, monkeypatch)
+    made = Path(jobs[1].manifest).read_text()
+    run_all(jobs, failing("two"), monkeypatch)
+    assert Path(jobs[1].manifest).read_text() == made
+
+
+def test_a_job_beside_the_first_fails_alone_and_is_told_by_its_own_process(
+    jobs: list[Job],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_all(jobs, failing("two"), monkeypatch)
+    assert f"{jobs[1].name} failed: no images for two" in caplog.text
+    assert "error: " not in capsys.readouterr().err
+    run(jobs[2], lambda _: pytest.fail("made again"), monkeypatch)
+    assert complete(jobs) == ["one", "three"]
+    with pytest.raises(SystemExit, match="1"):
+        run(jobs[1], failing("two"), monkeypatch)
+    assert capsys.readouterr().err == "error: no images for two\n"
+
+
+def test_where_the_first_fails_the_others_are_complete(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake starts none of those that wait for it."""
+    with pytest.raises(SystemExit, match="1"):
+        run_all(jobs, failing("one", "three"), monkeypatch)
+    assert capsys.readouterr().err == "error: no images for one\n"
+    assert complete(jobs) == ["two"]
+
+
+def test_a_job_that_another_process_makes_is_left_to_it(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, start: Callable[[], Process], job: Job
+) -> None:
+    other = start()
+    assert line_of(other) == "started"
+    run_all([jobs[0], job, jobs[1]], write, monkeypatch)
+    assert complete([jobs[0], job]) == ["one"]
+    other.communicate("\n")
+    assert complete([job]) == [job.words]
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

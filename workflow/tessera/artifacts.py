@@ -34,10 +34,10 @@ _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn
 _CODE = {
     "prepare_dataset": ("data",),
     "generate_pretext_labels": ("data", "tasks", "models", "training.py"),
-    "pretrain_source": ("data", "tasks", "models", "multitask", "training.py"),
-    "transfer_knowledge": ("data", "models", "transfer", "detection", "training.py", "measure.py"),
+    "pretrain_source": ("data", "tasks", "models", "multitask", "training.py", "optimizers.py"),
+    "transfer_knowledge": ("data", "models", "transfer", "detection", "training.py", "optimizers.py", "measure.py"),
     "evaluate_target": ("data", "models", "targets", "detection", "training.py", "measure.py"),
-    "cluster_target": ("data", "models", "targets", "clustering", "training.py", "measure.py"),
+    "cluster_target": ("data", "models", "targets", "clustering", "training.py", "optimizers.py", "measure.py"),
 }
 
 
@@ -46,13 +46,15 @@ def resume_folder(job: Job) -> Path:
     return Path("resume", FOLDERS[job.stage], job.name)
 
 
-def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any]) -> Path:
+def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to_restore: bool = False) -> Path:
     """Completes a draft with its manifest and moves it to its place; returns the artifact's folder.
 
     Args:
         draft: Folder with everything that the stage made.
         seconds: What it took.
         device: Of the manifest's `hardware`: what it ran on.
+        to_restore: Leave it to the job's own process, which is to come, to put the manifest there (`restore`):
+            Snakemake warns of an output that is there before its job.
 
     Raises:
         ArtifactError: If the stage made nothing.
@@ -81,7 +83,8 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any]) ->
     # The copy comes first: Snakemake deletes its declared output, artifact.json, when it was killed before it noted
     # the job as done. The copy then tells the next run that everything is there.
     replace_text(resume_folder(job) / MANIFEST, text)
-    replace_text(draft / MANIFEST, text)
+    if not to_restore:
+        replace_text(draft / MANIFEST, text)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():  # made by Snakemake, empty; or left without its manifest
         shutil.rmtree(folder)

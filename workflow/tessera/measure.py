@@ -1,7 +1,7 @@
 """What every measurement shares, whichever family it is of: its interface, and the features that it reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from tessera.registry import suggest
 from tessera.training import Compute, generator_of
 
 Statistics = tuple[float, float, float]
+Read = tuple[str | None, int]  # a layer, None for the last; and the height and width to which its map is pooled
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,24 @@ class Protocol(ABC):
 
     Args:
         options: What the study set.
+
+    Attributes:
+        shared: Features that other protocols of this process read too; None where there are none.
     """
 
     def __init__(self, options: Any) -> None:
         self.options = options
+        self.shared: Features | None = None
+
+    def reads(self) -> Sequence["Read"]:
+        """What `evaluate` reads of a frozen encoder by `features`, so that one pass serves several protocols."""
+        return ()
+
+    def features(self, model: Any, mean: Statistics, std: Statistics, compute: Compute) -> "Features":
+        """The model's features: `shared`, which other protocols read too, where it is of this model."""
+        if self.shared is not None and self.shared.encoder is model:
+            return self.shared
+        return Features(model, mean, std, compute, self.reads())
 
     def load(self, folder: Path, device: torch.device) -> Any:
         """The prepared dataset of a folder, as `evaluate` wants it: here a `Dataset` on the device.
@@ -101,6 +116,71 @@ class Protocol(ABC):
         """
 
 
+class Features:
+    """What protocols read of a frozen encoder.
+
+    Layers that are pooled to one pixel are small: the first that asks for one has all of them extracted in the same
+    pass. Of larger ones only what was read last is kept.
+
+    Args:
+        mean, std: Input normalisation that the encoder was trained with, in units of [0, 1].
+        expected: What will be read, as far as it is known.
+    """
+
+    def __init__(
+        self,
+        encoder: LayeredNetwork,
+        mean: Statistics,
+        std: Statistics,
+        compute: Compute,
+        expected: Iterable[Read] = (),
+    ) -> None:
+        self.encoder, self.mean, self.std, self.compute = encoder, mean, std, compute
+        self.expected = tuple(dict.fromkeys(read for read in expected if read[1] == 1))
+        self._labeled = list[tuple[Split, Split]]()  # a split, and its images that have a label
+        self._small = dict[tuple[int, Read], Tensor]()
+        self._large = dict[tuple[int, Read], Tensor]()
+
+    def labeled(self, split: Split, what: str) -> Split:
+        """The images of a split whose label is known: those that `read` reads.
+
+        Raises:
+            DataError: If there are none; `what` names the split.
+        """
+        for known, part in self._labeled:
+            if known is split:
+                return part
+        part = with_labels(split, what)
+        self._labeled.append((split, part))
+        return part
+
+    def read(self, part: Split, layer: str | None = None, pool_px: int = 1) -> Tensor:
+        """Features of every image, to be left as they are: another protocol reads them too.
+
+        Args:
+            part: What `labeled` gave.
+
+        Shape:
+            returns: (N, C * pool_px * pool_px) float32, on the device.
+
+        Raises:
+            StudyError: If the encoder has no such layer, or its map is smaller than `pool_px`.
+        """
+        number = next(index for index, (_, known) in enumerate(self._labeled) if known is part)
+        wanted, kept = (layer, pool_px), self._small if pool_px == 1 else self._large
+        if (number, wanted) not in kept:
+            reads = [wanted]
+            if wanted in self.expected:
+                there = self.encoder.layer_channels.keys() | self.encoder.inner_channels.keys()
+                # A layer that is not there is told to the protocol that asks for it, not to this one.
+                reads = [read for read in self.expected if read == wanted or read[0] is None or read[0] in there]
+            if pool_px > 1 and any(read != wanted for _, read in kept):
+                kept.clear()
+            found = extract_layers(self.encoder, part.images, self.mean, self.std, self.compute, reads)
+            kept.update({(number, read): found[index] for index, read in enumerate(reads)})
+        return kept[number, wanted]
+
+
 def normalizer(mean: Statistics, std: Statistics, device: torch.device) -> Callable[[Tensor], Tensor]:
     """A function from (N, 3, H, W) uint8 to the model's input, (N, 3, H, W) float32 in channels_last."""
     # Made once: a copy to the device in every step would wait for it.
@@ -121,7 +201,8 @@ def predict(
         images: (N, 3, H, W) uint8.
         returns: (N, …) float32, on the device.
     """
-    return _in_batches(model, model, images, mean, std, compute, batch_size)
+    outputs = _in_batches(model, lambda inputs: (model(inputs).float(),), images, mean, std, compute, batch_size)
+    return torch.cat([output for (output,) in outputs])
 
 
 def extract_features(
@@ -134,47 +215,67 @@ def extract_features(
     pool_px: int = 1,
     batch_size: int = 500,
 ) -> Tensor:
-    """Features of every image: a layer's map, average-pooled and flattened, in eval mode.
+    """The features that `extract_layers` gives, of one layer alone."""
+    (features,) = extract_layers(encoder, images, mean, std, compute, [(layer, pool_px)], batch_size)
+    return features
+
+
+def extract_layers(
+    encoder: LayeredNetwork,
+    images: Images,
+    mean: Statistics,
+    std: Statistics,
+    compute: Compute,
+    reads: Sequence[Read],
+    batch_size: int = 500,
+) -> list[Tensor]:
+    """Features of every image, of several layers in one pass: a layer's map, average-pooled and flattened.
 
     Args:
-        layer: Name of the layer; None: the last.
-        pool_px: Height and width to which the map is pooled, at most its own.
+        reads: Names of layers, None for the last; and height and width to which the map is pooled, at most its own.
 
     Shape:
         images: (N, 3, H, W) uint8.
-        returns: (N, C * pool_px * pool_px) float32, on the device.
+        returns: (N, C * pool_px * pool_px) float32, on the device, for each of `reads`.
 
     Raises:
         StudyError: If the encoder has no such layer, or its map is smaller than `pool_px`.
     """
-    name = list(encoder.layer_channels)[-1] if layer is None else layer
-    if name not in (known := [*encoder.layer_channels, *encoder.inner_channels]):
-        raise StudyError(f"protocol: the encoder has no layer '{name}'. {suggest(name, known)}")
+    last, known = list(encoder.layer_channels)[-1], [*encoder.layer_channels, *encoder.inner_channels]
+    named = [(last if layer is None else layer, pool_px) for layer, pool_px in reads]
+    for name, _ in named:
+        if name not in known:
+            raise StudyError(f"protocol: the encoder has no layer '{name}'. {suggest(name, known)}")
 
-    def forward(inputs: Tensor) -> Tensor:
-        features = encoder.maps(inputs, [name])[name]
-        if min(features.shape[-2:]) < pool_px:
-            size = " x ".join(str(pixels) for pixels in features.shape[-2:])
-            raise StudyError(f"protocol: `pool_px` is {pool_px}, but layer '{name}' has a map of {size} px: lower it")
-        # Pooled in float32: bfloat16 would round a mean that thousands of pixels made precise.
-        return F.adaptive_avg_pool2d(features.float(), pool_px).flatten(1)
+    def forward(inputs: Tensor) -> tuple[Tensor, ...]:
+        maps = encoder.maps(inputs, dict.fromkeys(name for name, _ in named))
+        return tuple(_pooled(maps[name], name, pool_px) for name, pool_px in named)
 
-    return _in_batches(encoder, forward, images, mean, std, compute, batch_size)
+    batches = _in_batches(encoder, forward, images, mean, std, compute, batch_size)
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+
+def _pooled(features: Tensor, name: str, pool_px: int) -> Tensor:
+    if min(features.shape[-2:]) < pool_px:
+        size = " x ".join(str(pixels) for pixels in features.shape[-2:])
+        raise StudyError(f"protocol: `pool_px` is {pool_px}, but layer '{name}' has a map of {size} px: lower it")
+    # Pooled in float32: bfloat16 would round a mean that thousands of pixels made precise.
+    return F.adaptive_avg_pool2d(features.float(), pool_px).flatten(1)
 
 
 def _in_batches(
     model: nn.Module,
-    forward: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], tuple[Tensor, ...]],
     images: Images,
     mean: Statistics,
     std: Statistics,
     compute: Compute,
     batch_size: int,
-) -> Tensor:
+) -> list[tuple[Tensor, ...]]:
     compute.place(model).eval()
     normalize = normalizer(mean, std, compute.device)
     with torch.no_grad(), compute.autocast():
-        return torch.cat([forward(normalize(batch)).float() for batch in in_slices(images, batch_size)])
+        return [forward(normalize(batch)) for batch in in_slices(images, batch_size)]
 
 
 def with_labels(split: Split, what: str) -> Split:

@@ -9,8 +9,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -48,10 +48,12 @@ class StageJob(Generic[S]):
         output: The folder to write into; it becomes the artifact.
         resume: Folder for the state of an unfinished training.
         device: What was leased.
+        beside: Settings of all jobs of this process, its own among them.
     """
 
-    def __init__(self, job: Job, settings: S, device: Device) -> None:
+    def __init__(self, job: Job, settings: S, device: Device, beside: Sequence[S] = ()) -> None:
         self.job, self.run, self.settings, self.device = job, job.run, settings, device
+        self.beside = tuple(beside) or (settings,)
         self.inputs = {role: Path(folder) for role, folder in job.inputs.items()}
         self.trial = job.trial or 0
         self.output = artifacts.resume_folder(job) / "output"
@@ -97,28 +99,46 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
     Returns at once where the artifact is complete already. Ends the process with one line and exit code 1 on errors
     that the user can mend.
 
+    Jobs that the command line names after the first are made here for what they share with it. They have processes of
+    their own to come, which find them made and put their manifests there; where the first fails none will come, so that
+    theirs are put there at once. What goes wrong with one of them is told in the log and left to its own process; it
+    ends none of the others.
+
     Args:
         stage: Typed settings of the stage.
         make: Reads `inputs`, writes into `output`.
         needs_device: Lease the job's GPUs where there are any; other stages run on the processor.
     """
-    with explained():
-        job = parse_spec(Job)
-        if job.stage != stage.stage:
-            raise StudyError(f"this script runs the stage `{stage.stage}`, but the job is one of `{job.stage}`")
-        settings = stage.model_validate(job.settings)
-        folder = artifacts.resume_folder(job)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            if artifacts.restore(job):
-                log.info("%s is complete already: nothing to do (delete the folder to make it again)", job.folder)
-                return
-            device = lease(job.run.device, job.run.gpus) if needs_device else nullcontext(CPU)
-            with watch(job), device as leased:
-                _make(StageJob(job, settings, leased), make)
+    with explained(), ExitStack() as held:
+        jobs = [parse_spec(Job, [word]) for word in sys.argv[1:]] or [parse_spec(Job)]
+        for job in jobs:
+            if job.stage != stage.stage:
+                raise StudyError(f"this script runs the stage `{stage.stage}`, but the job is one of `{job.stage}`")
+        beside = [stage.model_validate(job.settings) for job in jobs]
+        first, device, failure = jobs[0], None if needs_device else CPU, None
+        for job, settings in zip(jobs, beside, strict=True):
+            folder = artifacts.resume_folder(job)
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with _alone(folder, waits=job is first):
+                    if artifacts.restore(job):
+                        log.info(
+                            "%s is complete already: nothing to do (delete the folder to make it again)", job.folder
+                        )
+                        continue
+                    with watch(job):
+                        device = device or held.enter_context(lease(first.run.device, first.run.gpus))
+                        _make(StageJob(job, settings, device, beside), make, job is not first and failure is None)
+            except Exception as error:
+                if len(jobs) == 1:
+                    raise
+                failure = error if job is first else failure
+                log.warning("%s failed: %s", job.name, explain(error) or repr(error))
+        if failure is not None:
+            raise failure
 
 
-def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None]) -> None:
+def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restore: bool) -> None:
     job = stage_job.job
     # Before torch is imported: libraries read these when they load.
     os.environ["OMP_NUM_THREADS"] = str(num_threads(job.run.threads))
@@ -129,22 +149,28 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None]) -> None:
     stage_job.output.mkdir(parents=True)
     stage_job.resume.mkdir(exist_ok=True)
     start = time.monotonic()
-    log.info("%s: %s", job.stage, job.name)
+    log.info("%s: %s", job.stage, job.name, extra={"device": stage_job.device.id})
     make(stage_job)
     seconds = time.monotonic() - start
-    published = artifacts.publish(job, stage_job.output, seconds, _describe(stage_job))
+    published = artifacts.publish(job, stage_job.output, seconds, _describe(stage_job), to_restore)
     shutil.rmtree(stage_job.resume)
     log.info("%s: done in %.1f s", published, seconds)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No two processes run one job: a new one waits for what a killed Snakemake left behind."""
+def _alone(folder: Path, waits: bool = True) -> Iterator[None]:
+    """No two processes run one job: a new one waits for what a killed Snakemake left behind.
+
+    Raises:
+        TesseraError: If another process is at work on the job, and this one is not to wait.
+    """
     lock, holder = FileLock(folder / ".lock"), folder / ".pid"
     try:
         lock.acquire(timeout=0)
     except Timeout:
         pid = holder.read_text() if holder.exists() else "unknown"
+        if not waits:
+            raise TesseraError(f"process {pid} is at work on this job") from None
         log.info("process %s is at work on this job, perhaps left by an earlier run: waiting for it", pid)
         lock.acquire(poll_interval=0.2)
     try:

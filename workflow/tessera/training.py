@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tessera.errors import TesseraError
 from tessera.models.store import NetworkAbout
+from tessera.optimizers import SGD
 from tessera.study.schema import OptimizerOptions
 
 log = logging.getLogger("tessera")
@@ -113,7 +114,7 @@ class Compute:
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module], float]) -> torch.optim.SGD:
+def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module], float]) -> SGD:
     """SGD over modules; each group has a factor on its learning rate. Biases and norms have no weight decay.
 
     Args:
@@ -128,7 +129,7 @@ def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module]
         ):
             if chosen:
                 parameters.append({"params": chosen, "weight_decay": decay, "factor": factor})
-    return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=options.momentum, nesterov=options.nesterov)
+    return SGD(parameters, lr=options.learning_rate, momentum=options.momentum, nesterov=options.nesterov)
 
 
 def learning_rate_at(options: OptimizerOptions, progress: float) -> float:

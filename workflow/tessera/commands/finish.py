@@ -36,21 +36,19 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
 
 def _show_unfinished(plan: Plan, names: Sequence[str]) -> None:
     """A page for each study that stopped since a job of it failed: no rule can make it without that job."""
-    from tessera.report.index import write_index
-    from tessera.report.page import Failure
-    from tessera.report.unfinished import write_unfinished
-
     studies = {**plan.studies, **plan.others}
     for name in names:
         if (plan.root / studies[name].marker).exists():
             continue
-        failed = [
-            Failure(each.stage, each.name, each.why, each.log)
-            for each in look(plan, [name])
-            if each.state is State.FAILED and each.job is not None
-        ]
-        if not failed:
+        stopped = [each for each in look(plan, [name]) if each.state is State.FAILED and each.job is not None]
+        if not stopped:
             continue
+        # Pictures and statistics take a second to import, and few runs fail.
+        from tessera.report.index import write_index
+        from tessera.report.page import Failure
+        from tessera.report.unfinished import write_unfinished
+
+        failed = [Failure(each.stage, each.name, each.why, each.log) for each in stopped]
         try:
             page = write_unfinished(studies[name], plan.root, failed)
             write_index(plan.root)

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from tessera.data.decode import decode_image, decode_whole
 from tessera.errors import ArtifactError
@@ -255,6 +254,8 @@ class _Batch:
         np.copyto(self.images[place].numpy(), pixels.transpose(2, 0, 1))
 
     def _on_gpu(self) -> tuple[Tensor, torch.cuda.Event]:
+        from torchvision.io import ImageReadMode, decode_jpeg  # takes seconds, and nothing else here needs it
+
         left = [item for part in self.parts for item in part.result()]
         # Beside the training's own stream, which waits for the event alone.
         with torch.cuda.stream(torch.cuda.Stream(self.device)):  # type: ignore[no-untyped-call]

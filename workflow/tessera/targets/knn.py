@@ -1,5 +1,6 @@
 """Nearest neighbours: are features of the same class near each other?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.data.store import Dataset, Split
-from tessera.measure import Evaluation, Protocol, Statistics, extract_features, percent, with_labels
+from tessera.measure import Evaluation, Protocol, Read, Statistics, percent
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.training import Compute
 
@@ -40,6 +41,9 @@ def vote(
 class Knn(Protocol):
     """Accuracy of a weighted vote of the nearest labelled training images, by cosine of frozen features."""
 
+    def reads(self) -> Sequence[Read]:
+        return [(self.options.layer, 1)]
+
     def evaluate(
         self,
         model: LayeredNetwork,
@@ -52,10 +56,9 @@ class Knn(Protocol):
         resume: Path | None = None,
     ) -> Evaluation:
         options = self.options
-        known, test = with_labels(labeled, "the train split"), with_labels(dataset.test, "the test split")
-        memory, queries = (
-            extract_features(model, split.images, mean, std, compute, options.layer) for split in (known, test)
-        )
+        features = self.features(model, mean, std, compute)
+        known, test = features.labeled(labeled, "the train split"), features.labeled(dataset.test, "the test split")
+        memory, queries = (features.read(split, options.layer) for split in (known, test))
         memory_labels, labels = known.labels.to(compute.device), test.labels.to(compute.device)
         predictions = vote(queries, memory, memory_labels, len(dataset.classes), options.neighbors, options.temperature)
         arrays = {"labels": labels.cpu().numpy(), "predictions": predictions.cpu().numpy()}

@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError
-from tessera.measure import Evaluation, Protocol, Statistics, extract_features, library_threads, with_labels
+from tessera.measure import Evaluation, Protocol, Read, Statistics, library_threads
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.training import Compute
 
@@ -30,6 +31,9 @@ class LinearProbe(Protocol):
     full-batch and convex here, so that it has no schedule to tune and the same features give the same figure.
     """
 
+    def reads(self) -> Sequence[Read]:
+        return [(self.options.layer, self.options.pool_px)]
+
     def evaluate(
         self,
         model: LayeredNetwork,
@@ -41,11 +45,11 @@ class LinearProbe(Protocol):
         trial: int,
         resume: Path | None = None,
     ) -> Evaluation:
-        options = self.options
+        options, shared = self.options, self.features(model, mean, std, compute)
         features, labels = {}, {}
         for name, split in {"train": labeled, "test": dataset.test}.items():
-            part = with_labels(split, f"the {name} split")
-            maps = extract_features(model, part.images, mean, std, compute, options.layer, options.pool_px)
+            part = shared.labeled(split, f"the {name} split")
+            maps = shared.read(part, options.layer, options.pool_px)
             features[name], labels[name] = maps.cpu().numpy(), part.labels.cpu().numpy()
         if len(np.unique(labels["train"])) < 2:
             raise DataError("linear_probe: the labelled training images are all of one class: raise label_fraction")

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor, nn
 
 
@@ -116,6 +115,8 @@ def group_channels(moments: Moments, num_groups: int) -> Tensor:
     """
     if moments.channels == num_groups:
         return torch.eye(num_groups, dtype=torch.float64)
+    from sklearn.cluster import AgglomerativeClustering  # takes two seconds, and no other alignment needs it
+
     distance = (1 - moments.correlation).numpy()
     labels = AgglomerativeClustering(num_groups, metric="precomputed", linkage="average").fit(distance).labels_
     _, first = np.unique(labels, return_index=True)

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from tessera.errors import StudyError
@@ -38,6 +37,8 @@ class Clusters(Oracle):
     def fit(
         self, network: TargetNetwork, teacher: Teacher, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
+        from sklearn.cluster import KMeans  # takes two seconds, and no other oracle needs it
+
         train = images.dataset.train
         if len(train) < self.options.clusters:
             raise StudyError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tessera.data.store import Split, label_subset
 from tessera.errors import DataError
 from tessera.models.networks.base import TargetNetwork
+from tessera.optimizers import Adam
 from tessera.training import Compute, generator_of, index_batches
 from tessera.transfer.base import TargetImages, Teacher
 from tessera.transfer.options import SoftTargetsOptions
@@ -56,7 +57,7 @@ class Probe(Oracle):
         return {"probe_accuracy": accuracy, "probe_cross_entropy": cross_entropy}
 
     def _train(self, views: Tensor, labels: Tensor, kept: Tensor, held: Tensor, trial: int) -> tuple[float, float]:
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=LEARNING_RATE)
+        optimizer = Adam(self.network.parameters(), lr=LEARNING_RATE)
         batch = min(BATCH, len(kept))
         least, accuracy, best = float("inf"), 0.0, self.network.state_dict()
         for epoch in range(self.options.probe_epochs):

@@ -1,0 +1,46 @@
+"""Which evaluations one process makes: those of one encoder on one target in one trial, and no others."""
+
+from typing import Any
+
+import pytest
+
+from tessera.study.jobs import Job
+from tessera.study.together import together
+
+
+def evaluation(protocol: str, source: str = "artifacts/source/a-1", trial: int = 0, **others: Any) -> Job:
+    settings = {"protocol": {"name": protocol}, "label_fraction": 1.0}
+    inputs = {"dataset": "artifacts/datasets/d-1", others.pop("role", "source"): source}
+    job = Job(stage="evaluate_target", words=protocol, version=1, trial=trial, settings=settings, inputs=inputs)
+    return job.model_copy(update={"run": job.run.model_copy(update=others)})
+
+
+def test_those_that_read_the_same_features_stand_together_in_the_plan_s_order() -> None:
+    probe, knn, third = (evaluation(name) for name in ("linear_probe", "knn", "own"))
+    found = together([probe, knn, third])
+    assert found.keys() == {probe.folder, knn.folder, third.folder}
+    for one in found.values():
+        assert (one.first, one.others) == (probe, (knn, third))
+
+
+def test_studies_do_not_part_them() -> None:
+    assert len(together([evaluation("linear_probe", studies=("a",)), evaluation("knn", studies=("b",))])) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        evaluation("knn", source="artifacts/source/b-2"),
+        evaluation("knn", trial=1),
+        evaluation("knn", precision="float32"),
+        evaluation("knn", role="network"),
+        evaluation("knn").model_copy(update={"stage": "cluster_target"}),
+    ],
+)
+def test_what_reads_anything_else_is_made_alone(other: Job) -> None:
+    assert together([evaluation("linear_probe"), other]) == {}
+
+
+def test_networks_are_measured_alone() -> None:
+    """Every network has a protocol of its own, which reads no features."""
+    assert together([evaluation("classification", role="network"), evaluation("other", role="network")]) == {}

@@ -1,0 +1,134 @@
+"""Several protocols on one encoder: features are extracted once, and every bit is as in a process of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tessera import measure, registry
+from tessera.data.store import Dataset, save_dataset
+from tessera.errors import StudyError
+from tessera.measure import Evaluation, Features, Protocol, Read
+from tessera.models.encoders.base import Encoder
+from tessera.models.store import save_encoder
+from tessera.registry import Options
+from tessera.targets.measured import Measured
+from tessera.training import Compute, seed_of
+
+STATISTICS = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
+
+
+class Drawing(Protocol):
+    """A user's own protocol that draws from torch's generator, which a job seeds."""
+
+    class Options(Options):
+        """None."""
+
+    def evaluate(self, *_: Any, **__: Any) -> Evaluation:
+        return Evaluation({}, {"drawn": torch.rand(5).numpy()})
+
+
+def options(name: str, **settings: Any) -> Options:
+    return registry.find("protocol", name).options(name=name, **settings)
+
+
+def several() -> list[Options]:
+    probe, knn = "linear_probe", "knn"
+    return [
+        options(f"{__name__}:Drawing"),
+        *(options(probe), options(knn), options(probe, layer="stem"), options(knn, layer="stem", neighbors=3)),
+        *(options(probe, layer="stem", pool_px=2), options(probe, pool_px=2), options(f"{__name__}:Drawing")),
+    ]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, encoder: Encoder) -> dict[str, Path]:
+    draw = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    images = (draw.uniform(0, 200, (3, 8, 8, 3))[labels] + draw.uniform(0, 55, (60, 8, 8, 3))).astype(np.uint8)
+    folders = {name: tmp_path / name for name in ("dataset", "source")}
+    for folder in folders.values():
+        folder.mkdir()
+    splits = {"train": np.arange(40), "test": np.arange(40, 60)}
+    save_dataset(folders["dataset"], images, np.where(np.arange(60) > 57, -1, labels), splits, ["a", "b", "c"])
+    save_encoder(encoder, registry.find("encoder", "resnet8").options(name="resnet8"), *STATISTICS, folders["source"])
+    return folders
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[Read]]]:
+    """Every pass over images: how many, and what was read of them."""
+    seen, original = list[tuple[int, list[Read]]](), measure.extract_layers
+
+    def counting(encoder: Any, images: Any, *others: Any, **more: Any) -> list[Tensor]:
+        seen.append((len(images), list(others[3])))
+        return original(encoder, images, *others, **more)
+
+    monkeypatch.setattr(measure, "extract_layers", counting)
+    return seen
+
+
+def of_a_process(inputs: dict[str, Path], tmp_path: Path, parts: Sequence[Options]) -> list[Evaluation]:
+    measured, found = None, []
+    for part in parts:
+        torch.manual_seed(seed_of(0, "evaluate_target"))  # as `StageJob.compute` does for each job
+        compute = Compute(torch.device("cpu"), "float32")
+        measured = measured or Measured(inputs, 0, compute, parts)
+        found.append(measured.by(part, 0.5, compute, tmp_path))
+    return found
+
+
+def test_every_bit_is_as_in_a_process_of_its_own(inputs: dict[str, Path], tmp_path: Path) -> None:
+    for part, found in zip(several(), of_a_process(inputs, tmp_path, several()), strict=True):
+        (alone,) = of_a_process(inputs, tmp_path, [part])
+        assert found.metrics == alone.metrics, part
+        assert {name: array.tobytes() for name, array in found.arrays.items()} == {
+            name: array.tobytes() for name, array in alone.arrays.items()
+        }, part
+
+
+def test_small_features_are_read_in_one_pass_of_each_split(
+    inputs: dict[str, Path], tmp_path: Path, passes: list[tuple[int, list[Read]]]
+) -> None:
+    of_a_process(inputs, tmp_path, several())
+    small = [(None, 1), ("stem", 1)]
+    one_by_one = [[("stem", 2)], [("stem", 2)], [(None, 2)], [(None, 2)]]
+    assert [reads for _, reads in passes] == [small, small, *one_by_one]
+    assert [number for number, _ in passes] == [19, 18] * 3  # half of each class, and the test images with a label
+
+
+def test_a_layer_that_is_not_there_is_told_to_its_own_protocol(inputs: dict[str, Path], tmp_path: Path) -> None:
+    parts = [options("knn"), options("knn", layer="tail")]
+    compute = Compute(torch.device("cpu"), "float32")
+    measured = Measured(inputs, 0, compute, parts)
+    assert measured.by(parts[0], 1.0, compute, tmp_path).metrics
+    with pytest.raises(StudyError, match="no layer 'tail'"):
+        measured.by(parts[1], 1.0, compute, tmp_path)
+
+
+def test_large_features_are_kept_no_longer_than_they_are_read(
+    encoder: Encoder, dataset: Dataset, compute: Compute, passes: list[tuple[int, list[Read]]]
+) -> None:
+    features = Features(encoder, *STATISTICS, compute)
+    train, test = features.labeled(dataset.train, "the train split"), features.labeled(dataset.test, "the test split")
+    assert features.labeled(dataset.train, "the train split") is train
+    first = features.read(train, "stem", 2)
+    features.read(test, "stem", 2)
+    assert features.read(train, "stem", 2) is first
+    assert len(passes) == 2
+    features.read(train, None, 2)
+    assert torch.equal(features.read(train, "stem", 2), first)
+    assert len(passes) == 4
+
+
+def test_features_of_another_model_are_not_taken(encoder: Encoder, dataset: Dataset, compute: Compute) -> None:
+    part = options("knn")
+    protocol: Protocol = registry.load("protocol", "knn")(part)
+    protocol.shared = Features(encoder, *STATISTICS, compute)
+    other: Any = object()
+    assert protocol.features(encoder, *STATISTICS, compute) is protocol.shared
+    assert protocol.features(other, *STATISTICS, compute) is not protocol.shared
