@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 # Of float64, over few steps. Other instruction sets, libraries and thread counts change these numbers by less than
-# @@ of themselves (each test says by how much), so there is room for processors that were not tried; any change of
+# 2e-12 of themselves (each test says by how much), so there is room for processors that were not tried; any change of
 # what a stage computes is larger.
-TOLERANCE = 1e-7
+TOLERANCE = 1e-8
 ZERO = 1e-12  # what is 0 but for rounding
 
 
