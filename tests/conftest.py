@@ -1,4 +1,4 @@
-"""Every test starts from the same seed, on one thread."""
+"""Every test starts from the same seed, on as many threads wherever it runs."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run the tests that need minutes")
+    parser.addoption("--threads", type=int, default=1, help="threads of torch in each test")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -17,6 +18,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded(request: pytest.FixtureRequest) -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(1)
+    torch.set_num_threads(request.config.getoption("--threads"))

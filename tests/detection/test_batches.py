@@ -58,6 +58,7 @@ def test_every_position_of_every_epoch_and_trial_has_its_own_seed() -> None:
     assert len(set(seeds)) == len(seeds) == 60
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # more than there are cores
 def test_batches_do_not_depend_on_workers_nor_on_where_the_training_began(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(11)
     plain = load(order())

@@ -1,10 +1,8 @@
-"""Pins the results of stage `transfer_knowledge`.
-
-If a figure changed because results were meant to change, bump `TransferKnowledge.version` and pin the new figures.
-"""
+"""The stage `transfer_knowledge`, pinned: where these numbers change, its cached artifacts are no longer right."""
 
 from typing import Any
 
+import pins
 import pytest
 import torch
 from torch import nn
@@ -17,21 +15,6 @@ from tessera.training import Compute
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import train_network
 
-VERSION = 1
-
-# Mean loss of each epoch, and the mean magnitude of the trained network's logits.
-GOLDEN: dict[str, tuple[list[float], float]] = {
-    "cetl": ([0.981251, 0.962652], 0.00627548),
-    "channel_group": ([8.15076, 4.04733, 0.69087, 0.673169], 0.00445542),
-    "clusters": ([3.83601, 3.51158], 0.00617285),
-    "common": ([9.78994, 8.37249, 0.691402, 0.67042], 0.00496544),
-    "fine_tune": ([0.712055, 0.697222], 0.0277933),
-    "joint": ([405.378, 343.253], 0.00647675),
-    "none": ([0.691371, 0.671126], 0.0063014),
-    "probe": ([3.81098, 3.7994], 0.00619364),
-    "student_conv1x1": ([9.81213, 9.26578, 0.69131, 0.671192], 0.0047438),
-}
-
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"name": "none"},
     "fine_tune": {"name": "fine_tune", "freeze_layers": 1},
@@ -43,20 +26,122 @@ METHODS: dict[str, dict[str, Any]] = {
     "joint": {"name": "fsp", "mode": "joint", "width": 8},
     "cetl": {"name": "cetl", "fisher_batches": 1, "width": 8},
 }
+PINNED: dict[str, dict[str, float]] = {
+    "cetl": {
+        "loss[0]": 0.9718494454,
+        "loss[1]": 1.016047359,
+        "conv1": 240.6942745,
+        "conv2": 1267.894119,
+        "conv3": 2911.98963,
+        "conv4": 3472.832479,
+        "conv5": 2318.060233,
+        "classifier": 167.7586674,
+        "logits": 0.02192750945,
+    },
+    "channel_group": {
+        "loss[0]": 9.203263263,
+        "loss[1]": 6.853304222,
+        "loss[2]": 0.7004774676,
+        "loss[3]": 0.7267573056,
+        "conv1": 256.9961131,
+        "conv2": 1280.104202,
+        "conv3": 2930.711986,
+        "conv4": 3471.854696,
+        "conv5": 2318.10553,
+        "classifier": 167.7573661,
+        "logits": 0.01972015931,
+    },
+    "clusters": {
+        "loss[0]": 3.832553861,
+        "loss[1]": 3.787172269,
+        "conv1": 240.7040861,
+        "conv2": 1267.9548,
+        "conv3": 2912.033045,
+        "conv4": 3473.003684,
+        "conv5": 2318.199329,
+        "classifier": 167.7452066,
+        "logits": 0.02198233887,
+    },
+    "common": {
+        "loss[0]": 8.987700247,
+        "loss[1]": 9.541300055,
+        "loss[2]": 0.6984146242,
+        "loss[3]": 0.7313540501,
+        "conv1": 257.4950145,
+        "conv2": 1278.442047,
+        "conv3": 2928.372284,
+        "conv4": 3471.492656,
+        "conv5": 2317.407541,
+        "classifier": 167.7611559,
+        "logits": 0.02580131864,
+    },
+    "fine_tune": {
+        "loss[0]": 0.7062526222,
+        "loss[1]": 0.6926458923,
+        "encoder": 6350.415616,
+        "head": 1.089696693,
+        "logits": 0.02966445846,
+    },
+    "joint": {
+        "loss[0]": 637.6816611,
+        "loss[1]": 699.2016355,
+        "conv1": 240.9219924,
+        "conv2": 1267.78458,
+        "conv3": 2911.428336,
+        "conv4": 3472.708641,
+        "conv5": 2317.930368,
+        "classifier": 167.7465257,
+        "logits": 0.02157391314,
+    },
+    "none": {
+        "loss[0]": 0.6993707321,
+        "loss[1]": 0.7346818713,
+        "conv1": 240.6943099,
+        "conv2": 1267.89097,
+        "conv3": 2911.991578,
+        "conv4": 3472.832905,
+        "conv5": 2318.066473,
+        "classifier": 167.7587168,
+        "logits": 0.02189983577,
+    },
+    "probe": {
+        "loss[0]": 3.816039184,
+        "loss[1]": 3.834208939,
+        "conv1": 240.6908151,
+        "conv2": 1267.88873,
+        "conv3": 2911.963213,
+        "conv4": 3472.826797,
+        "conv5": 2318.100939,
+        "classifier": 167.7448919,
+        "logits": 0.0209587218,
+    },
+    "student_conv1x1": {
+        "loss[0]": 7.848612369,
+        "loss[1]": 8.162633466,
+        "loss[2]": 0.699093278,
+        "loss[3]": 0.7353642594,
+        "conv1": 257.3816874,
+        "conv2": 1278.471639,
+        "conv3": 2928.53802,
+        "conv4": 3471.418934,
+        "conv5": 2317.493124,
+        "classifier": 167.7596475,
+        "logits": 0.02599882482,
+    },
+}
 
 
 def dataset() -> Dataset:
     labels = torch.arange(2).repeat(16)
-    ramp = torch.linspace(0, 200, 16)
-    images = torch.where(labels.view(-1, 1, 1) == 1, ramp[None], ramp[:, None]).round()[:, None].repeat(1, 3, 1, 1)
+    ramp = torch.arange(0, 208, 13)
+    images = torch.where(labels.view(-1, 1, 1) == 1, ramp[None], ramp[:, None])[:, None].repeat(1, 3, 1, 1)
     images = images + torch.randint(0, 50, (32, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     train = Split(images.to(torch.uint8), labels)
     return Dataset(("a", "b"), 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), {"train": train, "test": train})
 
 
 def teacher(images: torch.Tensor) -> Teacher:
-    torch.manual_seed(0)
-    encoder = ResNet8(ResNet8Options())
+    encoder = pins.fill(ResNet8(ResNet8Options()))
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -66,7 +151,9 @@ def teacher(images: torch.Tensor) -> Teacher:
 
 
 @pytest.mark.parametrize("which", sorted(METHODS))
-def test_results_are_those_of_this_version(which: str) -> None:
+def test_results_change_only_with_the_version(which: str, cpu: Compute) -> None:
+    """Other processors, libraries and threads changed these numbers by at most ?."""
+    assert TransferKnowledge.version == 1, "pin the new version's numbers"
     method, target = METHODS[which], dataset()
     settings = TransferKnowledge.model_validate({
         "transfer": method,
@@ -80,11 +167,9 @@ def test_results_are_those_of_this_version(which: str) -> None:
         "optimizer": {"learning_rate": 0.02},
     })  # fmt: skip
     source = None if which == "none" else teacher(target.train.images[:].float())
-    trained = train_network(settings, source, target, Compute(torch.device("cpu"), "float32"), trial=0, resume=None)
-    losses = [row["loss"] for row in trained.history]
+    trained = train_network(settings, source, target, cpu, trial=0, resume=None)
+    found = {f"loss[{i}]": row["loss"] for i, row in enumerate(trained.history)}
+    found |= pins.projections(trained.network.state_dict())
     with torch.no_grad():
-        size = trained.network(target.test.images[:].float() / 255 * 4 - 2).abs().mean().item()
-    assert TransferKnowledge.version == VERSION, "results of another version: pin them anew"
-    found = f"{which}: {losses}, {size}. If that is meant, bump TransferKnowledge.version and pin the new figures."
-    assert losses == pytest.approx(GOLDEN[which][0], rel=1e-3), found
-    assert size == pytest.approx(GOLDEN[which][1], rel=1e-3), found
+        found["logits"] = trained.network(target.test.images[:].float() / 255 * 4 - 2).abs().mean().item()
+    pins.compare(found, PINNED[which], "TransferKnowledge")
