@@ -34,7 +34,7 @@ def install() -> ModuleType:
 def run(
     install: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, backend: str, probe: str = "pass"
 ) -> tuple[str, list[str], str]:
-    """Which builds were taken, uv's commands in their order, and the last file of requirements, with a stand-in of uv."""
+    """Which builds were taken, the commands of a stand-in of uv in their order, and its last file of requirements."""
     uv, journal, lock = folder / "uv", folder / "journal", folder / "lock"
     uv.write_text(UV.format(python=sys.executable, journal=journal, lock=lock, probe=probe))
     uv.chmod(0o755)
