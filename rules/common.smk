@@ -70,15 +70,14 @@ if OTHER and workflow.is_main_process:
     )
 
 
-# Whoever asks for artifacts by name gets those alone.
+# Whoever asks for artifacts by name, or for a stage, gets those alone.
+STAGES_ASKED = [stage for stage in FOLDERS if f"all_{stage}" in sys.argv]
 TOGETHER = together(
-    []
-    if any(word.startswith("artifacts/") for word in sys.argv)
-    else [
-        job
-        for job in PLAN.jobs_of(ASKED or PLAN.studies).values()
-        if not Path(job.manifest).exists()
-    ]
+    job
+    for job in PLAN.jobs_of(ASKED or PLAN.studies).values()
+    if not Path(job.manifest).exists()
+    and not any(word.startswith("artifacts/") for word in sys.argv)
+    and (not STAGES_ASKED or job.stage in STAGES_ASKED)
 )
 
 
@@ -96,7 +95,9 @@ def inputs_of_job(wildcards):
     job = JOBS[wildcards.job]
     # Another's process makes it: it waits for that one, and finds itself made.
     others = [one.folder for one in first_of(job) if one.folder != job.folder]
-    return manifests_for(job.manifest, [*job.inputs.values(), *others])
+    return manifests_for(
+        job.manifest, dict.fromkeys([*job.inputs.values(), *others])
+    )
 
 
 def spec_file(spec, path):

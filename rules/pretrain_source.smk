@@ -19,8 +19,8 @@ rule pretrain_source:
         mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:
-        spec=spec_of_job,
+        specs=specs_of_jobs,
     message:
         "Pretraining: {wildcards.job}"
     shell:
-        "python workflow/scripts/pretrain_source.py {params.spec} > {log} 2>&1"
+        "python workflow/scripts/pretrain_source.py {params.specs} > {log} 2>&1"

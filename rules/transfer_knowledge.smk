@@ -18,8 +18,8 @@ rule transfer_knowledge:
         mem_mb=mem_mb_of_job,
         runtime=minutes_of_job,
     params:
-        spec=spec_of_job,
+        specs=specs_of_jobs,
     message:
         "Transferring knowledge: {wildcards.job}"
     shell:
-        "python workflow/scripts/transfer_knowledge.py {params.spec} > {log} 2>&1"
+        "python workflow/scripts/transfer_knowledge.py {params.specs} > {log} 2>&1"

@@ -311,3 +311,52 @@ def test_a_new_job_goes_on_when_the_orphan_is_killed(job: Job, start: Callable[[
     new.communicate("\n")
     assert new.returncode == 0
     assert json.loads(Path(job.manifest).read_text())["files"].keys() == {"images.bin"}
+
+
+OTHER_STAGE = """
+from tessera.study.jobs import EvaluateTarget
+
+def evaluate_target(job):
+    assert isinstance(job.settings, EvaluateTarget)
+    assert job.beside == (job.settings,)  # those of its own stage
+    (job.output / "seen").write_text(" ".join(job.kept))
+"""
+
+
+@pytest.fixture
+def measuring(job: Job) -> Job:
+    """Measures what `job` made, as far as this file is concerned."""
+    settings = {"protocol": {"name": "knn"}, "label_fraction": 1.0}
+    return Job(
+        stage="evaluate_target", words="knn", version=1, trial=0, settings=settings, inputs={"source": job.folder}
+    )
+
+
+def run_both(job: Job, measuring: Job, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("evaluate_target.py").write_text(OTHER_STAGE)
+    words = [one.model_dump_json() for one in (job, measuring)]
+    monkeypatch.setattr(sys, "argv", [str(Path("prepare_dataset.py").resolve()), *words])
+    run_stage(PrepareDataset, make)
+
+
+def test_a_job_of_another_stage_is_made_by_the_function_of_its_script(
+    job: Job, measuring: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(stage_job: StageJob[PrepareDataset]) -> None:
+        stage_job.kept["left"] = 1
+        write(stage_job)
+
+    run_both(job, measuring, make, monkeypatch)
+    assert Path(measuring.folder, "seen").read_text() == "left"
+    assert complete([job, measuring]) == [job.words]
+
+
+def test_a_job_whose_inputs_are_not_made_is_left_to_its_own_process(
+    job: Job, measuring: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measuring = measuring.model_copy(update={"inputs": {**measuring.inputs, "dataset": "artifacts/datasets/none-0"}})
+    caplog.set_level("INFO", "tessera")
+    run_both(job, measuring, write, monkeypatch)
+    assert not Path(measuring.folder).exists()
+    assert f"{measuring.name} waits for artifacts/datasets/none-0" in caplog.text
+    assert complete([job]) == [job.words]

@@ -1,4 +1,4 @@
-"""Which evaluations one process makes: those of one encoder on one target in one trial, and no others."""
+"""Which jobs one process makes: a model and what measures it, or what measures one encoder on one target."""
 
 from typing import Any
 
@@ -44,3 +44,33 @@ def test_what_reads_anything_else_is_made_alone(other: Job) -> None:
 def test_networks_are_measured_alone() -> None:
     """Every network has a protocol of its own, which reads no features."""
     assert together([evaluation("classification", role="network"), evaluation("other", role="network")]) == {}
+
+
+def pretraining(trial: int = 0) -> Job:
+    return Job(stage="pretrain_source", words="a", version=1, trial=trial, settings={"source": {}}, inputs={})
+
+
+def test_an_encoder_is_measured_where_it_was_pretrained_whatever_the_target() -> None:
+    source = pretraining()
+    probe, knn = (evaluation(name, source=source.folder) for name in ("linear_probe", "knn"))
+    elsewhere = evaluation("knn", source=source.folder).model_copy(
+        update={"inputs": {"dataset": "artifacts/datasets/e-2", "source": source.folder}}
+    )
+    clusters = evaluation("clustering", source=source.folder).model_copy(update={"stage": "cluster_target"})
+    found = together([source, probe, clusters, knn, elsewhere])
+    assert found.keys() == {job.folder for job in (source, probe, knn, elsewhere)}
+    for one in found.values():
+        assert (one.first, one.others) == (source, (probe, knn, elsewhere))
+
+
+def test_a_network_is_measured_where_it_was_trained() -> None:
+    network = pretraining().model_copy(update={"stage": "transfer_knowledge"})
+    measured = evaluation("classification", source=network.folder, role="network")
+    found = together([network, measured])
+    assert (found[measured.folder].first, found[network.folder].others) == (network, (measured,))
+
+
+def test_what_runs_otherwise_than_its_maker_has_a_process_of_its_own() -> None:
+    network = pretraining().model_copy(update={"stage": "transfer_knowledge"})
+    network = network.model_copy(update={"run": network.run.model_copy(update={"gpus": 2})})
+    assert together([network, evaluation("detection", source=network.folder, role="network")]) == {}

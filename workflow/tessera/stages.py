@@ -4,6 +4,7 @@ Imports torch only when a stage asks for `compute`: a job that waits, or finds i
 """
 
 import errno
+import importlib.util
 import logging
 import os
 import shutil
@@ -22,7 +23,7 @@ from tessera import artifacts
 from tessera.devices import CPU, Device, lease
 from tessera.errors import StudyError, TesseraError
 from tessera.provenance import peak_memory_mb
-from tessera.study.jobs import Job, StageSettings
+from tessera.study.jobs import STAGES, Job, StageSettings
 from tessera.tracking.live import watch
 
 if TYPE_CHECKING:
@@ -48,12 +49,21 @@ class StageJob(Generic[S]):
         output: The folder to write into; it becomes the artifact.
         resume: Folder for the state of an unfinished training.
         device: What was leased.
-        beside: Settings of all jobs of this process, its own among them.
+        beside: Settings of all jobs of this stage in this process, its own among them.
+        kept: What the jobs of one process leave each other, by name.
     """
 
-    def __init__(self, job: Job, settings: S, device: Device, beside: Sequence[S] = ()) -> None:
+    def __init__(
+        self,
+        job: Job,
+        settings: S,
+        device: Device,
+        beside: Sequence[S] = (),
+        kept: dict[str, Any] | None = None,
+    ) -> None:
         self.job, self.run, self.settings, self.device = job, job.run, settings, device
         self.beside = tuple(beside) or (settings,)
+        self.kept = {} if kept is None else kept
         self.inputs = {role: Path(folder) for role, folder in job.inputs.items()}
         self.trial = job.trial or 0
         self.output = artifacts.resume_folder(job) / "output"
@@ -99,10 +109,10 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
     Returns at once where the artifact is complete already. Ends the process with one line and exit code 1 on errors
     that the user can mend.
 
-    Jobs that the command line names after the first are made here for what they share with it. They have processes of
-    their own to come, which find them made and put their manifests there; where the first fails none will come, so that
-    theirs are put there at once. What goes wrong with one of them is told in the log and left to its own process; it
-    ends none of the others.
+    Jobs that the command line names after the first are made here for what they share with it (`study.together`). They
+    have processes of their own to come, which find them made and put their manifests there; where the first fails none
+    will come, so that theirs are put there at once. What goes wrong with one of them is told in the log and left to its
+    own process; it ends none of the others.
 
     Args:
         stage: Typed settings of the stage.
@@ -111,12 +121,12 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
     """
     with explained(), ExitStack() as held:
         jobs = [parse_spec(Job, [word]) for word in sys.argv[1:]] or [parse_spec(Job)]
-        for job in jobs:
-            if job.stage != stage.stage:
-                raise StudyError(f"this script runs the stage `{stage.stage}`, but the job is one of `{job.stage}`")
-        beside = [stage.model_validate(job.settings) for job in jobs]
         first, device, failure = jobs[0], None if needs_device else CPU, None
-        for job, settings in zip(jobs, beside, strict=True):
+        if first.stage != stage.stage:
+            raise StudyError(f"this script runs the stage `{stage.stage}`, but the job is one of `{first.stage}`")
+        settings = [STAGES[job.stage].model_validate(job.settings) for job in jobs]
+        kept: dict[str, Any] = {}
+        for job, mine in zip(jobs, settings, strict=True):
             folder = artifacts.resume_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -126,9 +136,15 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
                             "%s is complete already: nothing to do (delete the folder to make it again)", job.folder
                         )
                         continue
+                    if job is not first and (missing := _missing(job)):
+                        log.info("%s waits for %s, so that its own process makes it", job.name, missing)
+                        continue
                     with watch(job):
                         device = device or held.enter_context(lease(first.run.device, first.run.gpus))
-                        _make(StageJob(job, settings, device, beside), make, job is not first and failure is None)
+                        beside = [other for other in settings if type(other) is type(mine)]
+                        stage_job: StageJob[Any] = StageJob(job, mine, device, beside, kept)
+                        how = make if job.stage == stage.stage else _make_of(job.stage)
+                        _make(stage_job, how, job is not first and failure is None)
             except Exception as error:
                 if len(jobs) == 1:
                     raise
@@ -136,6 +152,23 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
                 log.warning("%s failed: %s", job.name, explain(error) or repr(error))
         if failure is not None:
             raise failure
+
+
+def _missing(job: Job) -> str:
+    """An input that is not made, or nothing."""
+    missing = (folder for folder in job.inputs.values() if not Path(folder, artifacts.MANIFEST).exists())
+    return next(missing, "")
+
+
+def _make_of(stage: str) -> Callable[[StageJob[Any]], None]:
+    """What another stage does: the function of its name in its script, which lies beside the one that runs."""
+    spec = importlib.util.spec_from_file_location(stage, Path(sys.argv[0]).resolve().with_name(f"{stage}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    make: Callable[[StageJob[Any]], None] = getattr(script, stage)
+    return make
 
 
 def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restore: bool) -> None:

@@ -1,4 +1,4 @@
-"""Which jobs one process makes: those that measure the same frozen encoder on the same images. Never imports torch."""
+"""Which jobs one process makes: what is measured where it was made, or on the same features. Never imports torch."""
 
 import json
 from collections.abc import Iterable
@@ -25,13 +25,25 @@ class Together(NamedTuple):
 def together(jobs: Iterable[Job]) -> dict[str, Together]:
     """Artifact folder to those that are made with it; what is made alone is left out.
 
+    A network is measured in the process that trained it, and an encoder by every protocol in the process that
+    pretrained it: a measurement takes less than the start of a process. Where the encoder is made already, the process
+    of its first measurement makes the others. Clusterings, which train, have processes of their own.
+
     Args:
         jobs: What is to be made.
     """
+    jobs = list(jobs)
+    made_here = {job.folder: job for job in jobs}
     alike: dict[str, list[Job]] = {}
     for job in jobs:
-        if job.stage == EvaluateTarget.stage and "source" in job.inputs:
-            run = job.run.model_dump(mode="json", exclude={"studies"})
+        if job.stage != EvaluateTarget.stage:
+            continue
+        model = job.inputs.get("network") or job.inputs["source"]
+        run = job.run.model_dump(mode="json", exclude={"studies"})
+        maker = made_here.get(model)
+        if maker is not None and maker.run.model_dump(mode="json", exclude={"studies"}) == run:
+            alike.setdefault(json.dumps([model, job.trial, run], sort_keys=True), [maker]).append(job)
+        elif "source" in job.inputs:  # networks have a protocol each, which reads no features
             alike.setdefault(json.dumps([job.inputs, job.trial, run], sort_keys=True), []).append(job)
     found = [Together(first, tuple(others)) for first, *others in alike.values() if others]
     return {job.folder: one for one in found for job in (one.first, *one.others)}
