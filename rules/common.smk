@@ -95,9 +95,7 @@ def inputs_of_job(wildcards):
     job = JOBS[wildcards.job]
     # Another's process makes it: it waits for that one, and finds itself made.
     others = [one.folder for one in first_of(job) if one.folder != job.folder]
-    return manifests_for(
-        job.manifest, dict.fromkeys([*job.inputs.values(), *others])
-    )
+    return manifests_for(job.manifest, dict.fromkeys([*job.inputs.values(), *others]))
 
 
 def spec_file(spec, path):
