@@ -53,7 +53,7 @@ def _study(explainer: Explainer, summary: SummarizeStudy) -> list[str]:
     plan = explainer.plan
     jobs = [plan.jobs[folder] for folder in summary.artifacts]
     head = f"{summary.name} (scale {summary.scale}, {count(summary.trials, 'trial')})"
-    lines = _jobs(explainer, head, jobs)
+    lines = _jobs(explainer, head, jobs, [summary])
     if (plan.root / summary.marker).exists():
         return [*lines, "", "Its tables are made."]
     return [*lines, "", *_tables(explainer, summary, any(not (plan.root / job.manifest).exists() for job in jobs))]
@@ -63,10 +63,12 @@ def _row(explainer: Explainer, row: RowOf) -> list[str]:
     measured = [folder for cell in row.study.cells if cell.row == row.label for folder in cell.artifacts]
     needed = _below(explainer.plan, measured)
     jobs = [explainer.plan.jobs[folder] for folder in row.study.artifacts if folder in needed]
-    return _jobs(explainer, f"Row '{row.label}' of {row.study.name}", jobs)
+    return _jobs(explainer, f"Row '{row.label}' of {row.study.name}", jobs, [row.study])
 
 
-def _jobs(explainer: Explainer, head: str, jobs: Sequence[Job]) -> list[str]:
+def _jobs(
+    explainer: Explainer, head: str, jobs: Sequence[Job], studies: Iterable[SummarizeStudy] | None = None
+) -> list[str]:
     whys = [explainer.why(job) for job in jobs]
     to_do = [why for why in whys if why.reason is not Reason.MADE]
     made = len(whys) - len(to_do)
@@ -78,7 +80,7 @@ def _jobs(explainer: Explainer, head: str, jobs: Sequence[Job]) -> list[str]:
             "Delete an artifact to make it again.",
             hanging=2,
         )
-    for part in _groups(to_do, _rows_of(explainer.plan)):
+    for part in _groups(to_do, _rows_of(explainer.plan, studies)):
         lines += ["", *part]
     return lines
 
@@ -271,10 +273,10 @@ def _below(plan: Plan, folders: Iterable[str]) -> set[str]:
     return found
 
 
-def _rows_of(plan: Plan) -> dict[str, list[str]]:
-    """Job folder to the labels of the rows that need it."""
+def _rows_of(plan: Plan, studies: Iterable[SummarizeStudy] | None = None) -> dict[str, list[str]]:
+    """Job folder to the labels of the rows that need it: of these studies, else of all."""
     found: dict[str, list[str]] = {}
-    for summary in (*plan.studies.values(), *plan.others.values()):
+    for summary in studies or (*plan.studies.values(), *plan.others.values()):
         for row in summary.rows:
             measured = [folder for cell in summary.cells if cell.row == row for folder in cell.artifacts]
             for folder in _below(plan, measured):

@@ -21,7 +21,7 @@ def markdown(table: Table) -> str:
 
 def explained_by(study: str, rows: Sequence[str]) -> str:
     """The commands that say more of a study, in a sentence."""
-    two = f" `tessera diff '{rows[0]}' '{rows[1]}'`: what two rows differ in." if len(rows) > 1 else ""
+    two = f" `tessera diff '{rows[0]}' '{rows[1]}' --study {study}`: what two rows differ in." if len(rows) > 1 else ""
     return f"`tessera why {study}`: why a job of it would run again.{two}"
 
 
