@@ -12,6 +12,8 @@ from tessera.errors import ArtifactError
 from tessera.report.previews import draw_previews, read_previews
 from tessera.study.jobs import Cell, SummarizeStudy
 
+NAMES = ("turned back as predicted", "right")
+
 
 def keep(folder: Path, level: int) -> None:
     """Two tasks, one of them with pictures of two sizes."""
@@ -24,7 +26,7 @@ def keep(folder: Path, level: int) -> None:
                 sheet[top : top + height, index * width : (index + 1) * width] = level + 10 * index
             top += height
         Image.fromarray(sheet).save(folder / f"previews-{number}.jpg", quality=95)
-        views = [{"name": f"view {index}", "strip": strip} for index, strip in enumerate(strips)]
+        views = [{"name": NAMES[index], "strip": strip} for index, strip in enumerate(strips)]
         tasks.append({"task": f"task{number}", "file": f"previews-{number}.jpg", "caption": "Words.", "views": views})
     (folder / "previews.json").write_text(json.dumps({"tasks": tasks}))
 
@@ -53,8 +55,8 @@ def test_strips_are_read_as_they_were_kept(study: SummarizeStudy, tmp_path: Path
     first, second = read_previews(tmp_path / "artifacts/source/tte.t1-00000001")
     assert (first.task, first.caption, second.task) == ("task1", "Words.", "task2")
     assert [(name, images.shape) for name, images in first.views] == [
-        ("view 0", (4, 24, 24, 3)),
-        ("view 1", (4, 8, 24, 3)),
+        (NAMES[0], (4, 24, 24, 3)),
+        (NAMES[1], (4, 8, 24, 3)),
     ]
     for _, images in (*first.views, *second.views):
         assert images.mean(axis=(1, 2, 3)) == pytest.approx([100, 110, 120, 130], abs=2)
@@ -73,6 +75,10 @@ def test_one_picture_a_pretraining_that_kept_previews(study: SummarizeStudy, tmp
     assert all((abs(levels - float(level)) < 3).sum() > 2_000 for level in (10, 20, 30))  # of trial 0
     assert draw_previews(study, tmp_path, tmp_path / "figures") == [picture]
     assert (tmp_path / "figures" / "previews-1.png").read_bytes() == once
+
+
+def test_names_lie_within_the_picture(study: SummarizeStudy, tmp_path: Path, words_within: None) -> None:
+    draw_previews(study, tmp_path, tmp_path / "figures")
 
 
 def test_a_damaged_sheet_is_named(study: SummarizeStudy, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tessera.report.lineage import Pretraining, pretrainings
-from tessera.report.pictures import Picture, drawing, save
+from tessera.report.pictures import Picture, drawing, save, text_inches
 from tessera.report.records import read_json
 from tessera.report.sheets import read_sheet
 from tessera.study.jobs import SummarizeStudy
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 FILE = "previews.json"
 MOST = 12  # pretrainings of a study that are drawn
-# Inches: of the page, around a block of pictures, between pictures, above a block for its words, left of it for names.
-WIDTH, MARGIN, GAP, WORDS, NAMES = 7.5, 0.08, 0.04, 0.42, 0.62
+# Inches: of the page, around a block of pictures, between pictures, above a block for its words.
+WIDTH, MARGIN, GAP, WORDS = 7.5, 0.08, 0.04, 0.42
+LABEL = 7.0  # points: names of what the pictures show
 BLOCKS = 2  # side by side
 WRAP = 72  # letters of a caption's line
 CAPTION = (
@@ -46,12 +47,15 @@ class Block:
     """Where a preview lies on the page, in inches from its top left corner.
 
     Attributes:
+        left: Where its words begin.
+        pictures: Where its pictures begin: right of their names.
         cells: Width and height of the pictures of each line.
     """
 
     shown: Shown
     left: float
     top: float
+    pictures: float
     cells: tuple[tuple[float, float], ...]
 
 
@@ -99,9 +103,11 @@ def draw(previews: Sequence[Shown]) -> "Figure":
         top += WORDS
         for (name, images), (across, down) in zip(shown.views, block.cells, strict=True):
             middle = top + down / 2
-            figure.text((block.left + NAMES - 0.06) / width, 1 - middle / height, name, ha="right", va="center")
+            figure.text(
+                (block.pictures - 0.06) / width, 1 - middle / height, name, ha="right", va="center", fontsize=LABEL
+            )
             for index, image in enumerate(images):
-                left = block.left + NAMES + index * (across + GAP)
+                left = block.pictures + index * (across + GAP)
                 box = (left / width, 1 - (top + down) / height, across / width, down / height)
                 ax = figure.add_axes(box)
                 ax.imshow(image, aspect="auto", interpolation="nearest")
@@ -117,9 +123,11 @@ def _arranged(previews: Sequence[Shown]) -> tuple[list[Block], float]:
     for shown in previews:
         column = tops.index(min(tops))
         most = max(len(images) for _, images in shown.views)
-        across = (WIDTH / BLOCKS - NAMES - 2 * MARGIN - (most - 1) * GAP) / most
+        names = max(text_inches(name, LABEL) for name, _ in shown.views) + 0.1
+        across = (WIDTH / BLOCKS - names - 2 * MARGIN - (most - 1) * GAP) / most
         cells = tuple((across, across * images.shape[1] / images.shape[2]) for _, images in shown.views)
-        blocks.append(Block(shown, column * WIDTH / BLOCKS + MARGIN, tops[column], cells))
+        left = column * WIDTH / BLOCKS + MARGIN
+        blocks.append(Block(shown, left, tops[column], left + names, cells))
         tops[column] += WORDS + sum(down + GAP for _, down in cells) + 2 * MARGIN
     return blocks, max(tops)
 

@@ -98,7 +98,7 @@ def draw_map(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]
         with drawing():
             file = save(_draw_map(methods, root), folder, f"map-{index}")
         caption = (
-            "t-SNE of the embedding after clustering, coloured by class; first trial, at most 1,000 images. Neighbours "
+            "t-SNE of the embedding after clustering, coloured by class; first trial, at most 500 images. Neighbours "
             "are neighbours in the embedding; sizes of groups, and distances between them, mean little."
         )
         pictures.append(Picture(file, _title("Map of the embedding", column, summary), caption, CATEGORY))
