@@ -193,7 +193,7 @@ def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     plan = make_plan({"studies": [item.stem for item in (root / "config/studies").glob("*.yaml")]}, root)
     assert not plan.failed
     assert stages(list(plan.jobs_of(["quickstart"]))) == {
-        "datasets": 2, "pretext": 2, "source": 8, "transfer": 5, "target": 21, "clusters": 1,
+        "datasets": 1, "pretext": 1, "source": 12, "transfer": 6, "target": 30, "clusters": 3,
     }  # fmt: skip
     named = set(chain.from_iterable(summary.artifacts for summary in plan.studies.values()))
     assert named == set(plan.jobs)

@@ -74,9 +74,14 @@ def test_the_paper_s_schedule_to_the_letter(paper: Plan) -> None:
             fusion = source["fusion"]
             assert fusion["name"] == "none" or fusion["window"] == 5
         if job.stage == "transfer_knowledge" and job.settings["augmentation"] == "crop_flip":
-            name = job.settings["transfer"]["name"]
+            transfer = job.settings["transfer"]
             assert (job.settings["iterations"], job.settings["batch_size"]) == (2000, 64)
-            assert job.settings["epochs"] in {"fsp": [50], "source_only": [0]}.get(name, [50, 70])
+            if transfer["name"] == "source_only":
+                assert job.settings["epochs"] == 0
+            elif transfer.get("mode") == "two_stage":
+                assert (job.settings["first_stage_epochs"], job.settings["epochs"]) == (20, 50)
+            else:
+                assert job.settings["epochs"] in (50, 70)
 
 
 def test_detectors_follow_the_recipe_of_their_own_paper(paper: Plan) -> None:

@@ -35,15 +35,12 @@ def noise(number: int, size: int = 32) -> Tensor:
 def located(tile: Tensor, image: Tensor) -> tuple[int, int]:
     """Where a normalised tile lies in the image, by trying every place."""
     side = tile.shape[-1]
-    found = []
-    for row in range(image.shape[-1] - side + 1):
-        for column in range(image.shape[-1] - side + 1):
-            cut = image[:, row : row + side, column : column + side].float()
-            cut = (cut - cut.mean((1, 2), keepdim=True)) / cut.std((1, 2), keepdim=True, correction=0)
-            if torch.allclose(cut, tile, atol=1e-4):
-                found.append((row, column))
+    cuts = image.float().unfold(1, side, 1).unfold(2, side, 1).permute(1, 2, 0, 3, 4)  # (row, column, c, side, side)
+    cuts = (cuts - cuts.mean((3, 4), keepdim=True)) / cuts.std((3, 4), keepdim=True, correction=0)
+    found = ((cuts - tile).abs() < 2e-4).all(dim=(2, 3, 4)).nonzero().tolist()
     assert len(found) == 1
-    return found[0]
+    row, column = found[0]
+    return row, column
 
 
 def test_each_tile_lies_in_the_cell_that_the_label_names() -> None:
