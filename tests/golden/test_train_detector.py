@@ -7,6 +7,7 @@ import pytest
 import torch
 from scenes import squares
 
+from tessera.detection.augment import AUGMENTATIONS
 from tessera.detection.train import train_detector
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
@@ -21,44 +22,44 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 PINNED: dict[str, dict[str, float]] = {
     "fine_tune": {
-        "loss[0]": 30.87848497,
-        "localization[0]": 6.309938287,
-        "classification[0]": 24.56854669,
-        "positives[0]": 2.875,
-        "loss[1]": 28.04760603,
-        "localization[1]": 6.847346569,
-        "classification[1]": 21.20025946,
-        "positives[1]": 1.875,
+        "loss[0]": 30.72928157,
+        "localization[0]": 5.952940355,
+        "classification[0]": 24.77634122,
+        "positives[0]": 2.125,
+        "loss[1]": 26.7054812,
+        "localization[1]": 4.931019844,
+        "classification[1]": 21.77446136,
+        "positives[1]": 1.5,
         "encoder.conv1": 97.69322005,
         "encoder.bn1": 49.7495593,
-        "encoder.layer1": 549.708628,
-        "encoder.layer2": 1560.216304,
-        "encoder.layer3": 3982.164215,
-        "pyramid.scale": 3686.514329,
-        "pyramid.blocks": 53575.90837,
-        "head.classification_head": 4125.866218,
-        "head.regression_head": 4119.22981,
-        "outputs": 2.369393662,
+        "encoder.layer1": 551.2522395,
+        "encoder.layer2": 1560.686754,
+        "encoder.layer3": 3979.469715,
+        "pyramid.scale": 3686.514823,
+        "pyramid.blocks": 53563.72493,
+        "head.classification_head": 4125.94623,
+        "head.regression_head": 4118.813603,
+        "outputs": 2.423210466,
     },
     "none": {
-        "loss[0]": 29.60097159,
-        "localization[0]": 4.967978484,
-        "classification[0]": 24.6329931,
-        "positives[0]": 2.875,
-        "loss[1]": 27.56993857,
-        "localization[1]": 5.99650942,
-        "classification[1]": 21.57342915,
-        "positives[1]": 1.875,
-        "encoder.conv1": 41.74144892,
-        "encoder.bn1": 48.16331254,
-        "encoder.layer1": 552.6603407,
-        "encoder.layer2": 1327.736983,
-        "encoder.layer3": 3470.930787,
-        "pyramid.scale": 3686.514785,
-        "pyramid.blocks": 53599.8,
-        "head.classification_head": 4125.979652,
-        "head.regression_head": 4118.615145,
-        "outputs": 2.556982157,
+        "loss[0]": 31.61811816,
+        "localization[0]": 5.794058926,
+        "classification[0]": 25.82405924,
+        "positives[0]": 2.125,
+        "loss[1]": 28.3496022,
+        "localization[1]": 5.988397132,
+        "classification[1]": 22.36120507,
+        "positives[1]": 1.5,
+        "encoder.conv1": 41.97052475,
+        "encoder.bn1": 48.27276256,
+        "encoder.layer1": 551.9241021,
+        "encoder.layer2": 1327.608874,
+        "encoder.layer3": 3471.294808,
+        "pyramid.scale": 3686.515188,
+        "pyramid.blocks": 53590.74548,
+        "head.classification_head": 4126.054358,
+        "head.regression_head": 4118.963765,
+        "outputs": 2.565204139,
     },
     "plain": {
         "loss[0]": 28.33699431,
@@ -103,6 +104,17 @@ def train(cpu: Compute, **changes: Any) -> Trained:
     })  # fmt: skip
     given = source() if settings.transfer.needs_source else None
     return train_detector(settings, given, squares(), cpu, trial=0, resume=None)
+
+
+@pytest.fixture(autouse=True)
+def without_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSD's views but for their first step, torchvision's changes of colour.
+
+    They round to bytes four times, so that instruction sets part by a level here and there, which a training shows in
+    the fourth digit. What they are is tested in tests/detection/test_augment.py.
+    """
+    steps = AUGMENTATIONS["ssd"]
+    monkeypatch.setitem(AUGMENTATIONS, "ssd", lambda mean: steps(mean)[1:])
 
 
 @pytest.mark.parametrize("which", sorted(CHANGES))
