@@ -169,10 +169,10 @@ def test_the_readmes_study_is_valid_to_the_last_cell() -> None:
     example = Study.model_validate(content)
     rows, columns, cells = expand(example, "README.md")
     assert (len(rows), columns) == (5, ["linear_probe", "knn", "student"])
-    resolver = Resolver(Presets(ROOT), "paper", example.base, "README.md")
+    resolver = Resolver(Presets(ROOT), "quickstart", example.base, "README.md")
     experiments = {(cell.row, cell.column): resolver.resolve(cell.settings, cell.row) for cell in cells}
     tte = experiments["TTE", "knn"]
-    assert (tte.source.fusion.name, tte.source.fusion.model_dump()["window"]) == ("tte", 3)
+    assert (tte.source.fusion.name, tte.source.fusion.model_dump()["window"]) == ("tte", 1)
     assert experiments["equal", "knn"].source.fusion.name == "none"
     assert {row for row, column in experiments if column == "student"} == {"target only", "soft targets from TTE"}
 
