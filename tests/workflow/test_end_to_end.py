@@ -53,7 +53,8 @@ def test_run_share_restore_and_change(run: Run, project: Path, tmp_path: Path) -
     assert "DVC: artifacts and results committed" in log
     assert (project / "results" / "tiny" / "table.md").exists()
     events = [json.loads(line) for line in (leases / "journal.jsonl").read_text().splitlines()]
-    assert len([event for event in events if event["event"] == "taken"]) == 4
+    # One for each process: an encoder is measured in the process that trained it.
+    assert len([event for event in events if event["event"] == "taken"]) == 2
     for manifest in project.glob("artifacts/*/*/artifact.json"):
         assert verify(manifest.parent, whole=True)["seconds"] > 0
     assert not list(project.glob("resume/*/*/state"))
