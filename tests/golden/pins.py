@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 # Of float64, over few steps. Without AVX (ATEN_CPU_CAPABILITY=default, ONEDNN_MAX_CPU_ISA=SSE41), and with two threads
-# under MKL_CBWR=COMPATIBLE, these numbers change by less than 1e-12 of themselves (each test says by how much), so
+# under MKL_CBWR=COMPATIBLE, these numbers change by less than 2e-12 of themselves (each test says by how much), so
 # there is room for processors that were not tried; any change of what a stage computes is larger.
 TOLERANCE = 1e-8
 ZERO = 1e-12  # what is 0 but for rounding
