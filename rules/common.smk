@@ -146,11 +146,13 @@ def gpus_of_job(wildcards):
 
 
 def minutes_of_job(wildcards, attempt):
-    """A generous guess: an hour, and a minute for every hundred steps; half a day to pack a large dataset."""
-    return attempt * sum(minutes_of(job) for job in made_by(JOBS[wildcards.job]))
+    """A generous guess: an hour, a minute for every hundred steps, and ten for each measurement in its process."""
+    first, *others = made_by(JOBS[wildcards.job])
+    return attempt * (minutes_of(first) + 10 * len(others))
 
 
 def minutes_of(job):
+    """Of a job alone; half a day to pack a large dataset."""
     settings = job.settings
     if job.stage == "prepare_dataset" and job.run.threads > PLAN.config.threads:
         return 12 * 60

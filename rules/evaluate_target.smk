@@ -1,4 +1,4 @@
-# Measurement of a network, or of the encoder itself: what reads the same features is measured in the first one's process.
+# Measurement of a network, or of the encoder itself: made where its model was, if that is made in the same run.
 
 
 rule evaluate_target:

@@ -1,4 +1,4 @@
-# One encoder per job, learned from all tasks together.
+# One encoder per job, learned from all tasks together; what measures it is made in the same process.
 
 
 rule pretrain_source:

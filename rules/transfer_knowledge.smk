@@ -1,4 +1,4 @@
-# Knowledge transfer: one target network per job, taught by the source encoder that the job names.
+# One target network per job, taught by the source encoder that the job names, and measured in the same process.
 
 
 rule transfer_knowledge:

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tessera.artifacts import MANIFEST
 from tessera.monitor.words import without_trial
-from tessera.study.jobs import STAGES, Job
+from tessera.study.jobs import STAGES, Job, key_of
 from tessera.study.plan import Plan
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -87,13 +86,9 @@ def of_manifest(path: Path, folder: str) -> Recipe | None:
 
 def _with_precision(recipe: Recipe, key: str) -> Recipe:
     """A manifest says with which precision it was made, not whether that was asked for; its key does."""
-    content = [recipe.stage, recipe.version, recipe.trial, recipe.settings]
-    inputs = {role: folder.rpartition("-")[2] for role, folder in recipe.inputs.items()}
     for precision in PRECISIONS:
-        asked = [] if precision == "auto" else [precision]
-        text = json.dumps([*content, inputs, *asked], sort_keys=True, separators=(",", ":"))
-        if sha256(text.encode()).hexdigest()[:8] == key:
-            return Recipe(**{**vars(recipe), "precision": precision})
+        if key_of(recipe.stage, recipe.version, recipe.trial, recipe.settings, recipe.inputs, precision) == key:
+            return replace(recipe, precision=precision)
     return recipe
 
 

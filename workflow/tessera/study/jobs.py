@@ -1,6 +1,7 @@
 """What a job is: one run of a stage, with everything it needs to know. The contract between plan and scripts."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -43,11 +44,7 @@ class Job(Model):
     @property
     def key(self) -> str:
         """Eight hexadecimal digits of what determines the result; the inputs' names carry their own keys."""
-        inputs = {role: folder.rpartition("-")[2] for role, folder in self.inputs.items()}
-        content: list[Any] = [self.stage, self.version, self.trial, self.settings, inputs]
-        if STAGES[self.stage].computes and self.run.precision != "auto":
-            content.append(self.run.precision)  # asked for by name, so it is part of what is asked
-        return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
+        return key_of(self.stage, self.version, self.trial, self.settings, self.inputs, self.run.precision)
 
     @property
     def name(self) -> str:
@@ -63,6 +60,22 @@ class Job(Model):
     def manifest(self) -> str:
         """The file that is written last: an artifact without it does not exist."""
         return f"{self.folder}/artifact.json"
+
+
+def key_of(
+    stage: str, version: int, trial: int | None, settings: Mapping[str, Any], inputs: Mapping[str, str], precision: str
+) -> str:
+    """The key of an artifact.
+
+    Args:
+        inputs: Role to artifact folder.
+        precision: As it was asked for: one that is named is part of the key, where the stage computes.
+    """
+    content: list[Any] = [stage, version, trial, settings]
+    content.append({role: folder.rpartition("-")[2] for role, folder in inputs.items()})
+    if STAGES[stage].computes and precision != "auto":
+        content.append(precision)
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
 
 class StageSettings(Model):
