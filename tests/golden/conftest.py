@@ -30,8 +30,6 @@ def float64() -> Iterator[None]:
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
         # Where there is AVX2, torchvision resizes bytes by other arithmetic, up to a level apart.
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-        # Of a luma that is a whole number but for rounding, torchvision would keep this level or the one below.
-        patch.setattr(torch.Tensor, "floor_", lambda values: values.copy_((values + 1e-6).floor()))
         yield
     torch.set_default_dtype(torch.float32)
     color_table.cache_clear()
