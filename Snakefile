@@ -33,4 +33,5 @@ onsuccess:
 
 
 onerror:
-    shell(FINISH)
+    # A last impatient Ctrl-C does not cut its one line short.
+    shell(f"trap '' INT; {FINISH} --stopped" if FAILURES.stopped else FINISH)

@@ -15,6 +15,7 @@ from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
 from tessera.files import replace_text
+from tessera.monitor.failures import Failures
 from tessera.report.rst import rst
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
@@ -22,6 +23,9 @@ from tessera.study.plan import make_plan
 from tessera.study.together import together
 
 prefer_this_python()
+FAILURES = Failures()
+if workflow.is_main_process and not workflow.dryrun:
+    FAILURES.install()
 
 DEFAULT = "config/config.yaml"
 try:

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TesseraError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
     finally:
         try:
             sys.stdout.flush()

@@ -16,10 +16,14 @@ HELP = "what Snakemake calls when it ends: show tables, commit, sync"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Which tables to show."""
     command.add_argument("--studies", nargs="*", default=[], help="those that were asked for by name")
+    command.add_argument("--stopped", action="store_true", help="by Ctrl-C: only say how it stands")
 
 
 def run(plan: Plan, options: argparse.Namespace) -> int:
     """What Snakemake calls when it ends: shows the tables, then commits and syncs. Never fails a run."""
+    if options.stopped:
+        _say_stopped(plan, options.studies or list(plan.studies))
+        return 0
     studies = {**plan.studies, **plan.others}
     for name in options.studies or plan.studies:
         summary = studies[name]
@@ -32,6 +36,13 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     commit.run(plan, options)
     sync.run(plan, options)
     return 0
+
+
+def _say_stopped(plan: Plan, names: Sequence[str]) -> None:
+    """One line: whoever pressed Ctrl-C wants to be gone. The next run's end commits and syncs."""
+    standings = look(plan, names)
+    made = sum(each.state is State.DONE for each in standings)
+    say(f"Stopped: {made} of {count(len(standings), 'job')} are made. The same command goes on from here.")
 
 
 def _show_unfinished(plan: Plan, names: Sequence[str]) -> None:

@@ -98,6 +98,8 @@ def _of_job(job: Job, root: Path) -> Standing:
         why, since = last, changed
     else:
         return standing(State.WAITING)
+    if is_stop(why):
+        return standing(State.WAITING)
     # It may have ended well while we looked.
     return standing(State.DONE) if (root / job.manifest).exists() else standing(State.FAILED, None, why, since)
 
@@ -112,7 +114,7 @@ def _of_summary(summary: SummarizeStudy, root: Path, jobs: dict[str, Standing]) 
         (_changed(root / folder / "artifact.json") for folder in summary.artifacts), default=0
     ):
         state = State.RUNNING
-        if any(line.startswith(("error: ", "Traceback (most recent call last)")) for line in _tail(root / log)):
+        if any(line.startswith(("error: ", "Traceback (most recent call last)")) for line in tail(root / log)):
             state, why = State.FAILED, last_line(root / log) or ""
     return Standing(SUMMARIZE, summary.name, state, log, None, None, why, changed)
 
@@ -128,14 +130,20 @@ def _blocked(standing: Standing) -> Standing:
 
 def last_line(path: Path) -> str | None:
     """The last line of a log that says something, without its time; None where there is none."""
-    lines = _tail(path)
+    lines = tail(path)
     if not lines:
         return None
     said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
     return re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", said).removeprefix("error: ")
 
 
-def _tail(path: Path) -> list[str]:
+def is_stop(said: str) -> bool:
+    """Whether a job's last word is that it was stopped, by Ctrl-C or by whoever ended it: the next run goes on."""
+    return said.startswith(("stopped", "KeyboardInterrupt"))
+
+
+def tail(path: Path) -> list[str]:
+    """The last lines of a log that say something; none where there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
