@@ -69,11 +69,14 @@ def test_a_stopped_job_has_not_failed(log: Path, failures: Failures, word: str) 
 
 
 def test_snakemake_says_it_in_our_words(log: Path, failures: Failures) -> None:
-    said = record(logging.ERROR, "None", rule_name="pretrain_source", log=[str(log)], event="job_error")
+    head = "Error in rule pretrain_source, jobid: 4"
+    about = {"rule_name": "pretrain_source", "rule_msg": None, "log": [str(log)], "event": "job_error"}
+    said = record(logging.ERROR, head, **about)
     assert failures.filter(said)
-    assert "the disk is full" in said.getMessage()
+    assert said.getMessage() == describe("pretrain_source", [str(log)])
     assert not hasattr(said, "event")  # Snakemake would lay it out, with the whole log
     assert not failures.filter(record(logging.ERROR, 'CalledProcessError in file "rules/x.smk", line 26:'))
+    assert not failures.filter(record(logging.ERROR, "At least one job did not complete successfully."))
     assert failures.filter(record(logging.ERROR, "MissingInputException in rule all"))
     assert failures.filter(record(logging.INFO, "Finished jobid: 3 (Rule: pretrain_source)"))
 

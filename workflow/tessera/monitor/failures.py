@@ -4,7 +4,6 @@ It listens to Snakemake's own log, in the process that reads the Snakefile. Neve
 """
 
 import logging
-import re
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,9 @@ from tessera.monitor.standing import is_stop, last_line, tail
 SHOWN_LINES = 30  # of a log that ends in a traceback
 _SNAKEMAKE = "snakemake.logging"
 # The shell's word on a job: what the job's own log says, says more.
-_OF_THE_SHELL = re.compile(r"CalledProcessError in file")
+_OF_THE_SHELL = "CalledProcessError in file"
+# What it says once more, when all has been said.
+_LAST_WORDS = ("Exiting because a job execution failed", "At least one job did not complete successfully")
 
 
 class Failures(logging.Filter):
@@ -41,12 +42,11 @@ class Failures(logging.Filter):
         if record.levelno < logging.ERROR:
             return not (self.stopped and record.levelno < logging.WARNING and "Terminating" in record.getMessage())
         text = str(record.msg)
-        if _OF_THE_SHELL.search(text):
-            return False
-        if self.stopped:
+        if self.stopped or _OF_THE_SHELL in text or any(words in text for words in _LAST_WORDS):
             return False
         if hasattr(record, "rule_name"):
-            words = describe(record.rule_name, getattr(record, "log", None) or [], text)
+            said = getattr(record, "rule_msg", None)
+            words = describe(record.rule_name, getattr(record, "log", None) or [], said or "")
             if words is None:
                 return False
             record.msg, record.args = words, ()
@@ -73,8 +73,7 @@ def describe(rule: str, logs: list[str], said: str = "") -> str | None:
     if last is not None and is_stop(last):
         return None
     lines = [f"{rule}: {path.stem} failed" if logs else f"{rule} failed"]
-    if said and said != "None":
-        lines += [f"  {line}" for line in said.strip().splitlines()]
+    lines += [f"  {line}" for line in said.strip().splitlines()]
     if logs:
         shown = tail(path)
         if any(line.startswith("error: ") for line in shown):
