@@ -80,7 +80,7 @@ def test_links_devices_and_names_that_lead_out_are_never_read(tmp_path: Path) ->
         "a/../../out.png": ("leads out of the archive", None),
         "soft.png": ("a link", None),
         "hard.png": ("a link", None),
-        "pipe.png": ("a device", None),
+        "pipe.png": ("a pipe", None),
         "disk.png": ("a device", None),
     }
     assert sorted(tmp_path.iterdir()) == [path]

@@ -141,7 +141,7 @@ def test_what_failed_was_skipped_or_left_out_is_told(study: SummarizeStudy, tmp_
     page = page_of(study.model_copy(update=gaps), tmp_path)
     assert "tte, C10: trial 1 of 3 gave no finite accuracy; mean and spread are over the others." in page.words
     assert page.row("tte")[1] == "72.5 best ± 2.1 2 of 3 trials"
-    assert "toy-00000000: 2 passed over (images, annotations or objects); its log names each." in page.words
+    assert "toy-00000000: 2 passed over (images, annotations or objects); its log says why." in page.words
     assert "Left out for want of images: column 'C1000'." in page.words
     assert "digits_m stands in for cifar10." in page.words
     assert "Nothing failed" not in page.words

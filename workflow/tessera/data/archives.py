@@ -2,24 +2,38 @@
 
 import lzma
 import os
-import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 from tessera.data.datasets.suffixes import TARS
 from tessera.data.decode import Encoded
+from tessera.data.reading import (
+    MOST_BYTES,
+    UnfitFileError,
+    kind_of,
+    printable,
+    read_file,
+    read_stream,
+    refuse_unless_regular,
+    too_large,
+)
 from tessera.errors import DataError
 from tessera.files import sha256_of
 
 COMPRESSION = (lzma.LZMAError, zlib.error, EOFError, OSError)
 ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # damage, an unknown method, a password
 DAMAGE = (tarfile.TarError, *ZIP, *COMPRESSION)
+HEADERS = (  # of names that a tar archive's blocks do not hold, and the like
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+MOST_HEADER = 2**20  # bytes of one
+MOST_LINKS = 10  # to folders, on the way to a file
+ENCRYPTED = 1  # bit of a zip member's flags
 
 
 @dataclass(frozen=True)
@@ -28,13 +42,14 @@ class Entry:
 
     Attributes:
         parts: Names from the top down to it, relative to the source.
-        read: Gives the file's bytes; None for a folder, and for what is not followed.
+        read: Gives the file's bytes, so many at most; None for a folder, and for what is not followed. Raises
+            `UnfitFileError` where this file alone is refused, and `DataError` where nothing more can be read.
         in_order: `read` must be called before the next entry is asked for.
         refused: Why it is not followed, if it is not.
     """
 
     parts: tuple[str, ...]
-    read: Callable[[], bytes] | None
+    read: Callable[..., bytes] | None
     in_order: bool = False
     refused: str | None = None
 
@@ -52,6 +67,7 @@ def entries(path: Path) -> Iterator[Entry]:
         return
     if not path.exists():
         raise DataError(f"{path}: not found. Put it there, or correct `path` or `data_root`.")
+    refuse_unless_regular(path)
     reader = _zip if path.name.lower().endswith(".zip") else _tar
     try:
         yield from reader(path)
@@ -62,11 +78,7 @@ def entries(path: Path) -> Iterator[Entry]:
 def name_in(path: Path) -> Callable[[tuple[str, ...]], str]:
     """What a message calls a file: its path, or the archive's and the member's. Never fails to print."""
     before, after = (f"{path}/", "") if path.is_dir() else (f"{path}: `", "`")
-
-    def name(parts: tuple[str, ...]) -> str:
-        return before + "/".join(parts).encode("utf-8", "backslashreplace").decode() + after
-
-    return name
+    return lambda parts: before + printable("/".join(parts)) + after
 
 
 def encoded(name: str, entry: Entry) -> Encoded:
@@ -74,8 +86,18 @@ def encoded(name: str, entry: Entry) -> Encoded:
     assert entry.read is not None
     if not entry.in_order:
         return Encoded(name, entry.read)
-    data = entry.read()
-    return Encoded(name, lambda: data)
+    try:
+        data = entry.read()
+    except UnfitFileError as error:  # told where it would be decoded: other images are not affected
+        return Encoded(name, _raising(error.bare()))
+    return Encoded(name, lambda: data, len(data))
+
+
+def _raising(error: UnfitFileError) -> Callable[..., bytes]:
+    def read(most: int = 0) -> bytes:
+        raise error
+
+    return read
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -86,6 +108,7 @@ def check_sha256(path: Path, expected: str) -> None:
     """
     if path.is_dir():
         raise DataError(f"{path}: `sha256` is the checksum of an archive, but this is a folder. Leave it out.")
+    refuse_unless_regular(path)
     if (found := sha256_of(path)) != expected:
         raise DataError(
             f"{path}: sha256 is {found}, but `sha256` says {expected}. "
@@ -94,28 +117,51 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def _tree(root: Path) -> Iterator[Entry]:
-    for folder, folders, files in os.walk(root, followlinks=True):
-        parts = Path(folder).relative_to(root).parts
+    """Folders before what is in them, files before folders, both sorted; links are followed where that ends."""
+    waiting: list[tuple[tuple[str, ...], tuple[Path, ...]]] = [((), (root.resolve(),))]
+    while waiting:
+        parts, reals = waiting.pop()
         yield Entry(parts, None)
-        # A link to a folder above itself would never end.
-        real = Path(folder).resolve()
-        folders[:] = [name for name in sorted(folders) if not _leads_up(Path(folder, name), real)]
-        for name in sorted(files):
-            yield Entry((*parts, name), _reading(Path(folder, name)))
-
-
-def _leads_up(folder: Path, parent: Path) -> bool:
-    return folder.is_symlink() and parent.is_relative_to(folder.resolve())
-
-
-def _reading(file: Path) -> Callable[[], bytes]:
-    def read() -> bytes:
+        folder = root.joinpath(*parts)
         try:
-            return file.read_bytes()
+            with os.scandir(folder) as found:
+                items = sorted(found, key=lambda item: item.name)
         except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror}). Remove or replace it.") from error
+            name = printable(str(folder))
+            raise DataError(f"{name}: cannot be listed ({error.strerror}). Make it readable, or remove it.") from error
+        folders = []
+        for item in items:
+            below = (*parts, item.name)
+            if not item.is_dir():
+                refused = _refused(item)
+                yield Entry(below, None if refused else _reading(folder / item.name), refused=refused)
+            elif not item.is_symlink():
+                folders.append((below, (*reals[:-1], reals[-1] / item.name)))
+            elif not _leads_back(target := Path(item.path).resolve(), reals):
+                folders.append((below, (*reals, target)))
+        waiting += reversed(folders)
 
-    return read
+
+def _refused(item: os.DirEntry[str]) -> str | None:
+    if item.is_file():
+        return None
+    try:
+        return kind_of(item.stat().st_mode)
+    except OSError:  # a link to nothing: told by whoever reads it
+        return None
+
+
+def _leads_back(target: Path, reals: tuple[Path, ...]) -> bool:
+    """Whether a link leads to a folder on the way to it, which would never end, or through too many links.
+
+    Args:
+        reals: Where the way is in truth: each folder that it left by a link, and the present one.
+    """
+    return len(reals) > MOST_LINKS or any(real.is_relative_to(target) for real in reals)
+
+
+def _reading(file: Path) -> Callable[..., bytes]:
+    return lambda most=MOST_BYTES: read_file(file, most)
 
 
 def _tar(path: Path) -> Iterator[Entry]:
@@ -126,7 +172,7 @@ def _tar(path: Path) -> Iterator[Entry]:
         raise tarfile.ReadError("not a whole number of blocks")
     # Decompressed by the library's own reader: tarfile's takes the end of a cut-off file for the end of the archive.
     with TARS[suffix](path, "rb") as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18) as archive:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18, tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 cast(Any, archive).members.clear()  # kept by tarfile for seeking, which a stream cannot
                 yield _tar_entry(path, archive, member)
@@ -134,47 +180,91 @@ def _tar(path: Path) -> Iterator[Entry]:
             pass
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose header is looked at more closely than tarfile does."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            # tarfile takes a damaged header, and a file that was cut off between members, for the archive's end.
+            raise tarfile.ReadError("cut off" if str(error) == "empty header" else str(error)) from error
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Self:  # meant to be overridden, as tarfile says
+        if self.type in HEADERS and self.size > MOST_HEADER:  # which is read whole, whatever its size
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+
 def _tar_entry(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
-    parts, refused = _safe(member.name)
+    parts, refused = _safe(member.name, member.isdir())
     if refused is None and not (member.isdir() or member.isreg()):
-        refused = "a link" if member.islnk() or member.issym() else "a device"
+        refused = "a link" if member.islnk() or member.issym() else "a pipe" if member.isfifo() else "a device"
     if refused is not None or member.isdir():
         return Entry(parts, None, refused=refused)
-    return Entry(parts, _guarded(path, lambda: cast(IO[bytes], archive.extractfile(member)).read()), in_order=True)
+    name = name_in(path)(parts)
+    read = _reader(name, member.size, lambda: cast(IO[bytes], archive.extractfile(member)))
+    return Entry(parts, read, in_order=True)
 
 
 def _zip(path: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             # Some programs on Windows write backslashes.
-            parts, refused = _safe(member.filename.replace("\\", "/"))
-            if refused is None and stat.S_ISLNK(member.external_attr >> 16):
-                refused = "a link"
-            if refused is not None or member.is_dir() or member.filename.endswith("\\"):
+            name = member.filename.replace("\\", "/")
+            is_folder = name.endswith("/")
+            parts, refused = _safe(name, is_folder)
+            kind = kind_of(member.external_attr >> 16)
+            if refused is None and not is_folder and kind not in (None, "a folder"):
+                refused = kind
+            if refused is not None or is_folder:
                 yield Entry(parts, None, refused=refused)
             else:
-                yield Entry(parts, _guarded(path, partial(archive.read, member)), in_order=True)
+                yield Entry(parts, _zip_reader(path, archive, member, parts), in_order=True)
 
 
-def _guarded(path: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
-    def guarded() -> bytes:
+def _zip_reader(
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, parts: tuple[str, ...]
+) -> Callable[..., bytes]:
+    name = name_in(path)(parts)
+    if member.flag_bits & ENCRYPTED:
+        return _raising(UnfitFileError(name, "encrypted", "Unpack it with its password, and pack it again without."))
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Of bzip2 and LZMA, zipfile decompresses all that it has read: 4 kB can become gigabytes.
+        how = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(member.compress_type, "an unknown method")
+        return _raising(UnfitFileError(name, f"compressed by {how}", "In a zip, deflate alone is read: pack it so."))
+    return _reader(name, member.file_size, lambda: archive.open(member))
+
+
+def _reader(name: str, size: int, opened: Callable[[], IO[bytes]]) -> Callable[..., bytes]:
+    """Reads a member, of which a header says this size."""
+
+    def read(most: int = MOST_BYTES) -> bytes:
+        if size > most:
+            raise too_large(name, most)
         try:
-            return read()
+            with opened() as stream:
+                return read_stream(stream, name, most)
         except DAMAGE as error:
-            raise _damaged(path, error) from error
+            raise _damaged(name, error) from error
 
-    return guarded
+    return read
 
 
-def _safe(name: str) -> tuple[tuple[str, ...], str | None]:
+def _safe(name: str, is_folder: bool) -> tuple[tuple[str, ...], str | None]:
     parts = PurePosixPath(name).parts
+    if not parts and not is_folder:
+        return parts, "has no name"
     if name.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
         return parts, "leads out of the archive"
     return parts, None
 
 
-def _damaged(path: Path, error: BaseException) -> DataError:
+def _damaged(what: Path | str, error: BaseException) -> DataError:
     if isinstance(error, OSError) and error.errno is not None:
-        return DataError(f"{path}: cannot be read ({error.strerror}).")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(f"{path}: damaged or incomplete ({reason}). Get it again.")
+        return DataError(f"{what}: cannot be read ({error.strerror}).")
+    reason = printable(" ".join(str(error).split())) or type(error).__name__
+    return DataError(f"{what}: damaged or incomplete ({reason}). Get it again.")

@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tessera.data.formats import FORMATS, READ, other_form
 from tessera.errors import DataError
 
 log = logging.getLogger("tessera")
@@ -21,6 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 64  # images a turn of a thread
+CHUNK_HELD, HELD = 2**28, 2**30  # bytes of encoded images that wait in memory, of a turn and of all, and one image more
 REPORT = 5_000  # images a line of the log
 
 
@@ -30,10 +31,12 @@ class Encoded(NamedTuple):
     Attributes:
         name: What an error message calls it.
         read: Gives the file's bytes; called once, in any thread.
+        held: Bytes that it keeps in memory until then.
     """
 
     name: str
     read: Callable[[], bytes]
+    held: int = 0
 
 
 def decode_images(encoded: Iterable[Encoded], image_size: int, what: str) -> np.ndarray:
@@ -51,7 +54,8 @@ def decode_images(encoded: Iterable[Encoded], image_size: int, what: str) -> np.
         DataError: If an image cannot be read or decoded.
     """
     images, count, reported = np.empty((CHUNK, image_size, image_size, 3), dtype=np.uint8), 0, 0
-    for decoded in map_in_threads(partial(_decode_chunk, image_size=image_size), encoded, CHUNK):
+    decode = partial(_decode_chunk, image_size=image_size)
+    for decoded in map_in_threads(decode, encoded, CHUNK, lambda image: image.held):
         if count + len(decoded) > len(images):
             # Grows in place: the number of images is not known, and two copies may not fit in memory.
             images.resize((len(images) * 5 // 4 + CHUNK, *images.shape[1:]), refcheck=False)
@@ -64,26 +68,45 @@ def decode_images(encoded: Iterable[Encoded], image_size: int, what: str) -> np.
     return images
 
 
-def map_in_threads(function: Callable[[list[T]], R], items: Iterable[T], chunk: int) -> Iterator[R]:
+def map_in_threads(
+    function: Callable[[list[T]], R], items: Iterable[T], chunk: int, held: Callable[[T], int] = lambda _: 0
+) -> Iterator[R]:
     """The function's result for each chunk of the items, in order, on as many threads as torch may use.
 
-    Items are taken no further ahead than the threads need.
+    Items are taken no further ahead than the threads need, and than memory should hold.
+
+    Args:
+        chunk: Items a turn of a thread, at most.
+        held: Bytes that an item keeps in memory.
     """
-    source, pending = iter(items), deque[Future[R]]()
+    source, pending = iter(items), deque[tuple[Future[R], int]]()
     threads = max(1, torch.get_num_threads())
     with ThreadPoolExecutor(threads) as pool:
         try:
             while True:
-                if part := list(islice(source, chunk)):
-                    pending.append(pool.submit(function, part))
+                part, size = _some(source, chunk, held)
+                if part:
+                    pending.append((pool.submit(function, part), size))
                 if not pending:
                     return
-                if part and len(pending) <= 2 * threads:
+                if part and len(pending) <= 2 * threads and sum(size for _, size in pending) < HELD:
                     continue
-                yield pending.popleft().result()
+                yield pending.popleft()[0].result()
         except BaseException:  # also where nobody asks for the rest
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _some(source: Iterator[T], most: int, held: Callable[[T], int]) -> tuple[list[T], int]:
+    """The next items, and the bytes that they hold."""
+    part: list[T] = []
+    size = 0
+    for item in source:
+        part.append(item)
+        size += held(item)
+        if len(part) == most or size >= CHUNK_HELD:
+            break
+    return part, size
 
 
 def decode_image(data: bytes, image_size: int) -> np.ndarray:
@@ -98,7 +121,7 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     Raises:
         Exception: Whatever Pillow raises for a damaged image.
     """
-    with Image.open(io.BytesIO(data)) as opened:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         # A JPEG far too large is decoded at a fraction of its size, never below twice what is needed.
         opened.draft(None, (2 * image_size, 2 * image_size))
         image = _to_rgb(opened)
@@ -116,7 +139,7 @@ def decode_whole(data: bytes) -> np.ndarray:
     Raises:
         Exception: Whatever Pillow raises for a damaged image.
     """
-    with Image.open(io.BytesIO(data)) as opened:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         return np.asarray(_to_rgb(opened))
 
 
@@ -143,7 +166,7 @@ def check_image(encoded: Encoded) -> bytes:
     """
 
     def decode(data: bytes) -> None:
-        with Image.open(io.BytesIO(data)) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             opened.draft(None, (1, 1))
             _to_rgb(opened)
 
@@ -160,6 +183,20 @@ def _explained(decode: Callable[[bytes], R], name: str, data: bytes) -> R:
     try:
         return decode(data)
     except Exception as error:  # Pillow raises many kinds
-        reason = "no image of a known kind" if isinstance(error, UnidentifiedImageError) else error
-        reason = "empty file" if not data else " ".join(str(reason).split())
-        raise DataError(f"{name}: cannot be decoded ({reason}). Remove or replace it.") from error
+        raise DataError(f"{name}: cannot be decoded {_why(error, data)}") from error
+
+
+def _why(error: Exception, data: bytes) -> str:
+    """The reason, in brackets, and what to do."""
+    reason, remedy = " ".join(str(error).split()) or type(error).__name__, "Remove or replace it."
+    if not data:
+        reason = "empty file"
+    elif isinstance(error, UnidentifiedImageError):
+        form = other_form(data)
+        reason = f"it seems to be {form}, not {READ}" if form else "no image of a known kind"
+        remedy = "Convert, remove or replace it." if form else remedy
+    elif isinstance(error, Image.DecompressionBombError):
+        reason, remedy = reason.partition(", could")[0], "Shrink, remove or replace it."
+    elif isinstance(error, MemoryError):
+        reason, remedy = "the memory does not suffice for its pixels", "Shrink, remove or replace it."
+    return f"({reason}). {remedy}"

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tessera.data.decode import decode_image, decode_whole
+from tessera.data.formats import FORMATS
 from tessera.errors import ArtifactError
 
 INDEX, NAMES, SHARD = "index.npy", "names.txt", "images-{:05d}.bin"
@@ -295,7 +296,7 @@ def fit(image: Tensor, size: int) -> Tensor:
 
 def _suits_nvjpeg(data: bytes) -> bool:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.format == "JPEG" and image.mode in ("RGB", "L")
     except Exception:  # whatever it is, the processor's path tells it
         return False

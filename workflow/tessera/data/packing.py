@@ -93,7 +93,7 @@ def _write(
     row = draft.stop
     passed_over += len(draft.skipped)
     try:
-        for chunk in map_in_threads(_check, listed.read(row), CHUNK):
+        for chunk in map_in_threads(_check, listed.read(row), CHUNK, lambda image: image.held):
             for found in chunk:
                 if isinstance(found, DataError):
                     passed_over += 1

@@ -2,8 +2,11 @@
 
 import io
 import logging
+import re
 import shutil
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,18 @@ from PIL import Image
 from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.options import DatasetOptions
 from tessera.data.detection import StoredObjects, check_objects, save_detection
+from tessera.data.formats import FORMATS
 from tessera.data.packed import Shards
 from tessera.data.packing import SHARD_BYTES, pack_images
+from tessera.data.reading import MOST_SHOWN, printable
 from tessera.data.store import check_labels, save_dataset, save_packed
 from tessera.errors import DataError
 from tessera.registry import load
 
 log = logging.getLogger("tessera")
+
+EXAMPLES = 5  # lines of the log on what was passed over for one reason
+MOST_EXAMPLES = 30  # and for all
 
 Splits = Mapping[str, np.ndarray]
 
@@ -42,8 +50,8 @@ def prepare_dataset(
 
     Returns:
         `num_train`, `num_test`, `num_unlabeled` (images), `num_classes`, `image_size` (px), and `num_skipped`
-        (files passed over, each named in the log). Of a dataset with boxes `num_train`, `num_test`, `num_classes`,
-        `num_objects`, `num_difficult` (of these), and `num_skipped` (objects, annotations and images).
+        (files passed over; the log names some for each reason). Of a dataset with boxes `num_train`, `num_test`,
+        `num_classes`, `num_objects`, `num_difficult` (of these), and `num_skipped` (objects, annotations and images).
 
     Raises:
         DataError: If the dataset is missing, damaged or unfit.
@@ -51,8 +59,8 @@ def prepare_dataset(
     reader: DatasetReader = load("dataset", options.name)(options)
     found = reader.read(data_root)
     listed = found.images if isinstance(found, ListedObjects) else found
-    for what in listed.skipped:
-        log.warning("passed over %s", what)
+    check_names(listed.classes, options.word())
+    tell_skipped(listed.skipped)
     if isinstance(listed, RawDataset):
         save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes)
         figures = _figures(listed.splits, len(listed.classes), listed.images.shape[1], len(listed.skipped))
@@ -66,6 +74,43 @@ def prepare_dataset(
             shutil.rmtree(state)
     log.info("%s: %s", options.word(), ", ".join(f"{name} {value}" for name, value in figures.items()))
     return {name: float(value) for name, value in figures.items()}
+
+
+def tell_skipped(lines: Sequence[str]) -> None:
+    """Says in the log what was passed over: some examples of each reason, and how many there are."""
+    told: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+    for line in lines:
+        reason = re.sub(r"\([^()]*\)|`[^`]*`|\d[\d.]*", "…", line.rpartition(": ")[2])
+        if told[reason] < EXAMPLES and told.total() < MOST_EXAMPLES:
+            told[reason] += 1
+            log.warning("passed over %s", line)
+        else:
+            left[reason] += 1
+    for reason, number in left.most_common(EXAMPLES):
+        log.warning("passed over %d more: %s", number, reason)
+    if rest := left.total() - sum(number for _, number in left.most_common(EXAMPLES)):
+        log.warning("passed over %d more for other reasons", rest)
+
+
+def check_names(classes: Sequence[str], word: str) -> None:
+    """Sees that names of classes can be shown in tables and told apart.
+
+    Args:
+        word: The dataset's.
+
+    Raises:
+        DataError: If not.
+    """
+    known: dict[str, str] = {}
+    for name in classes:
+        if (shown := printable(name)) != name:
+            why = f"longer than {MOST_SHOWN} characters" if name.isprintable() else "not printable"
+            raise DataError(f"{word}: the class's name `{shown}` is {why}. Rename it.")
+        plain = unicodedata.normalize("NFC", name)
+        if plain in known:
+            raise DataError(f"{word}: two classes are called `{name}`, in two forms of Unicode. Make them one.")
+        known[plain] = name
 
 
 def _figures(splits: Splits, num_classes: int, image_size: int, num_skipped: int) -> dict[str, int]:
@@ -106,8 +151,7 @@ def _pack_images(
 ) -> tuple[np.ndarray, Splits, int]:
     """Packs images; returns which were kept, (N,) bool, the splits without damaged ones, and how many were skipped."""
     kept, damaged = pack_images(listed, state, folder, word, shard_bytes)
-    for what in damaged:
-        log.warning("passed over %s", what)
+    tell_skipped(damaged)
     row_of = np.cumsum(kept) - 1
     splits = {name: row_of[rows[kept[rows]]] for name, rows in listed.splits.items()}
     log.info("%s: all packed; taking mean and deviation", word)
@@ -122,7 +166,7 @@ def _check_sizes(objects: StoredObjects, folder: Path, state: Path, word: str) -
     """
     shards = Shards(folder)
     for row, expected in enumerate(objects.sizes.tolist()):
-        with Image.open(io.BytesIO(shards.read(row))) as image:
+        with Image.open(io.BytesIO(shards.read(row)), formats=FORMATS) as image:
             found = [image.height, image.width]
         if found != expected:
             shutil.rmtree(state)

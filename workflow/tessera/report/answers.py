@@ -145,7 +145,7 @@ def gaps(table: Table, runs: Runs) -> list[str]:
             found.append(f"{where}: {_trials(unmade)} of {total} {'is' if len(unmade) == 1 else 'are'} not made{rest}")
     for name, count in runs.skipped().items():
         if count:
-            found.append(f"{name}: {count} passed over (images, annotations or objects); its log names each.")
+            found.append(f"{name}: {count} passed over (images, annotations or objects); its log says why.")
     if len(runs.commits()) > 1:
         found.append(f"The artifacts were made by {len(runs.commits())} states of the code; see below.")
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
+from tessera.data.formats import FORMATS
 from tessera.report.pictures import text_inches
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def compress(path: Path) -> None:
     from PIL import Image
 
     stream = io.BytesIO()
-    with Image.open(path) as picture:
+    with Image.open(path, formats=FORMATS) as picture:
         rgb = picture.convert("RGB")
     rgb.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG).save(
         stream, "PNG", optimize=True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tessera.data.formats import FORMATS
 from tessera.errors import ArtifactError
 from tessera.files import replace_text
 from tessera.report import boxes, statistics
@@ -250,7 +251,7 @@ def _pixels(about: dict[str, Any], image: dict[str, Any]) -> "np.ndarray":
 
     path = about["folder"] / image["file"]
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return np.asarray(picture.convert("RGB"))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder; it is made again.") from error

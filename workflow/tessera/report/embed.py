@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tessera.data.formats import FORMATS
 from tessera.report.pictures import Album
 
 MOST_BYTES = 1_200_000  # of all pictures of a page; base64 adds a third, and 2 MB are what a page may have
@@ -46,7 +47,7 @@ def _drawn(name: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:
 
 def _shrunk(content: bytes, quality: int, scale: float) -> tuple[str, bytes]:
     stream = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         rgb = image.convert("RGB")
     if scale < 1:
         rgb = rgb.resize(

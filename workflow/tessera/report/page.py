@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
+from tessera.data.formats import FORMATS
 from tessera.report.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.dots import plots
 from tessera.report.embed import embedded
@@ -163,7 +164,7 @@ def _by_category(album: Album) -> dict[str, list[tuple[Picture, str, float]]]:
     found: dict[str, list[tuple[Picture, str, float]]] = {}
     uris = embedded(album)
     for picture in album.pictures:
-        with Image.open(io.BytesIO(album.files[picture.file])) as image:
+        with Image.open(io.BytesIO(album.files[picture.file]), formats=FORMATS) as image:
             inches = round(image.width / DOTS_PER_INCH, 2)
         found.setdefault(picture.category, []).append((picture, uris[picture.file], inches))
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
+from tessera.data.formats import FORMATS
 from tessera.files import replace_bytes
 from tessera.study.jobs import SummarizeStudy
 
@@ -160,7 +161,7 @@ def save(figure: "Figure", folder: Path, stem: str, svg: bool = True) -> str:
         figure.set_layout_engine("none")  # laid out by now; many panels take seconds
     figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     if svg:
-        with Image.open(png) as image:  # lines and words need few colours: a third of the bytes
+        with Image.open(png, formats=FORMATS) as image:  # lines and words need few colours: a third of the bytes
             # The method that keeps rare colours: a heat map is read by them.
             few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(png, optimize=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tessera.data.formats import FORMATS
 from tessera.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def read_sheet(path: Path, strips: Sequence[Sequence[int]]) -> "list[np.ndarray]
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             sheet = np.asarray(image.convert("RGB"))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder; it is made again.") from error

@@ -12,7 +12,9 @@ from tessera.data.archives import Entry, check_sha256, encoded, entries, name_in
 from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.suffixes import TARS
 from tessera.data.decode import Encoded, decode_images
+from tessera.data.reading import printable
 from tessera.data.store import label_subset
 from tessera.errors import DataError
 
@@ -80,7 +82,7 @@ class ImageFolder(DatasetReader):
     def _place(self, path: Path, seen: "_Seen") -> tuple[np.ndarray, dict[str, np.ndarray], list[str]]:
         """Labels of the images, rows of the splits, and classes."""
         if not seen.layout.holders:
-            raise DataError(f"{path}: holds no images. Found {seen.layout.found()}.")
+            raise DataError(f"{path}: holds no images. Found {seen.layout.found()}.{seen.nested()}")
         # An archive can hold a name twice; as in tar itself, the last one counts.
         row_of = {name: row for row, name in enumerate(seen.names)}
         placed = seen.layout.resolve(row_of)
@@ -130,6 +132,13 @@ class _Seen:
         self.layout = Layout(path, options.train, options.test, options.classes)
         self.names: list[Parts] = []
         self.skipped: list[str] = []
+        self.archive: Parts | None = None
+
+    def nested(self) -> str:
+        """What to do where the images lie in an archive within; nothing where there is none."""
+        if self.archive is None:
+            return ""
+        return f" `{printable('/'.join(self.archive))}` is an archive, and none is opened within another: unpack it."
 
     def images(self) -> Iterator[Entry]:
         for entry in entries(self.path):
@@ -142,6 +151,8 @@ class _Seen:
             elif not is_image(entry.parts):
                 self.layout.note(entry.parts[:-1])
                 self.skipped.append(f"{self.called(entry.parts)}: not an image")
+                if self.archive is None and entry.parts[-1].lower().endswith((".zip", *TARS)):
+                    self.archive = entry.parts
             elif self.layout.wants(entry.parts):
                 self.names.append(entry.parts)
                 yield entry

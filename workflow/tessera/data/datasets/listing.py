@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.suffixes import TARS
+from tessera.data.reading import refuse_unless_regular
 from tessera.errors import DataError
 from tessera.registry import suggest
 
@@ -21,12 +22,15 @@ def unfit_archive(path: Path) -> str | None:
     name = path.name.lower()
     suffix = max((end for end in TARS if name.endswith(end)), key=len, default=None)
     try:
+        refuse_unless_regular(path)
         if name.endswith(".zip"):
             return None if zipfile.is_zipfile(path) else f"{path}: damaged or incomplete (no zip file). Get it again."
         if suffix is None:
             return f"{path}: not an archive of a known kind. Known: a folder, .zip, {', '.join(TARS)}."
         with TARS[suffix](path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             archive.next()
+    except DataError as error:
+        return str(error)
     except _DAMAGE as error:
         return f"{path}: damaged or incomplete ({' '.join(str(error).split()) or type(error).__name__}). Get it again."
     except OSError as error:  # also what gzip and bz2 say of bytes that are not theirs

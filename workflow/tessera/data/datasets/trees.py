@@ -9,6 +9,7 @@ import numpy as np
 
 from tessera.data.datasets.base import ListedDataset
 from tessera.data.decode import Encoded
+from tessera.data.reading import read_file
 from tessera.errors import DataError
 
 Samples = Sequence[tuple[str, int]]
@@ -42,18 +43,6 @@ def list_samples(root: Path, train: Samples, test: Samples, classes: list[str], 
         read=read,
         damaged=options.damaged,
     )
-
-
-def read_file(path: Path) -> bytes:
-    """The file's bytes.
-
-    Raises:
-        DataError: If it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Remove or replace it.") from error
 
 
 def opened(what: str, make: Callable[[], Any]) -> Any:

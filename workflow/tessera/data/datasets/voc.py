@@ -11,10 +11,10 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects
 from tessera.data.datasets.downloads import open_or_download
-from tessera.data.datasets.trees import read_file
 from tessera.data.datasets.voc_annotations import Marker, PassedOver, parse_annotation
 from tessera.data.datasets.voc_form import size_of
 from tessera.data.decode import Encoded
+from tessera.data.reading import MOST_ANNOTATION, UnfitFileError, read_file
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -81,7 +81,10 @@ def _add(marker: Marker, image: Path, annotation: Path, passed_over: PassedOver)
         passed_over.add(f"{annotation}: not found, but its image is in a list", "Unpack the archive again.")
         return False
     try:
-        parsed = parse_annotation(read_file(annotation))
+        parsed = parse_annotation(read_file(annotation, MOST_ANNOTATION))
+    except UnfitFileError as error:
+        passed_over.add(f"{annotation}: {error.reason}", error.remedy)
+        return False
     except ValueError as error:
         passed_over.add(f"{annotation}: {error}", "Correct or remove it.")
         return False

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tessera.data.detection import Objects, StoredObjects
+from tessera.data.reading import printable
 from tessera.errors import DataError
 from tessera.registry import suggest
 
@@ -89,7 +90,7 @@ def parse_annotation(data: bytes) -> Annotation:
     except (ElementTree.ParseError, LookupError, UnicodeError) as error:  # LookupError: an unknown encoding
         raise ValueError(f"it does not parse as XML ({error})") from error
     if root.tag != "annotation":
-        raise ValueError(f"it is a document of <{root.tag}>, not of <annotation>")
+        raise ValueError(f"it is a document of <{printable(root.tag)}>, not of <annotation>")
     found = [_marked(number, node) for number, node in enumerate(root.findall("object"), start=1)]
     return Annotation(_text(root, "filename") or None, _size(root.find("size")), found)
 
@@ -160,7 +161,7 @@ class Marker:
 
     def _place(self, marked: Marked, called: str, size: Size) -> tuple[float, float, float, float] | None:
         """The object's box on its image; None where it cannot be used."""
-        what = f"{called}: object {marked.number}" + (f" (`{marked.name}`)" if marked.name else "")
+        what = f"{called}: object {marked.number}" + (f" (`{printable(marked.name)}`)" if marked.name else "")
         if marked.wrong is not None:
             self.passed_over.add(f"{what} {marked.wrong}", "Correct or remove it.")
             return None
@@ -201,9 +202,9 @@ def _marked(number: int, node: ElementTree.Element) -> Marked:
         corner, text = next(
             (c, t) for c, t, value in zip(CORNERS, said, corners, strict=True) if not math.isfinite(value)
         )
-        wrong = f"has a {corner} of `{text}`, which is no number" if text else f"has no <{corner}>"
+        wrong = f"has a {corner} of `{printable(text)}`, which is no number" if text else f"has no <{corner}>"
     elif difficult not in DIFFICULT:
-        wrong = f"has <difficult> `{difficult}`, which is neither 0 nor 1"
+        wrong = f"has <difficult> `{printable(difficult)}`, which is neither 0 nor 1"
     xmin, ymin, xmax, ymax = corners
     return Marked(number, name, (xmin, ymin, xmax, ymax), DIFFICULT.get(difficult, False), wrong)
 

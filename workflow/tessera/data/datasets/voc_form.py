@@ -1,7 +1,7 @@
 """What a tree or an archive in Pascal VOC form holds: annotations, lists of images, and images."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,8 @@ from tessera.data.archives import Entry, encoded, entries, name_in
 from tessera.data.datasets.layout import Parts, ignored, is_image
 from tessera.data.datasets.voc_annotations import Annotation, PassedOver, Size, parse_annotation
 from tessera.data.decode import Encoded
+from tessera.data.formats import FORMATS
+from tessera.data.reading import MOST_ANNOTATION, MOST_LIST, UnfitFileError, refuse_unless_regular
 from tessera.errors import DataError
 from tessera.registry import suggest
 
@@ -43,7 +45,7 @@ class Pair(NamedTuple):
 class _Found:
     """What lies in one folder that holds `Annotations`, by names without suffix."""
 
-    annotations: dict[str, tuple[Parts, bytes]] = field(default_factory=dict)
+    annotations: dict[str, tuple[Parts, Annotation | ValueError]] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
     photos: dict[str, list[Photo]] = field(default_factory=dict)
 
@@ -79,21 +81,20 @@ class VocForm:
             elif entry.read is None:
                 continue
             elif (place := _below(entry.parts, IMAGES)) is not None and is_image(entry.parts):
-                size = _size(io.BytesIO(entry.read())) if entry.in_order else None
+                size = _size(entry.read) if entry.in_order else None
                 photos = found.setdefault(place[0], _Found()).photos.setdefault(_stem(place[1]), [])
                 photos[:] = [photo for photo in photos if photo.parts != entry.parts]  # an archive's last one counts
                 photos.append(Photo(entry.parts, number, size))
                 number += 1
             elif (place := _below(entry.parts, ANNOTATIONS)) is not None and entry.parts[-1].lower().endswith(".xml"):
                 of = found.setdefault(place[0], _Found())
-                of.annotations[_stem(place[1])] = entry.parts, entry.read()
+                of.annotations[_stem(place[1])] = entry.parts, _parsed(entry.read)
             elif (place := _below(entry.parts, LISTS)) is not None and entry.parts[-1].lower().endswith(".txt"):
-                lines = entry.read().decode("utf-8-sig", "backslashreplace").splitlines()
+                lines = io.TextIOWrapper(io.BytesIO(entry.read(MOST_LIST)), "utf-8-sig", "backslashreplace")
                 found.setdefault(place[0], _Found()).lists[_stem(place[1])] = [
                     s for line in lines if (s := line.strip())
                 ]
         self._found = self._only({root: of for root, of in found.items() if of.annotations}, folders)
-        self._parsed: dict[str, Annotation | ValueError] = {}
 
     @property
     def names(self) -> list[str]:
@@ -127,12 +128,7 @@ class VocForm:
         Raises:
             ValueError: If it cannot be read; the message is the reason.
         """
-        if name not in self._parsed:
-            try:
-                self._parsed[name] = parse_annotation(self._found.annotations[name][1])
-            except ValueError as error:
-                self._parsed[name] = error
-        parsed = self._parsed[name]
+        _, parsed = self._found.annotations[name]
         if isinstance(parsed, ValueError):
             raise parsed
         return parsed
@@ -219,15 +215,33 @@ class VocForm:
 
 def size_of(file: Path) -> Size | None:
     """Height and width of an image, px, by its first bytes; None where it cannot be decoded, or is not there."""
-    return _size(file)
-
-
-def _size(file: Path | io.BytesIO) -> Size | None:
     try:
-        with Image.open(file) as image:
+        refuse_unless_regular(file)
+        with Image.open(file, formats=FORMATS) as image:
             return image.height, image.width
     except Exception:  # Pillow raises many kinds; packing says which
         return None
+
+
+def _size(read: Callable[[], bytes]) -> Size | None:
+    try:
+        data = read()
+    except UnfitFileError:  # as above
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.height, image.width
+    except Exception:
+        return None
+
+
+def _parsed(read: Callable[..., bytes]) -> Annotation | ValueError:
+    try:
+        return parse_annotation(read(MOST_ANNOTATION))
+    except UnfitFileError as error:
+        return ValueError(error.reason)
+    except ValueError as error:
+        return ValueError(*error.args)  # without its traceback, which keeps what was read
 
 
 def _is_photo(entry: Entry) -> bool:
