@@ -1,5 +1,6 @@
 """Reads a folder, a tar archive or a zip archive as one stream of files; nothing is ever written to disk."""
 
+import errno
 import lzma
 import os
 import tarfile
@@ -8,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self, cast
+from typing import IO, Any, cast
 
 from tessera.data.datasets.suffixes import TARS
 from tessera.data.decode import Encoded
@@ -20,19 +21,16 @@ from tessera.data.reading import (
     read_file,
     read_stream,
     refuse_unless_regular,
-    too_large,
 )
+from tessera.data.tars import open_tar
 from tessera.errors import DataError
 from tessera.files import sha256_of
 
 COMPRESSION = (lzma.LZMAError, zlib.error, EOFError, OSError)
 ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError)  # damage, an unknown method, a password
 DAMAGE = (tarfile.TarError, *ZIP, *COMPRESSION)
-HEADERS = (  # of names that a tar archive's blocks do not hold, and the like
-    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
-)  # fmt: skip
-MOST_HEADER = 2**20  # bytes of one
 MOST_LINKS = 10  # to folders, on the way to a file
+TOO_LARGE = f"larger than {MOST_BYTES >> 30} GiB"
 ENCRYPTED = 1  # bit of a zip member's flags
 
 
@@ -172,7 +170,7 @@ def _tar(path: Path) -> Iterator[Entry]:
         raise tarfile.ReadError("not a whole number of blocks")
     # Decompressed by the library's own reader: tarfile's takes the end of a cut-off file for the end of the archive.
     with TARS[suffix](path, "rb") as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18, tarinfo=_Member) as archive:
+        with open_tar(stream) as archive:
             while (member := archive.next()) is not None:
                 cast(Any, archive).members.clear()  # kept by tarfile for seeking, which a stream cannot
                 yield _tar_entry(path, archive, member)
@@ -180,33 +178,15 @@ def _tar(path: Path) -> Iterator[Entry]:
             pass
 
 
-class _Member(tarfile.TarInfo):
-    """A member whose header is looked at more closely than tarfile does."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            # tarfile takes a damaged header, and a file that was cut off between members, for the archive's end.
-            raise tarfile.ReadError("cut off" if str(error) == "empty header" else str(error)) from error
-
-    def _proc_member(self, archive: tarfile.TarFile) -> Self:  # meant to be overridden, as tarfile says
-        if self.type in HEADERS and self.size > MOST_HEADER:  # which is read whole, whatever its size
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
-        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
-
-
 def _tar_entry(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
     parts, refused = _safe(member.name, member.isdir())
     if refused is None and not (member.isdir() or member.isreg()):
         refused = "a link" if member.islnk() or member.issym() else "a pipe" if member.isfifo() else "a device"
+    elif member.size > MOST_BYTES:
+        refused = TOO_LARGE
     if refused is not None or member.isdir():
         return Entry(parts, None, refused=refused)
-    name = name_in(path)(parts)
-    read = _reader(name, member.size, lambda: cast(IO[bytes], archive.extractfile(member)))
+    read = _reader(name_in(path)(parts), lambda: cast(IO[bytes], archive.extractfile(member)))
     return Entry(parts, read, in_order=True)
 
 
@@ -220,6 +200,8 @@ def _zip(path: Path) -> Iterator[Entry]:
             kind = kind_of(member.external_attr >> 16)
             if refused is None and not is_folder and kind not in (None, "a folder"):
                 refused = kind
+            elif member.file_size > MOST_BYTES:
+                refused = TOO_LARGE
             if refused is not None or is_folder:
                 yield Entry(parts, None, refused=refused)
             else:
@@ -236,15 +218,11 @@ def _zip_reader(
         # Of bzip2 and LZMA, zipfile decompresses all that it has read: 4 kB can become gigabytes.
         how = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(member.compress_type, "an unknown method")
         return _raising(UnfitFileError(name, f"compressed by {how}", "In a zip, deflate alone is read: pack it so."))
-    return _reader(name, member.file_size, lambda: archive.open(member))
+    return _reader(name, lambda: archive.open(member))
 
 
-def _reader(name: str, size: int, opened: Callable[[], IO[bytes]]) -> Callable[..., bytes]:
-    """Reads a member, of which a header says this size."""
-
+def _reader(name: str, opened: Callable[[], IO[bytes]]) -> Callable[..., bytes]:
     def read(most: int = MOST_BYTES) -> bytes:
-        if size > most:
-            raise too_large(name, most)
         try:
             with opened() as stream:
                 return read_stream(stream, name, most)
@@ -264,7 +242,7 @@ def _safe(name: str, is_folder: bool) -> tuple[tuple[str, ...], str | None]:
 
 
 def _damaged(what: Path | str, error: BaseException) -> DataError:
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # which is a place before the beginning
         return DataError(f"{what}: cannot be read ({error.strerror}).")
     reason = printable(" ".join(str(error).split())) or type(error).__name__
     return DataError(f"{what}: damaged or incomplete ({reason}). Get it again.")

@@ -53,7 +53,8 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
     """
     name = printable(str(path))
     try:
-        refuse_unless_regular(path)
+        if refuse_unless_regular(path) > most:
+            raise too_large(name, most)
         with path.open("rb") as file:
             return read_stream(file, name, most)
     except OSError as error:
@@ -84,18 +85,23 @@ def too_large(name: str, most: int) -> UnfitFileError:
     return UnfitFileError(name, f"larger than {size}, the most that is read of such a file")
 
 
-def refuse_unless_regular(path: Path) -> None:
+def refuse_unless_regular(path: Path) -> int:
     """Sees that reading a file comes to an end, before it is opened: a pipe waits for ever, and a device may have none.
+
+    Returns:
+        Its size, bytes.
 
     Raises:
         UnfitFileError: If it is no regular file.
         OSError: If it is not there, or cannot be looked at.
     """
-    kind = kind_of(path.stat().st_mode)
+    about = path.stat()
+    kind = kind_of(about.st_mode)
     if kind == "a folder":
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if kind is not None:
         raise UnfitFileError(printable(str(path)), f"{kind}, not a file")
+    return about.st_size
 
 
 def kind_of(mode: int) -> str | None:

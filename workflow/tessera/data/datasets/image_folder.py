@@ -112,7 +112,7 @@ class ImageFolder(DatasetReader):
         for name, count in zip(classes, left, strict=True):
             if count == 0:
                 raise DataError(
-                    f"{path}: class `{name}` has too few images to split `test_fraction` off. "
+                    f"{path}: class `{printable(name)}` has too few images to split `test_fraction` off. "
                     "Add some, lower `test_fraction`, or leave the class out with `classes`."
                 )
         return splits

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from tessera.data.reading import printable
 from tessera.errors import DataError
 from tessera.registry import suggest
 
@@ -102,7 +103,7 @@ class Layout:
 
     def found(self) -> str:
         """Some of the folders seen, for messages."""
-        folders = sorted({"/".join(folder[:2]) for folder in self.folders if folder})
+        folders = sorted({printable("/".join(folder[:2])) for folder in self.folders if folder})
         more = f" and {len(folders) - 8} more" if len(folders) > 8 else ""
         return f"folders {', '.join(folders[:8])}{more}" if folders else "no folders"
 
@@ -158,19 +159,19 @@ class Layout:
                 raise DataError(f"{self.path}: no class `{name}` {where}. {suggest(name, seen)}")
             if name not in found["train"]:
                 raise DataError(
-                    f"{self.path}: class `{name}` has no images {where}. "
+                    f"{self.path}: class `{printable(name)}` has no images {where}. "
                     "Add some, remove the folder, or name the classes you want in `classes`."
                 )
         if "test" in found:
             if extra := sorted(set(found["test"]) - set(classes)):
                 raise DataError(
-                    f"{self.path}: class `{extra[0]}` is in `{'/'.join(roots['test'])}` but not {where}. "
+                    f"{self.path}: class `{printable(extra[0])}` is in `{'/'.join(roots['test'])}` but not {where}. "
                     "Add training images, or name the classes you want in `classes`."
                 )
             if not found["test"]:
                 raise DataError(f"{self.path}: no images of these classes in `{'/'.join(roots['test'])}`.")
             if warn and (bare := sorted(set(classes) - set(found["test"]))):
-                log.warning("%s: no test images of %s", self.path, ", ".join(bare))
+                log.warning("%s: no test images of %s", self.path, ", ".join(map(printable, bare)))
         return list(classes)
 
     def _seen(self, split: str, roots: dict[str, Parts]) -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.suffixes import TARS
 from tessera.data.reading import refuse_unless_regular
+from tessera.data.tars import open_tar
 from tessera.errors import DataError
 from tessera.registry import suggest
 
@@ -27,7 +28,7 @@ def unfit_archive(path: Path) -> str | None:
             return None if zipfile.is_zipfile(path) else f"{path}: damaged or incomplete (no zip file). Get it again."
         if suffix is None:
             return f"{path}: not an archive of a known kind. Known: a folder, .zip, {', '.join(TARS)}."
-        with TARS[suffix](path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with TARS[suffix](path, "rb") as stream, open_tar(stream) as archive:
             archive.next()
     except DataError as error:
         return str(error)
