@@ -66,6 +66,10 @@ class Edited:
         replace_text(Path("results/which/table.json"), json.dumps({**table, "cells": cells}))
         return plan
 
+    def make_job(self, job: Job) -> None:
+        """The artifact of one job."""
+        make(job)
+
 
 def make(job: Job, seconds: float = 90.0, finished: str = "2026-11-20T10:00:00+00:00", **about: Any) -> None:
     """The artifact of a job, its manifest alone, and the copy that its job keeps."""

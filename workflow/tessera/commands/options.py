@@ -12,6 +12,7 @@ import yaml
 
 from tessera.errors import StudyError
 from tessera.registry import suggest
+from tessera.study.config import Config
 from tessera.study.files import read_yaml
 from tessera.study.plan import Plan, make_plan
 
@@ -78,12 +79,33 @@ def _configuration(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.resolved is not None:
         resolved: dict[str, Any] = json.loads(options.resolved)
         return resolved
+    return _merged(root, options.configfile or [], options.config)
+
+
+def every_configuration(root: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What each configuration file under config/ says, with the options that are given, by its name.
+
+    A file without a key of a configuration is none.
+
+    Raises:
+        StudyError: If one cannot be read.
+    """
+    given = options.configfile or []
+    names = [f"config/{path.name}" for path in sorted((root / "config").glob("*.yaml"))]
+    return {
+        name: _merged(root, [*given, name], options.config)
+        for name in names
+        if name == DEFAULT or Config.model_fields.keys() & read_yaml(root / name, name).keys()
+    }
+
+
+def _merged(root: Path, files: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
     if not (root / DEFAULT).is_file():
         raise StudyError(_no_project(root))
     merged: dict[str, Any] = {}
-    for name in (DEFAULT, *(options.configfile or [])):
+    for name in dict.fromkeys([DEFAULT, *files]):
         _lay_over(merged, read_yaml(root / name, name))
-    for word in options.config:
+    for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise StudyError(f"--config: `{word}` should be KEY=VALUE; if it is a study, name it before `--config`")

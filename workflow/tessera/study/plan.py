@@ -120,6 +120,22 @@ def make_plan(
     return plan
 
 
+def needed_by_studies(config: Config, root: Path) -> tuple[set[str], dict[str, str]]:
+    """Artifact folders that any study could need, and why the others cannot be planned, by study.
+
+    Args:
+        config: How big the studies are; all under config/studies count, and those that it names by their paths.
+    """
+    plan, failed = Plan(config, root), {}
+    named = [root / name for name in config.studies if name.endswith((".yaml", ".yml"))]
+    for path in dict.fromkeys([*sorted((root / STUDIES).glob("*.yaml")), *named]):
+        try:
+            _plan_study(plan, path.stem, path)
+        except StudyError as error:
+            failed[_shown(path, root)] = str(error)
+    return {*plan.jobs, *plan.spared}, failed
+
+
 def data_root_of(config: Config) -> Path:
     """Where datasets lie: the variable TESSERA_DATA, else the configuration's `data_root`."""
     return Path(os.environ.get("TESSERA_DATA") or config.data_root).expanduser()
