@@ -109,6 +109,11 @@ def finish(plan: Plan, jobs: Jobs, disk: Any) -> None:
     marker.write_text("{}")
 
 
+def options(**given: Any) -> watch.argparse.Namespace:
+    known = {"studies": [], "once": False, "wait": False, "configfile": None, "config": []}
+    return watch.argparse.Namespace(**{**known, **given})
+
+
 def test_watching_ends_with_the_run(
     plan: Plan, jobs: Jobs, disk: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,11 +121,11 @@ def test_watching_ends_with_the_run(
         finish(plan, jobs, disk)
 
     monkeypatch.setattr(watch.time, "sleep", wait)
-    options = watch.argparse.Namespace(studies=[], once=False)
-    assert watch.run(plan, options) == 0
+    assert watch.run(plan, options()) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2
-    assert said[1].endswith(" all 5 jobs done")
+    assert said[0] == "Nothing runs here yet: waiting for 15 s (--wait: as long as it takes)"
+    assert len(said) == 3
+    assert said[2].endswith(" all 5 jobs done")
 
 
 def test_watching_ends_when_a_failure_leaves_nothing(plan: Plan, jobs: Jobs, disk: Any) -> None:
@@ -140,16 +145,82 @@ def test_watching_ends_when_a_failure_leaves_nothing(plan: Plan, jobs: Jobs, dis
     assert not watcher.is_over(watcher.view())  # a retry takes its moment
 
 
+class Clock:
+    """Time that passes while one sleeps, and what happens meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *happens: tuple[float, Callable[[], None]]) -> None:
+        self.now, self.start, self.happens = time.time(), time.time(), list(happens)
+        monkeypatch.setattr(watch.time, "sleep", self.sleep)
+        monkeypatch.setattr("tessera.monitor.view.time.time", lambda: self.now)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        assert self.now - self.start < 1000, "this does not end"
+        while self.happens and self.passed >= self.happens[0][0]:
+            self.happens.pop(0)[1]()
+
+    @property
+    def passed(self) -> float:
+        return self.now - self.start
+
+
+def test_watching_ends_where_nothing_runs(
+    plan: Plan, jobs: Jobs, disk: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.make(jobs["dataset"])
+    clock = Clock(monkeypatch)
+    given = options(studies=["small"], configfile=["config/my own.yaml"], config=["trials=2"])
+    assert watch.run(plan, given) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Nothing runs here: made are 1 of 5 jobs. "
+        "Start it with: snakemake --cores all small --configfile 'config/my own.yaml' --config trials=2"
+    )
+    assert 15 <= clock.passed < 20
+
+
+def test_watching_waits_for_a_run_that_begins_beside_it(
+    plan: Plan, jobs: Jobs, disk: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake plans for some seconds, has a lock before its first job, and jobs may wait in a queue."""
+    lock = plan.root / ".snakemake" / "locks" / "0.input.lock"
+    lock.parent.mkdir(parents=True)
+    clock = Clock(monkeypatch, (13, lock.touch), (200, lambda: finish(plan, jobs, disk)))
+    assert watch.run(plan, options()) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" all 5 jobs done")
+    assert clock.passed >= 200
+
+
+def test_watching_ends_when_snakemake_has_ended_before_all_was_made(
+    plan: Plan, jobs: Jobs, disk: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = plan.root / ".snakemake" / "locks" / "0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    clock = Clock(monkeypatch, (100, lock.unlink))
+    assert watch.run(plan, options()) == 1
+    assert "Nothing runs here: made are 0 of 5 jobs." in capsys.readouterr().out
+    assert 115 <= clock.passed < 120
+
+
+def test_wait_waits(
+    plan: Plan, jobs: Jobs, disk: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch, (600, lambda: finish(plan, jobs, disk)))
+    assert watch.run(plan, options(wait=True)) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "Nothing runs here yet: waiting"
+    assert clock.passed >= 600
+
+
 def test_control_c_ends_it_quietly(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watch.time, "sleep", interrupt)
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    assert watch.run(plan, watch.argparse.Namespace(studies=[], once=False)) == 0
+    assert watch.run(plan, options()) == 0
 
 
 def test_one_look(plan: Plan, jobs: Jobs, disk: Any, capsys: pytest.CaptureFixture[str]) -> None:
     busy(jobs, disk)
-    assert watch.run(plan, watch.argparse.Namespace(studies=["small"], once=True)) == 0
+    assert watch.run(plan, options(studies=["small"], once=True)) == 0
     assert "1 of 5 jobs done" in capsys.readouterr().out

@@ -1,12 +1,13 @@
 """`tessera watch`."""
 
 import argparse
+import shlex
 import sys
 import time
 
 from tessera.commands.options import add_studies, chosen, say, silence
 from tessera.monitor.standing import State
-from tessera.monitor.view import View, Watcher
+from tessera.monitor.view import SETTLED_S, View, Watcher
 from tessera.study.plan import Plan
 
 HELP = "show a run while it goes on: jobs, epochs, losses, devices, time left"
@@ -18,24 +19,44 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Which studies, and whether to stay."""
     add_studies(command)
     command.add_argument("--once", action="store_true", help="show how it stands, and end")
+    command.add_argument("--wait", action="store_true", help="wait for a run that has not begun, as long as it takes")
 
 
 def run(plan: Plan, options: argparse.Namespace) -> int:
     """Shows a run while it goes on, from another terminal: jobs done, running and waiting; epoch, loss, speed and time
     left of each running job; devices in use; an estimate for the whole. It reads files alone, so it costs the run
-    nothing. Give it the options that Snakemake was given. It ends with the run; Ctrl-C ends it at once."""
-    watcher = Watcher(plan, tuple(chosen(plan, options.studies)))
+    nothing. Give it the options that Snakemake was given. It ends with the run, or soon where nothing runs; Ctrl-C
+    ends it at once. Exit code 0: all is made, or you ended it."""
+    watcher = Watcher(plan, tuple(chosen(plan, options.studies)), waits=options.wait)
     try:
         if options.once:
             _show_once(watcher.view())
             return 0
+        first = watcher.view()
+        if not watcher.is_over(first) and watcher.is_idle(first):
+            how_long = "" if options.wait else f" for {SETTLED_S:.0f} s (--wait: as long as it takes)"
+            say(f"Nothing runs here yet: waiting{how_long}")
         view = _refresh(watcher) if sys.stdout.isatty() else _tell(watcher)
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:  # whoever read the lines has seen enough
         silence()
         return 0
-    return 1 if view.of(State.FAILED) else 0
+    if view.counts[State.DONE] == len(view.standings):
+        return 0
+    if watcher.is_idle(view):
+        from tessera.monitor.screen import idle
+
+        say(idle(view, _command(options)))
+    return 1
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What starts the run that is watched."""
+    words = ["snakemake", "--cores", "all", *options.studies]
+    for name in options.configfile or []:
+        words += ["--configfile", name]
+    return shlex.join([*words, *(["--config", *options.config] if options.config else [])])
 
 
 def _show_once(view: View) -> None:

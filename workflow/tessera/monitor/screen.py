@@ -37,6 +37,18 @@ def one_line(view: View) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(view.now))} {'; '.join(words)}"
 
 
+def idle(view: View, command: str) -> str:
+    """What is said where nothing runs.
+
+    Args:
+        command: That starts it.
+    """
+    counts = view.counts
+    failed = f", {counts[State.FAILED]} failed" if counts[State.FAILED] else ""
+    made = f"made are {counts[State.DONE]} of {count(len(view.standings), 'job')}"
+    return f"Nothing runs here: {made}{failed}. Start it with: {command}"
+
+
 def failure(standing: Standing) -> str:
     """A failed job in a line, with the place of its log."""
     return f"failed: {standing.stage} {standing.name}: {standing.why} ({standing.log})"

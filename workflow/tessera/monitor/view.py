@@ -12,7 +12,7 @@ from tessera.monitor.standing import Standing, State, look, strangers
 from tessera.monitor.time_left import TimeLeft, rest_of, time_left
 from tessera.study.plan import Plan
 
-_SETTLED_S = 15.0  # Snakemake tries a failed job again at once, where it is told to
+SETTLED_S = 15.0  # Snakemake tries a failed job again at once, where it is told to, and plans before it starts one
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,13 @@ class Watcher:
 
     Attributes:
         studies: Names of the studies that are watched.
+        waits: Whether a run is waited for that has not begun, or goes on later.
     """
 
     plan: Plan
     studies: tuple[str, ...]
     started: float = field(default_factory=time.time)
+    waits: bool = False
 
     def __post_init__(self) -> None:
         self.estimates = Estimates.of(self.plan.root, self.plan.config.device)
@@ -65,6 +67,7 @@ class Watcher:
         self.most = 0
         self.made: set[str] | None = None
         self.still_since = 0.0
+        self.idle_since = self.started
 
     def view(self) -> View:
         """How the run stands now."""
@@ -86,14 +89,23 @@ class Watcher:
         )
 
     def is_over(self, view: View) -> bool:
-        """Whether there is nothing more to see: all is done, or what failed while we looked leaves nothing to run."""
+        """Whether there is nothing more to see: all is done, what failed while we looked leaves nothing to run, or
+        nothing has run for a while."""
         counts = view.counts
         if counts[State.DONE] == len(view.standings):
+            return True
+        if not self.is_idle(view):
+            self.idle_since = view.now
+        elif not self.waits and view.now - self.idle_since >= SETTLED_S:
             return True
         failed = any(standing.since >= self.started for standing in view.of(State.FAILED))
         if counts[State.RUNNING] or counts[State.WAITING] or not failed:
             self.still_since = view.now
-        return view.now - self.still_since >= _SETTLED_S
+        return view.now - self.still_since >= SETTLED_S
+
+    def is_idle(self, view: View) -> bool:
+        """Whether no job runs, and no Snakemake, which keeps a lock in the folder while it does."""
+        return not view.counts[State.RUNNING] and not any(self.plan.root.glob(".snakemake/locks/*"))
 
     def _learn(self, standings: Sequence[Standing]) -> None:
         """What has just been made says how long its like will take."""
