@@ -55,9 +55,9 @@ def made(edited: Any) -> tuple[list[Path], Path]:
     )
     edited.config["trials"] = 1
     edited.write()
-    (edited.root / "config" / "more.yaml").write_text(yaml.safe_dump({"trials": 2, "scale": "quickstart"}))
+    (edited.root / "config" / "more.yaml").write_text(yaml.safe_dump({"trials": 2}))
     wanted = {}
-    for change in ({}, {"scale": "quickstart"}, {"scale": "quickstart", "trials": 2}, {"studies": ["another"]}):
+    for change in ({}, {"scale": "quickstart"}, {"trials": 2}, {"studies": ["another"]}):
         wanted |= make_plan({**edited.config, **change}, edited.root).jobs
     unneeded = make_plan({**edited.config, "trials": 3}, edited.root).jobs
     (folder,) = [name for name in unneeded if name.startswith("artifacts/source/") and ".t2-" in name][:1]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tessera.data import archives, decode
+from tessera.data import archives, decode, reading
 from tessera.data.datasets import voc_form
 from tessera.data.datasets.base import ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.image_folder import ImageFolder
@@ -399,7 +399,9 @@ def test_what_is_no_file_in_a_tree_is_passed_over(tmp_path: Path) -> None:
     assert number == 3
 
 
-def test_a_file_that_is_too_large_is_named_before_it_is_read(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_named_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = reading.read_stream
+    monkeypatch.setattr(reading, "read_stream", lambda stream, name, most: read(stream, name, min(most, 1000)))
     tree = make_tree(tmp_path / "data" / "tree")
     with (tree / "train/a/1.png").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
@@ -545,6 +547,7 @@ def test_what_is_passed_over_a_thousand_times_is_counted(caplog: pytest.LogCaptu
 
 def test_images_that_wait_in_memory_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive of large members is read no further ahead than memory should hold."""
+    monkeypatch.setattr(decode.torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(decode, "HELD", 4000)
     monkeypatch.setattr(decode, "CHUNK_HELD", 1000)
     taken, ahead = [0], []
