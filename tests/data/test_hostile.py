@@ -23,13 +23,21 @@ from tessera.data.datasets import voc_form
 from tessera.data.datasets.base import ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.image_folder import ImageFolder
 from tessera.data.datasets.listing import unfit_archive
-from tessera.data.datasets.options import ImageFolderOptions, VocFolderOptions
+from tessera.data.datasets.options import (
+    Cifar10Options,
+    DatasetOptions,
+    ImageFolderOptions,
+    Stl10Options,
+    Voc0712Options,
+    VocFolderOptions,
+)
 from tessera.data.datasets.voc_annotations import parse_annotation
 from tessera.data.datasets.voc_folder import VocFolder
 from tessera.data.decode import Encoded, map_in_threads
 from tessera.data.prepare import check_names, prepare_dataset, tell_skipped
 from tessera.data.reading import MOST_ANNOTATION, MOST_BYTES, UnfitFileError, printable, read_stream
 from tessera.errors import DataError
+from tessera.registry import load
 
 GOOD = ("train/a/1.png", "train/a/2.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
 TARS: dict[str, Callable[[bytes], bytes]] = {
@@ -446,6 +454,25 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pyt
     reader = ImageFolder(ImageFolderOptions(path="tree", image_size=8))
     with pytest.raises(DataError, match=r"tree/test/b: cannot be listed \(Permission denied\)\. Make it readable"):
         reader.read(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("options", "file"),
+    [
+        (Cifar10Options(), "cifar-10-batches-py/data_batch_1"),
+        (Cifar10Options(), "cifar-10-python.tar.gz"),
+        (Stl10Options(), "stl10_binary/train_X.bin"),
+        (Voc0712Options(), "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_pipes_in_the_place_of_known_files(options: DatasetOptions, file: str, tmp_path: Path) -> None:
+    path = tmp_path / "data" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(DataError) as raised:
+        load("dataset", options.name)(options).read(tmp_path / "data")
+    assert str(raised.value) == f"{path}: a pipe, not a file. Remove or replace it."
 
 
 # --- annotations ---

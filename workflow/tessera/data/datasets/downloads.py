@@ -7,6 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from tessera.data.reading import refuse_unless_regular
 from tessera.errors import DataError
 
 log = logging.getLogger("tessera")
@@ -22,8 +23,13 @@ def open_or_download(cls: Any, data_root: Path, **arguments: Any) -> Any:
         arguments: Of its class: which split.
 
     Raises:
-        DataError: If the files are not there and cannot be downloaded.
+        DataError: If the files are not there and cannot be downloaded, or are pipes and the like.
     """
+    folder = data_root / cls.base_folder
+    listed = [name for words in ("train_list", "test_list") for name, *_ in getattr(cls, words, ())]
+    for path in (data_root / cls.filename, *(folder / name for name in listed)):
+        if path.exists() and not path.is_dir():
+            refuse_unless_regular(path)  # torchvision would read them whatever they are
     try:
         return cls(data_root, download=False, **arguments)
     except (RuntimeError, OSError):  # not found, or another checksum

@@ -14,7 +14,7 @@ from tessera.data.datasets.downloads import open_or_download
 from tessera.data.datasets.voc_annotations import Marker, PassedOver, parse_annotation
 from tessera.data.datasets.voc_form import size_of
 from tessera.data.decode import Encoded
-from tessera.data.reading import MOST_ANNOTATION, UnfitFileError, read_file
+from tessera.data.reading import MOST_ANNOTATION, UnfitFileError, read_file, refuse_unless_regular
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -71,6 +71,9 @@ def _open(data_root: Path, year: str, image_set: str) -> Any:
     """Torchvision's list of images and annotations."""
     about = DATASET_YEAR_DICT[f"{year}-test" if image_set == "test" else year]
     known = {"filename": about["filename"], "url": about["url"], "base_folder": about["base_dir"]}
+    names = data_root / about["base_dir"] / "ImageSets" / "Main" / f"{image_set}.txt"
+    if names.exists():
+        refuse_unless_regular(names)
     cls = type(f"Voc{year}", (torchvision.datasets.VOCDetection,), known)  # what `open_or_download` asks a class
     return open_or_download(cls, data_root, year=year, image_set=image_set)
 
