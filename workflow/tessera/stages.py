@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from tessera import artifacts
 from tessera.devices import CPU, Device, lease
 from tessera.errors import StudyError, TesseraError
+from tessera.manifest import MANIFEST
 from tessera.provenance import peak_memory_mb
 from tessera.study.jobs import STAGES, Job, StageSettings
 from tessera.tracking.live import watch
@@ -156,7 +157,7 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
 
 def _missing(job: Job) -> str:
     """An input that is not made, or nothing."""
-    missing = (folder for folder in job.inputs.values() if not Path(folder, artifacts.MANIFEST).exists())
+    missing = (folder for folder in job.inputs.values() if not Path(folder, MANIFEST).exists())
     return next(missing, "")
 
 

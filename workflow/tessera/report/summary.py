@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tessera.files import replace_text
+from tessera.files import remove_drafts, replace_text
 from tessera.report.curves import curves
 from tessera.report.data import as_csv, as_json, as_metrics
 from tessera.report.latex import latex
@@ -48,6 +48,7 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         "report.html": study_page(table, album, root),
     }
     marker = root / summary.marker
+    remove_drafts(marker.parent)
     # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
     for older in marker.parent.glob("provenance-*.json"):
         older.unlink()

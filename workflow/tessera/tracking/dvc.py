@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from tessera.files import replace_text
+from tessera.files import remove_drafts, replace_text
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import Plan
 
@@ -76,6 +76,7 @@ def gather(root: Path) -> None:
     results = root / "results"
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
+        remove_drafts(results / "plots")
         metrics = {path.parent.name: json.loads(path.read_text()) for path in sorted(results.glob("*/metrics.json"))}
         replace_text(results / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
         for path in sorted(results.glob("*/curves.csv")):
