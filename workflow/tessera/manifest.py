@@ -49,7 +49,7 @@ class Manifest(BaseModel):
         if self.kind not in FOLDERS:
             raise ValueError(f"there is no stage {self.kind!r}")
         for name in self.files:
-            if not _is_inside(name):
+            if not is_inside(name):
                 raise ValueError(f"{name!r} is no name of a file in its folder")
         if self.name.rpartition("-")[2] != self.key:
             raise ValueError(f"the name {self.name!r} does not end with the key {self.key!r}")
@@ -60,7 +60,8 @@ class Manifest(BaseModel):
         return self
 
 
-def _is_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
+    """Whether a name is one of a file in a folder, or in a folder of it, and not of its manifest."""
     path = PurePosixPath(name)
     absolute = path.is_absolute() or not path.parts
     return name == str(path) != MANIFEST and not absolute and ".." not in path.parts and "\0" not in name
