@@ -163,7 +163,7 @@ def restore(job: Job) -> bool:
         if manifest.name != job.name:
             raise DamagedError(f"{copy}: it is that of {manifest.name}")
         check(folder, manifest, whole=True)
-    except (OSError, ValueError, DamagedError):
+    except (OSError, ValueError, ArtifactError):
         return False  # never made, or not whole: either way it is made now
     replace_bytes(folder / MANIFEST, text)
     return True

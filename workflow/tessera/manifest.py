@@ -76,7 +76,7 @@ def inspect(folder: Path, whole: bool = False, place: Path | None = None) -> Man
 
     Raises:
         DamagedError: If it is not what it should be.
-        ArtifactError: If it is missing.
+        ArtifactError: If it is missing, or cannot be read.
     """
     manifest = read_manifest(folder, place or folder)
     check(folder, manifest, whole)
@@ -88,14 +88,16 @@ def read_manifest(folder: Path, place: Path) -> Manifest:
 
     Raises:
         DamagedError: If it is no manifest, or that of another artifact.
-        ArtifactError: If it is missing.
+        ArtifactError: If it is missing, or cannot be read.
     """
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{folder}: no {MANIFEST}, so it is not complete. Run snakemake again.") from None
-    except (OSError, ValueError) as error:
+    except (ValueError, IsADirectoryError) as error:
         raise DamagedError(f"{folder}: {MANIFEST} cannot be read ({error})") from None
+    except OSError as error:  # rights, or the disk: to move the artifact would not help
+        raise ArtifactError(f"{folder}: {MANIFEST} cannot be read ({error.strerror})") from None
     if (manifest.name, FOLDERS[manifest.kind]) != (place.name, place.parent.name):
         where = f"{FOLDERS[manifest.kind]}/{manifest.name}"
         raise DamagedError(f"{place}: {MANIFEST} is that of another artifact, {where}")
@@ -126,12 +128,18 @@ def check(folder: Path, manifest: Manifest, whole: bool) -> None:
 
     Raises:
         DamagedError: If one is missing, or its size or checksum differs.
+        ArtifactError: If one cannot be read.
     """
     for name, stated in manifest.files.items():
         path = folder / name
-        if not path.is_file():
-            raise DamagedError(f"{folder}: {name} is missing")
-        if (size := path.stat().st_size) != stated.bytes:
-            raise DamagedError(f"{folder}: {name} has {size} bytes, but should have {stated.bytes}")
-        if (whole or stated.bytes < CHECKED_BYTES) and sha256_of(path) != stated.sha256:
-            raise DamagedError(f"{folder}: {name} does not match its checksum (damaged?)")
+        try:
+            if not path.is_file():
+                raise DamagedError(f"{folder}: {name} is missing")
+            if (size := path.stat().st_size) != stated.bytes:
+                raise DamagedError(f"{folder}: {name} has {size} bytes, but should have {stated.bytes}")
+            if (whole or stated.bytes < CHECKED_BYTES) and sha256_of(path) != stated.sha256:
+                raise DamagedError(f"{folder}: {name} does not match its checksum (damaged?)")
+        except FileNotFoundError:  # it goes while we look
+            raise DamagedError(f"{folder}: {name} is missing") from None
+        except OSError as error:
+            raise ArtifactError(f"{folder}: {name} cannot be read ({error.strerror})") from None
