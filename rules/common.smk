@@ -28,6 +28,15 @@ FAILURES = Failures()
 if workflow.is_main_process and not workflow.dryrun:
     FAILURES.install()
 
+WRITTEN = (".", ".snakemake", "resume", "logs", "results")
+if fixed := [
+    one for one in WRITTEN if os.path.exists(one) and not os.access(one, os.W_OK)
+]:
+    sys.exit(
+        f"error: {os.path.abspath(fixed[0])} cannot be written to, and runs, also dry ones, write there. "
+        "Mend its permissions, or work in a copy of the project."
+    )
+
 DEFAULT = "config/config.yaml"
 try:
     # Says more of a mistake than Snakemake does.

@@ -14,6 +14,7 @@ import yaml
 from tessera.report.marker import stated
 from tessera.study.plan import Plan, make_plan
 
+ROOT = Path(__file__).parent.parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -78,3 +79,16 @@ def test_a_result_file_that_is_not_as_it_was_written_refreshes_the_tables(
     assert f"results/tiny/table.csv {'is missing' if what == 'gone' else 'was changed'}: the results" in done.stderr
     assert "summarize_study        1" in done.stdout + done.stderr
     assert marker.exists()  # a dry run changes nothing
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_in_a_line(run: Run, project: Path) -> None:
+    (project / "resume").mkdir()
+    (project / "fixed").mkdir()
+    # Whoever runs the tests may write everywhere, if it is root.
+    (project / "fixed" / "sitecustomize.py").write_text(
+        "import os\nasked = os.access\nos.access = lambda path, how: path != 'resume' and asked(path, how)\n"
+    )
+    path = os.pathsep.join([str(project / "fixed"), str(ROOT / "workflow")])
+    done = run("snakemake", "-n", at=project, code=1, PYTHONPATH=path)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"error: {project}/resume cannot be written to" in done.stderr
