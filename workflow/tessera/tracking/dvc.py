@@ -12,7 +12,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import FileLock
@@ -77,10 +79,23 @@ def gather(root: Path) -> None:
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
         remove_drafts(results / "plots")
-        metrics = {path.parent.name: json.loads(path.read_text()) for path in sorted(results.glob("*/metrics.json"))}
+        metrics = {
+            path.parent.name: figures
+            for path in sorted(results.glob("*/metrics.json"))
+            if (figures := _figures(path)) is not None
+        }
         replace_text(results / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
         for path in sorted(results.glob("*/curves.csv")):
-            replace_text(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
+            with suppress(OSError, ValueError, KeyError, AttributeError):  # a damaged one is made again, as above
+                replace_text(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
+
+
+def _figures(path: Path) -> Any:
+    """What a study's metrics.json holds; None where it is damaged: the next run of that study makes it again."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _main_curves(path: Path) -> str:
