@@ -1,7 +1,6 @@
 """Several projects over one artifacts/: what is good is never moved aside, and the first that publishes is kept."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import pytest
 from tessera import artifacts
 from tessera.study.jobs import Job
 
-SECONDS = 1.0
+SECONDS = 0.7
 PREPARE = """
 import os, sys, time
 from contextlib import suppress
@@ -134,13 +133,9 @@ def test_what_is_no_artifact_gives_way(job: Job) -> None:
 
 def test_what_is_whole_by_the_time_that_it_is_taken_is_put_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(job, "first")
-    shutil.copytree(folder, "whole")
     (folder / "images.bin").write_text("FIRST")
 
-    def meanwhile(_: float) -> None:
-        pass
-
-    monkeypatch.setattr(time, "sleep", meanwhile)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     real = os.replace
 
     def replace(source: Path, target: Path) -> None:
@@ -152,3 +147,28 @@ def test_what_is_whole_by_the_time_that_it_is_taken_is_put_back(job: Job, monkey
     assert artifacts.verify(folder)
     assert folder.exists()
     assert not Path("resume/damaged").exists()
+
+
+def test_what_was_half_there_is_looked_at_again_before_it_is_touched(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(job, "first")
+    (folder / "images.bin").write_text("fir")
+    monkeypatch.setattr(time, "sleep", lambda _: (folder / "images.bin").write_text("first"))
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("moved"))
+    assert artifacts.verify(folder)
+
+
+def test_whoever_is_quicker_by_a_moment_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(job, "first")
+    folder.rename("first")
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target) == folder and Path("first").exists():
+            Path("first").rename(folder)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    make(job, "second")
+    assert (folder / "images.bin").read_text() == "first"
+    assert [path.name for path in folder.parent.iterdir()] == [job.name]
+    assert not (artifacts.resume_folder(job) / "output").exists()

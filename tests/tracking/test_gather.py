@@ -25,7 +25,7 @@ def test_metrics_of_all_studies_stand_in_one_file_and_curves_in_one_folder(tmp_p
 
 def test_damaged_results_of_one_study_keep_none_from_being_shown(tmp_path: Path) -> None:
     for study, metrics, curves in (
-        ("broken", "<<<<<<< HEAD", "<<<<<<< HEAD\n"),
+        ("broken", "<<<<<<< HEAD", "<<<<<<< HEAD\nstage,artifact\n"),
         ("deep", "[" * 5000, "stage,artifact,epoch,name,value\na\n"),
         ("whole", "{}", "stage,artifact,epoch,name,value\npretrain_source,a,1,jigsaw.loss,1\n"),
     ):
