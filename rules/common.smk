@@ -16,6 +16,7 @@ from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
 from tessera.files import replace_text
 from tessera.monitor.failures import Failures
+from tessera.report import marker
 from tessera.report.rst import rst
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
@@ -26,6 +27,15 @@ prefer_this_python()
 FAILURES = Failures()
 if workflow.is_main_process and not workflow.dryrun:
     FAILURES.install()
+
+WRITTEN = (".", ".snakemake", "resume", "logs", "results")
+if fixed := [
+    one for one in WRITTEN if os.path.exists(one) and not os.access(one, os.W_OK)
+]:
+    sys.exit(
+        f"error: {os.path.abspath(fixed[0])} cannot be written to, and runs, also dry ones, write there. "
+        "Mend its permissions, or work in a copy of the project."
+    )
 
 DEFAULT = "config/config.yaml"
 try:
@@ -167,7 +177,34 @@ def minutes_of(job):
 
 def inputs_of_study(wildcards):
     summary = SUMMARIES[wildcards.study]
-    return manifests_for(summary.marker, summary.artifacts)
+    changed = renewed(summary)  # before anyone asks whether its marker is there
+    return changed + manifests_for(summary.marker, summary.artifacts)
+
+
+def renewed(summary):
+    """Sees to it that a study's results are made again where they are not as its marker says.
+
+    A run takes the marker away. A dry run, which changes nothing, plans it for what is younger than the marker.
+    """
+    differing = marker.differing(summary, Path())
+    if not differing or workflow.executor_plugin is None or workflow.touch:
+        return []
+    name, what = next(iter(differing.items()))
+    others = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
+    folder = os.path.dirname(summary.marker)
+    note = f"note: {os.path.normpath(f'{folder}/{name}')} {what}{others}: the results of `{summary.name}` are made again"
+    if workflow.dryrun:
+        print(note, file=sys.stderr)
+        changed = [
+            f"{folder}/{name}" for name, what in differing.items() if "changed" in what
+        ]
+        return [folder, *changed]
+    kept = marker.set_aside(summary, Path(), differing)
+    print(
+        f"{note}{f'; what was there is kept in {kept}' if kept else ''}",
+        file=sys.stderr,
+    )
+    return []
 
 
 def spec_of_study(wildcards):
@@ -184,8 +221,10 @@ def results_of(studies):
 def pictures_of(study):
     """What figures/index.json tells of a study's pictures, by stem; nothing before it is summarized."""
     index = Path("results", study, "figures", "index.json")
-    pictures = json.loads(index.read_text()) if index.exists() else []
-    return {Path(picture["file"]).stem: picture for picture in pictures}
+    try:
+        return {Path(one["file"]).stem: one for one in json.loads(index.read_text())}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}  # a damaged one is made again with the study's results
 
 
 def reported(study):

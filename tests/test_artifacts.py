@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tessera import artifacts
+from tessera import artifacts, manifest
 from tessera.errors import ArtifactError
 from tessera.files import replace_text
 from tessera.study.jobs import FOLDERS, Job
@@ -33,7 +33,8 @@ def test_a_published_artifact_says_where_it_came_from(job: Job) -> None:
     folder = make(job)
     assert folder == Path(job.folder)
     assert not (artifacts.resume_folder(job) / "output").exists()
-    about = artifacts.verify(folder, whole=True)
+    assert artifacts.verify(folder, whole=True).key == job.key
+    about = json.loads((folder / "artifact.json").read_text())
     assert (about["kind"], about["key"], about["settings"]) == ("prepare_dataset", job.key, job.settings)
     assert about["files"]["images.bin"]["bytes"] == 1000
     # The two bytes 00 01, five hundred times, by coreutils' sha256sum.
@@ -107,7 +108,7 @@ def test_an_unreadable_manifest_is_damage_and_a_missing_one_is_incompleteness(jo
 def test_large_files_are_read_only_when_the_whole_is_checked(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(job)
     (folder / "images.bin").write_bytes(b"\x00\x02" * 500)
-    monkeypatch.setattr(artifacts, "CHECKED_BYTES", 100)
+    monkeypatch.setattr(manifest, "CHECKED_BYTES", 100)
     assert artifacts.verify(folder)
     with pytest.raises(ArtifactError, match="checksum"):
         artifacts.verify(folder, whole=True)

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,12 +57,12 @@ def start(job: Job) -> Iterator[Callable[[], Process]]:
     package = str(Path(stages.__file__).parent.parent)
     with ExitStack() as stack:
 
-        def run() -> Process:
+        def run(log: Any = subprocess.PIPE) -> Process:
             process = subprocess.Popen(
                 [sys.executable, "-c", SLOW_STAGE, job.model_dump_json()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=log,
                 text=True,
                 env={**os.environ, "PYTHONPATH": package},
             )
@@ -178,7 +180,7 @@ def complete(jobs: list[Job]) -> list[str]:
 
 
 def test_jobs_beside_the_first_wait_for_their_own_processes_to_find_them_made(
-    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = []
 
@@ -192,7 +194,9 @@ def test_jobs_beside_the_first_wait_for_their_own_processes_to_find_them_made(
     assert all({path.name for path in Path(job.folder).iterdir()} >= {"images.bin", "metrics.json"} for job in jobs)
     for job in jobs[1:]:
         run(job, lambda _: pytest.fail("made again"), monkeypatch)
-        assert {path.name for path in Path("resume/datasets", job.name).iterdir()} == {".lock", "artifact.json"}
+        assert {path.name for path in Path("resume/datasets", job.name).iterdir()} == {".lock", "artifact.json", "log"}
+        told = capsys.readouterr().err
+        assert f"| made in the process of {jobs[0].name}: see logs/datasets/{jobs[0].name}.log\n" in told
     assert complete(jobs) == ["one", "two", "three"]
     manifests = [json.loads(Path(job.manifest).read_text()) for job in jobs]
     assert [manifest["name"] for manifest in manifests] == [job.name for job in jobs]
@@ -217,6 +221,7 @@ def test_a_job_beside_the_first_fails_alone_and_is_told_by_its_own_process(
     assert "error: " not in capsys.readouterr().err
     run(jobs[2], lambda _: pytest.fail("made again"), monkeypatch)
     assert complete(jobs) == ["one", "three"]
+    capsys.readouterr()
     with pytest.raises(SystemExit, match="1"):
         run(jobs[1], failing("two"), monkeypatch)
     assert capsys.readouterr().err == "error: no images for two\n"
@@ -298,6 +303,41 @@ def test_a_new_job_waits_for_the_orphan_and_takes_what_it_made(job: Job, start: 
     assert output == ""
     assert "is complete already" in log
     assert Path("journal").read_text() == f"{orphan.pid} starts\n{orphan.pid} ends\n"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_log_of_whoever_is_at_work_outlives_the_job_that_waits(
+    job: Job, start: Callable[..., Process], killed: bool
+) -> None:
+    path = Path("logs/datasets", f"{job.name}.log")
+    path.parent.mkdir(parents=True)
+    with path.open("w") as file:
+        orphan = start(file)
+        assert line_of(orphan) == "started"
+    path.unlink()  # as Snakemake does before it starts a job
+    with path.open("w") as file:
+        new = start(file)
+        while "is at work on this job" not in path.read_text():
+            assert new.poll() is None
+            time.sleep(0.02)
+    if killed:
+        orphan.send_signal(signal.SIGKILL)
+        orphan.wait()
+    else:
+        orphan.communicate("\n")
+    new.communicate("\n")
+    assert (bool(orphan.returncode), new.returncode) == (killed, 0)
+    waits, *earlier, last = path.read_text().splitlines()
+    assert "is at work on this job" in waits
+    assert earlier[0].startswith("| ")
+    assert f"prepare_dataset: {job.name}" in earlier[0]
+    assert ("done in" if killed else "is complete already") in last
+    assert ("done in" in earlier[-1]) != killed
+    if killed:  # a third process finds the words of both
+        path.unlink()
+        with path.open("w") as file:
+            start(file).communicate("\n")
+        assert [line.count("| ") for line in path.read_text().splitlines()] == [1, 1, 1, 1, 0]
 
 
 def test_a_new_job_goes_on_when_the_orphan_is_killed(job: Job, start: Callable[[], Process]) -> None:

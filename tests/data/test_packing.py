@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tessera.data.decode import Encoded
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import load_dataset
 from tessera.errors import DataError
+from tessera.files import draft_of
 
 SHARD_BYTES = 3000  # three or four of these images
 
@@ -272,3 +275,14 @@ def test_what_does_not_fit_is_told_before_any_work(
     with pytest.raises(DataError, match="class `c` has no images"):
         prepare()
     assert not checked
+
+
+def test_what_a_killed_process_left_half_written_goes(prepare: Callable[..., dict[str, float]], tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    draft = draft_of(tmp_path / "state" / "images-00000.json")
+    draft = draft.with_name(draft.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
+    draft.parent.mkdir()
+    draft.write_text("{")
+    prepare()
+    assert not draft.exists()

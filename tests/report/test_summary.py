@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -280,3 +281,22 @@ def test_a_damaged_source_leaves_the_old_tables_and_their_marker(study: Summariz
         summarize(changed, tmp_path)
     assert (tmp_path / study.marker).exists()
     assert "Does it work?" in results(tmp_path, "table.md").read_text()
+
+
+def test_labels_that_look_like_tags_stay_words(study: SummarizeStudy, tmp_path: Path) -> None:
+    tag = "<script>alert(1)</script>"
+    cells = tuple(cell.model_copy(update={"row": tag if cell.row == "tte" else cell.row}) for cell in study.cells)
+    words = {"title": f"{tag} < 5", "description": tag, "rows": (tag, "joint"), "left_out": (f"row '{tag}'",)}
+    asked = (Comparison(row=tag, against="joint", question=f"{tag}?"),)
+    text = summarize(study.model_copy(update={"cells": cells, "compare": asked, **words}), tmp_path)
+    outside = re.sub("`[^`]*`", "", text)
+    assert "<script" not in outside
+    assert "</script" not in outside
+    assert "# &lt;script>alert(1)&lt;/script> < 5\n" in text
+    assert f"`tessera diff '{tag}' 'joint' --study toy`" in text
+
+
+def test_a_command_whose_label_has_backticks_stays_one(study: SummarizeStudy, tmp_path: Path) -> None:
+    cells = tuple(cell.model_copy(update={"row": "`a`" if cell.row == "tte" else cell.row}) for cell in study.cells)
+    text = summarize(study.model_copy(update={"cells": cells, "rows": ("`a`", "joint"), "compare": ()}), tmp_path)
+    assert "``tessera diff '`a`' 'joint' --study toy``" in text

@@ -21,3 +21,18 @@ def test_metrics_of_all_studies_stand_in_one_file_and_curves_in_one_folder(tmp_p
     with (tmp_path / "results/plots/two.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert lines == [{"epoch": "1", "value": "2.0", "curve": "pretrain_source jigsaw.loss", "artifact": "a"}]
+
+
+def test_damaged_results_of_one_study_keep_none_from_being_shown(tmp_path: Path) -> None:
+    for study, metrics, curves in (
+        ("broken", "<<<<<<< HEAD", "<<<<<<< HEAD\nstage,artifact\n"),
+        ("deep", "[" * 5000, "stage,artifact,epoch,name,value\na\n"),
+        ("whole", "{}", "stage,artifact,epoch,name,value\npretrain_source,a,1,jigsaw.loss,1\n"),
+    ):
+        folder = tmp_path / "results" / study
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(metrics)
+        (folder / "curves.csv").write_text(curves)
+    gather(tmp_path)
+    assert json.loads((tmp_path / "results/metrics.json").read_text()) == {"whole": {}}
+    assert [path.name for path in (tmp_path / "results/plots").iterdir()] == ["whole.csv"]

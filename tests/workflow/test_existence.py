@@ -1,5 +1,6 @@
 """Existence is the only criterion: what is there is never made again, and what is gone is made again alone."""
 
+import json
 import os
 import random
 import shutil
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tessera.report.marker import stated
 from tessera.study.plan import Plan, make_plan
 
+ROOT = Path(__file__).parent.parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -54,3 +57,38 @@ def test_deleting_an_artifact_plans_that_job_and_nothing_else(run: Run, project:
 def test_deleting_the_marker_refreshes_the_tables_alone(run: Run, project: Path, made: Plan) -> None:
     (project / made.studies["tiny"].marker).unlink()
     assert planned(run, project) == {"summarize_study": 1}
+
+
+@pytest.mark.parametrize("what", ["gone", "changed"])
+def test_a_result_file_that_is_not_as_it_was_written_refreshes_the_tables(
+    run: Run, project: Path, made: Plan, what: str
+) -> None:
+    marker, table = project / made.studies["tiny"].marker, project / "results" / "tiny" / "table.csv"
+    results = {"index.html", "metrics.json", "plots/tiny.csv", "tiny/table.csv"}
+    for name in results:
+        (project / "results" / name).parent.mkdir(exist_ok=True)
+        (project / "results" / name).write_text("as it was")
+    marker.write_text(json.dumps({"files": stated({"table.csv": b"as it was"})}))
+    os.utime(marker, (1e9, 1e9))
+    if what == "gone":
+        os.utime(marker.parent, (1e9, 1e9))
+        table.unlink()
+    else:
+        table.write_text("as it is!")
+    done = run("snakemake", "-n", at=project)
+    assert f"results/tiny/table.csv {'is missing' if what == 'gone' else 'was changed'}: the results" in done.stderr
+    assert "summarize_study        1" in done.stdout + done.stderr
+    assert marker.exists()  # a dry run changes nothing
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_in_a_line(run: Run, project: Path) -> None:
+    (project / "resume").mkdir()
+    (project / "fixed").mkdir()
+    # Whoever runs the tests may write everywhere, if it is root.
+    (project / "fixed" / "sitecustomize.py").write_text(
+        "import os\nasked = os.access\nos.access = lambda path, how: path != 'resume' and asked(path, how)\n"
+    )
+    path = os.pathsep.join([str(project / "fixed"), str(ROOT / "workflow")])
+    done = run("snakemake", "-n", at=project, code=1, PYTHONPATH=path)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"error: {project}/resume cannot be written to" in done.stderr

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tessera.artifacts import verify_all
 from tessera.report.index import write_index
 from tessera.report.summary import summarize
 from tessera.stages import explained, parse_spec
@@ -9,6 +10,8 @@ from tessera.study.jobs import SummarizeStudy
 from tessera.tracking.dvc import gather
 
 with explained():
-    print(summarize(parse_spec(SummarizeStudy), Path()))
+    study = parse_spec(SummarizeStudy)
+    verify_all(study.artifacts)  # as every stage does with what it reads
+    print(summarize(study, Path()))
     gather(Path())
     write_index(Path())

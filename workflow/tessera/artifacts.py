@@ -7,6 +7,7 @@ place in one rename.
 import csv
 import errno
 import json
+import logging
 import math
 import os
 import shutil
@@ -22,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import ArtifactError
-from tessera.files import replace_text, sha256_of
+from tessera.files import draft_of, remove_drafts, replace_bytes, replace_text, settle, sha256_of
+from tessera.manifest import MANIFEST, DamagedError, Manifest, check, inspect, parse_manifest
 from tessera.provenance import git_state, hardware
 from tessera.study.jobs import FOLDERS, Job
 
-MANIFEST = "artifact.json"
-CHECKED_BYTES = 64 * 2**20  # larger inputs are checked by size alone when they are read
+log = logging.getLogger("tessera")
+
+# Where artifacts/ is shared by projects, what looks wrong may be on its way: it is looked at again, after a pause.
+_LOOKS, _PAUSE_S, _ATTEMPTS = 2, 0.1, 5
 _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors")
 
 # What of the package determines the result of a stage; a change is recorded, though only `version` changes keys.
@@ -80,49 +84,92 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     folder = Path(job.folder)
+    if kept := _complete(folder):
+        log.warning("%s: another process has made it meanwhile; that one is kept", folder)
+        replace_text(resume_folder(job) / MANIFEST, kept)
+        shutil.rmtree(draft)
+        return folder
     # The copy comes first: Snakemake deletes its declared output, artifact.json, when it was killed before it noted
     # the job as done. The copy then tells the next run that everything is there.
     replace_text(resume_folder(job) / MANIFEST, text)
     if not to_restore:
         replace_text(draft / MANIFEST, text)
+    settle(draft)  # the training's state goes next
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():  # made by Snakemake, empty; or left without its manifest
-        shutil.rmtree(folder)
-    _move(draft, folder)
+    _place(draft, folder)
     return folder
 
 
-def _move(draft: Path, folder: Path) -> None:
-    """Moves a folder in one rename, also where artifacts/ is a link to another disk than resume/."""
+def _complete(folder: Path) -> str:
+    """The manifest of an artifact that is there and right, or nothing."""
     try:
-        os.replace(draft, folder)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        beside = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
-        shutil.copytree(draft, beside)
-        os.replace(beside, folder)
-        shutil.rmtree(draft)
+        text = (folder / MANIFEST).read_text()
+        inspect(folder, whole=True)
+    except (OSError, ArtifactError):
+        return ""
+    return text
+
+
+def _place(draft: Path, folder: Path) -> None:
+    """Moves a folder to its place in one rename, also where artifacts/ is a link to another disk than resume/.
+
+    What is there already is no artifact: made by Snakemake, empty; left without its manifest; or damaged. Where
+    artifacts/ is shared, another project may put the same artifact there at this moment: that one is kept.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            os.replace(draft, folder)
+            return
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                beside = draft_of(folder)
+                shutil.copytree(draft, beside, dirs_exist_ok=True)
+                settle(beside)
+                _place(beside, folder)
+                shutil.rmtree(draft)
+                return
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        if _complete(folder):
+            shutil.rmtree(draft)
+            return
+        _remove(folder)
+    raise ArtifactError(f"{folder}: other processes keep changing it. Run snakemake again.")
+
+
+def _remove(folder: Path) -> None:
+    """Takes a folder away in one rename, then removes it, so that no half of it is ever seen."""
+    taken = draft_of(folder.with_name(f"{folder.name}.old"))
+    with suppress(FileNotFoundError):
+        os.replace(folder, taken)
+        taken.unlink() if taken.is_symlink() or taken.is_file() else shutil.rmtree(taken)
 
 
 def restore(job: Job) -> bool:
     """Whether the artifact is there, complete; puts a deleted manifest back where the files are as it says."""
     folder, copy = Path(job.folder), resume_folder(job) / MANIFEST
-    if not (folder / MANIFEST).exists():
+    for place in (folder.parent, folder, copy.parent):
+        remove_drafts(place)
+    if (folder / MANIFEST).exists():
         try:
-            check(folder, json.loads(copy.read_text())["files"], whole=True)
-        except (OSError, ValueError, KeyError, ArtifactError):
+            verify(folder, whole=True)
+        except ArtifactError as error:
+            log.warning("%s", error)
             return False
-        replace_text(folder / MANIFEST, copy.read_text())
         return True
     try:
-        verify(folder, whole=True)
-    except ArtifactError:
-        return False
+        text = copy.read_bytes()
+        manifest = parse_manifest(text)
+        if manifest.name != job.name:
+            raise DamagedError(f"{copy}: it is that of {manifest.name}")
+        check(folder, manifest, whole=True)
+    except (OSError, ValueError, ArtifactError):
+        return False  # never made, or not whole: either way it is made now
+    replace_bytes(folder / MANIFEST, text)
     return True
 
 
-def verify(folder: Path, whole: bool = False) -> dict[str, Any]:
+def verify(folder: Path, whole: bool = False) -> Manifest:
     """Checks an artifact against its manifest, and returns the manifest. A damaged artifact is moved aside.
 
     Args:
@@ -131,56 +178,61 @@ def verify(folder: Path, whole: bool = False) -> dict[str, Any]:
     Raises:
         ArtifactError: If it is missing, incomplete or damaged.
     """
-    manifest = read_manifest(folder)
-    try:
-        check(folder, manifest["files"], whole)
-    except ArtifactError as error:
-        where = move_aside(folder)
-        raise ArtifactError(f"{error}. Moved to {where}; the next run makes it again.") from None
-    return manifest
+    for look in range(_LOOKS):
+        try:
+            return inspect(folder, whole)
+        except ArtifactError as error:
+            wrong = error
+        if look < _LOOKS - 1:
+            time.sleep(_PAUSE_S)
+    if not isinstance(wrong, DamagedError):
+        raise wrong
+    where = move_aside(folder, whole)
+    if where is None:
+        return inspect(folder, whole)
+    raise ArtifactError(f"{wrong}. {where}; the next run makes it again.") from None
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `artifact.json` says.
+def verify_all(folders: Iterable[str]) -> None:
+    """Checks artifacts that are read together. Damaged ones are moved aside, all of them.
 
     Raises:
-        ArtifactError: If it is missing or no such file.
+        ArtifactError: If one is missing, incomplete or damaged: a line for each.
     """
+    wrong = []
+    for folder in folders:
+        try:
+            verify(Path(folder))
+        except ArtifactError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ArtifactError("\n".join(wrong))
+
+
+def move_aside(folder: Path, whole: bool = False) -> str | None:
+    """Moves a damaged artifact out of the way, to resume/damaged, which nothing tracks.
+
+    Returns:
+        Where it is now, in words; None where it was right by the time that it was taken, and is back in its place.
+    """
+    taken = draft_of(folder)
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        os.replace(folder, taken)
     except FileNotFoundError:
-        raise ArtifactError(f"{folder}: no {MANIFEST}, so it is not complete. Run snakemake again.") from None
-    except (OSError, ValueError) as error:
-        where = move_aside(folder)
-        raise ArtifactError(
-            f"{folder}: {MANIFEST} cannot be read ({error}). Moved to {where}; the next run makes it again."
-        ) from None
-    return manifest
-
-
-def check(folder: Path, files: Mapping[str, Mapping[str, Any]], whole: bool) -> None:
-    """Compares files with what the manifest says of them.
-
-    Raises:
-        ArtifactError: If one is missing, or its size or checksum differs.
-    """
-    for name, stated in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ArtifactError(f"{folder}: {name} is missing")
-        if path.stat().st_size != stated["bytes"]:
-            raise ArtifactError(f"{folder}: {name} has {path.stat().st_size} bytes, but should have {stated['bytes']}")
-        if (whole or stated["bytes"] < CHECKED_BYTES) and sha256_of(path) != stated["sha256"]:
-            raise ArtifactError(f"{folder}: {name} does not match its checksum (damaged?)")
-
-
-def move_aside(folder: Path) -> Path:
-    """Moves a damaged artifact out of the way, to resume/damaged, which nothing tracks."""
+        return "Another process has moved it away"
+    except OSError as error:
+        return f"It cannot be moved away ({error.strerror}): delete it"
+    with suppress(ArtifactError):
+        inspect(taken, whole, place=folder)
+        try:
+            os.replace(taken, folder)
+        except OSError:  # another one is there by now
+            shutil.rmtree(taken)
+        return None
     aside = Path("resume", "damaged", f"{folder.name}.{time.time_ns()}")
     aside.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):  # another job found the damage as well, and was quicker
-        shutil.move(folder, aside)
-    return aside
+    shutil.move(taken, aside)
+    return f"Moved to {aside}"
 
 
 def save_history(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
@@ -218,10 +270,10 @@ def from_other_code(jobs: Iterable[Job]) -> list[str]:
     folders = []
     for job in jobs:
         try:
-            made_by = json.loads(Path(job.manifest).read_text()).get("code")
-        except (OSError, ValueError):
-            continue
-        if made_by != code_hash(job.stage):
+            stated = json.loads(Path(job.manifest).read_text())
+        except (OSError, ValueError, RecursionError):
+            continue  # whoever reads the artifact says so
+        if isinstance(stated, dict) and stated.get("code") != code_hash(job.stage):
             folders.append(job.folder)
     return folders
 

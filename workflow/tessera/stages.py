@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from tessera import artifacts
+from tessera import artifacts, joblog
 from tessera.devices import CPU, Device, lease
 from tessera.errors import StudyError, TesseraError
+from tessera.manifest import MANIFEST
 from tessera.provenance import peak_memory_mb
 from tessera.study.jobs import STAGES, Job, StageSettings
 from tessera.tracking.live import watch
@@ -130,8 +131,10 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
             folder = artifacts.resume_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                with _alone(folder, waits=job is first):
+                with _alone(folder, waits=job is first) as waited:
                     if artifacts.restore(job):
+                        if job is first:
+                            joblog.tell(job)
                         log.info(
                             "%s is complete already: nothing to do (delete the folder to make it again)", job.folder
                         )
@@ -139,6 +142,12 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
                     if job is not first and (missing := _missing(job)):
                         log.info("%s waits for %s, so that its own process makes it", job.name, missing)
                         continue
+                    if job is not first:
+                        joblog.refer(job, first)
+                    else:
+                        if waited or any((folder / "state").glob("*")):  # not where it begins anew
+                            joblog.tell(job)
+                        joblog.keep(job)
                     with watch(job):
                         device = device or held.enter_context(lease(first.run.device, first.run.gpus))
                         beside = [other for other in settings if type(other) is type(mine)]
@@ -156,7 +165,7 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
 
 def _missing(job: Job) -> str:
     """An input that is not made, or nothing."""
-    missing = (folder for folder in job.inputs.values() if not Path(folder, artifacts.MANIFEST).exists())
+    missing = (folder for folder in job.inputs.values() if not Path(folder, MANIFEST).exists())
     return next(missing, "")
 
 
@@ -191,13 +200,13 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restor
 
 
 @contextmanager
-def _alone(folder: Path, waits: bool = True) -> Iterator[None]:
-    """No two processes run one job: a new one waits for what a killed Snakemake left behind.
+def _alone(folder: Path, waits: bool = True) -> Iterator[bool]:
+    """No two processes run one job: a new one waits for what a killed Snakemake left behind. Yields whether it did.
 
     Raises:
         TesseraError: If another process is at work on the job, and this one is not to wait.
     """
-    lock, holder = FileLock(folder / ".lock"), folder / ".pid"
+    lock, holder, waited = FileLock(folder / ".lock"), folder / ".pid", False
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -206,9 +215,10 @@ def _alone(folder: Path, waits: bool = True) -> Iterator[None]:
             raise TesseraError(f"process {pid} is at work on this job") from None
         log.info("process %s is at work on this job, perhaps left by an earlier run: waiting for it", pid)
         lock.acquire(poll_interval=0.2)
+        waited = True
     try:
         holder.write_text(str(os.getpid()))
-        yield
+        yield waited
     finally:
         holder.unlink(missing_ok=True)
         lock.release()

@@ -16,7 +16,7 @@ from tessera.data.datasets.base import ListedDataset
 from tessera.data.decode import Encoded, check_image, map_in_threads
 from tessera.data.packed import ENTRY, INDEX, NAMES, SHARD
 from tessera.errors import DataError
-from tessera.files import replace_text, sha256_of
+from tessera.files import remove_drafts, replace_text, sha256_of
 
 log = logging.getLogger("tessera")
 
@@ -74,6 +74,7 @@ def pack_images(listed: ListedDataset, state: Path, folder: Path, what: str, sha
         DataError: If an image cannot be read or decoded and `damaged` is `refuse`, or more than `most_damaged`.
     """
     state.mkdir(parents=True, exist_ok=True)
+    remove_drafts(state)
     records = _complete(listed, state, what)
     progress = _Progress(what, len(listed), _end(records))
     draft = _Draft.after(records, state, listed)

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tessera.artifacts import MANIFEST
+from tessera.manifest import MANIFEST, PRECISIONS
 from tessera.monitor.words import without_trial
 from tessera.study.jobs import STAGES, Job, key_of
 from tessera.study.plan import Plan
-
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from tessera.files import replace_text
+from tessera.files import remove_drafts, replace_text
 from tessera.report.dots import Strip, enclosing, spread
 from tessera.report.page import day, environment
 from tessera.report.records import duration
@@ -69,6 +69,7 @@ def write_index(root: Path) -> Path:
     results = root / "results"
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
+        remove_drafts(results)
         cards = [card for path in sorted(results.glob("*/table.json")) if (card := _card(path)) is not None]
         stopped = [path.parent.name for path in sorted(results.glob(f"*/{UNFINISHED}"))]
         page = environment().get_template("index.html").render(cards=cards, stopped=stopped, unfinished=UNFINISHED)

@@ -1,6 +1,7 @@
 """The table as Markdown, for people."""
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from tessera import registry
@@ -12,7 +13,13 @@ from tessera.report.table import Table, in_percent, lower_is_better
 def markdown(table: Table) -> str:
     """Title, how it was measured, the table, comparisons, and what it took."""
     summary = table.summary
-    parts = [f"# {summary.title}", summary.description.strip(), _caption(table), _grid(table), _legend(table)]
+    parts = [
+        f"# {no_html(summary.title)}",
+        no_html(summary.description.strip()),
+        _caption(table),
+        _grid(table),
+        _legend(table),
+    ]
     if found := _answers(table):
         parts += ["## Answers", found]
     parts += [table.cost.sentence(), explained_by(summary.name, summary.rows)]
@@ -21,8 +28,12 @@ def markdown(table: Table) -> str:
 
 def explained_by(study: str, rows: Sequence[str]) -> str:
     """The commands that say more of a study, in a sentence."""
-    two = f" `tessera diff '{rows[0]}' '{rows[1]}' --study {study}`: what two rows differ in." if len(rows) > 1 else ""
-    return f"`tessera why {study}`: why a job of it would run again.{two}"
+    why = f"`tessera why {study}`: why a job of it would run again."
+    if len(rows) < 2:
+        return why
+    words = " ".join(f"'{row}'" if "'" not in row else shlex.quote(row) for row in rows[:2])
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))  # longer than any within
+    return f"{why} {fence}tessera diff {words} --study {study}{fence}: what two rows differ in."
 
 
 def _caption(table: Table) -> str:
@@ -31,7 +42,7 @@ def _caption(table: Table) -> str:
     stand_ins = ", ".join(f"{other} for {name}" for name, other in summary.stand_ins.items())
     others = f" Stand-ins at this scale: {stand_ins}." if stand_ins else ""
     left_out = f" Left out for want of images: {'; '.join(summary.left_out)}." if summary.left_out else ""
-    return f"{trials}; scale `{summary.scale}`.{others}{left_out}"
+    return no_html(f"{trials}; scale `{summary.scale}`.{others}{left_out}")
 
 
 def _grid(table: Table) -> str:
@@ -46,7 +57,7 @@ def _grid(table: Table) -> str:
 
 
 def _legend(table: Table) -> str:
-    lines = [f"- {f'**{column}**: ' if column else ''}{text}" for column, text in measures(table)]
+    lines = [f"- {f'**{no_html(column)}**: ' if column else ''}{no_html(text)}" for column, text in measures(table)]
     bold = any(table.is_best(figure) for figure in table.figures.values())
     note = "Bold: the best mean of its column; the spread says how much that means." if bold else ""
     return "\n\n".join(text for text in (note, "\n".join(lines)) if text)
@@ -78,8 +89,8 @@ def how_measured(protocol: str, metric: str, chance: float | None) -> str:
 def _answers(table: Table) -> str:
     lines: list[str] = []
     for answer in answers(table):
-        lines += ["", f"**{answer.question}**", ""] if answer.question else [""]
-        lines += [f"- {line.text}" for line in answer.lines]
+        lines += ["", f"**{no_html(answer.question)}**", ""] if answer.question else [""]
+        lines += [f"- {no_html(line.text)}" for line in answer.lines]
     lines += ["", care(table)] if table.comparisons else []
     return "\n".join(lines).strip("\n")
 
@@ -89,7 +100,16 @@ def _metrics(table: Table, column: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([|*`\\])", r"\\\1", text).replace("\n", " ")
+    return no_html(re.sub(r"([|*`\\])", r"\\\1", text).replace("\n", " "))
+
+
+def no_html(text: str) -> str:
+    """Words of a study for Markdown, which would take what looks like a tag for HTML.
+
+    >>> no_html("a < b, not <b>")
+    'a < b, not &lt;b>'
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _line(cells: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image
 
 from tessera.data.formats import FORMATS
-from tessera.files import replace_bytes
+from tessera.files import remove_drafts, replace_bytes
 from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Album:
 
     def write(self, folder: Path) -> None:
         """Puts the pictures into a folder, and removes what an earlier configuration left there."""
+        remove_drafts(folder)
         for older in folder.glob("*"):
             if older.is_file() and older.name not in self.files:
                 older.unlink()

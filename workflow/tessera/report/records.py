@@ -19,7 +19,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder; it is made again.") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path}: should hold a JSON object. Delete its folder; it is made again.")

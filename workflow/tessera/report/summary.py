@@ -1,14 +1,16 @@
 """Stage `summarize_study`: from the measuring artifacts of a study to its result files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tessera.files import replace_text
+from tessera.files import remove_drafts, replace_text
+from tessera.report import marker as markers
 from tessera.report.curves import curves
 from tessera.report.data import as_csv, as_json, as_metrics
 from tessera.report.latex import latex
-from tessera.report.markdown import markdown
+from tessera.report.markdown import markdown, no_html
 from tessera.report.page import study_page
 from tessera.report.pictures import make_album
 from tessera.report.records import versions
@@ -35,7 +37,7 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
     text = markdown(table)
     album = make_album(summary, root)
     if album.pictures:
-        links = [f"[{picture.title}](figures/{picture.file})" for picture in album.pictures]
+        links = [f"[{no_html(picture.title)}](figures/{picture.file})" for picture in album.pictures]
         text += f"\nPictures: {', '.join(links)}.\n"
     runs = Runs(root, summary.artifacts)
     files = {
@@ -48,6 +50,7 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         "report.html": study_page(table, album, root),
     }
     marker = root / summary.marker
+    remove_drafts(marker.parent)
     # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
     for older in marker.parent.glob("provenance-*.json"):
         older.unlink()
@@ -55,11 +58,13 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         replace_text(marker.parent / name, content)
     album.write(marker.parent / "figures")
     (marker.parent / UNFINISHED).unlink(missing_ok=True)
-    replace_text(marker, _dump(_provenance(table, root)))
+    written = {f"figures/{name}": data for name, data in album.files.items()}
+    written |= {name: content.encode() for name, content in files.items()}
+    replace_text(marker, _dump(_provenance(table, root, written)))
     return text
 
 
-def _provenance(table: Table, root: Path) -> dict[str, Any]:
+def _provenance(table: Table, root: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
     summary = table.summary
     return {
         "key": summary.key,
@@ -69,6 +74,7 @@ def _provenance(table: Table, root: Path) -> dict[str, Any]:
         "artifacts": list(summary.artifacts),
         "stages": {name: stage.version for name, stage in STAGES.items()},
         "versions": versions(root, summary.artifacts),
+        "files": markers.stated(files),
     }
 
 

@@ -12,12 +12,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import FileLock
 
-from tessera.files import replace_text
+from tessera.files import remove_drafts, replace_text
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import Plan
 
@@ -76,10 +78,24 @@ def gather(root: Path) -> None:
     results = root / "results"
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
-        metrics = {path.parent.name: json.loads(path.read_text()) for path in sorted(results.glob("*/metrics.json"))}
+        remove_drafts(results / "plots")
+        metrics = {
+            path.parent.name: figures
+            for path in sorted(results.glob("*/metrics.json"))
+            if (figures := _figures(path)) is not None
+        }
         replace_text(results / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
         for path in sorted(results.glob("*/curves.csv")):
-            replace_text(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
+            with suppress(OSError, ValueError, KeyError, AttributeError):  # a damaged one is made again, as above
+                replace_text(results / "plots" / f"{path.parent.name}.csv", _main_curves(path))
+
+
+def _figures(path: Path) -> Any:
+    """What a study's metrics.json holds; None where it is damaged: the next run of that study makes it again."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _main_curves(path: Path) -> str:
