@@ -1,4 +1,4 @@
-"""What every training shares: seeds, precision, optimiser, learning rate, steps, checkpoints and progress.
+"""What every training shares: seeds, precision, optimiser, learning rate, steps and progress.
 
 Knows no task, teacher, balancer or tracker.
 """
@@ -6,9 +6,8 @@ Knows no task, teacher, balancer or tracker.
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -155,8 +154,26 @@ def learning_rates(options: OptimizerOptions, epoch: int, epochs: int, iteration
     return [learning_rate_at(options, step / (epochs * iterations)) for step in steps]
 
 
+def cure(options: OptimizerOptions, section: str) -> str:
+    """What to do where a training diverged: nothing that is done already.
+
+    Args:
+        section: `source` or `target`.
+
+    >>> cure(OptimizerOptions(learning_rate=0.5, clip_norm=None, warmup=0.1), "target")
+    'Lower target.optimizer.learning_rate (now 0.5), or set target.optimizer.clip_norm (now null).'
+    """
+    key = f"{section}.optimizer"
+    words = f"Lower {key}.learning_rate (now {options.learning_rate:g})"
+    if options.clip_norm is None:
+        words += f", or set {key}.clip_norm (now null)"
+    else:
+        words += f" or {key}.clip_norm (now {options.clip_norm:g})"
+    return words + (f", or set {key}.warmup." if options.warmup == 0 else ".")
+
+
 def check_loss(loss: float, what: str, where: str, options: OptimizerOptions) -> None:
-    """Ends a training whose loss went astray.
+    """Ends a target's training whose loss went astray.
 
     Args:
         what: First words of the message: what was trained.
@@ -166,10 +183,40 @@ def check_loss(loss: float, what: str, where: str, options: OptimizerOptions) ->
         TesseraError: If the loss is not finite.
     """
     if not math.isfinite(loss):
-        raise TesseraError(
-            f"{what}: the loss is {loss} {where}. "
-            f"Lower target.optimizer.learning_rate (now {options.learning_rate:g}) or target.optimizer.clip_norm."
-        )
+        raise TesseraError(f"{what}: the loss is {loss} {where}. {cure(options, 'target')}")
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Gives an optimiser the state of an earlier one; torch's own function compares only the numbers of parameters.
+
+    Raises:
+        ValueError: If the state is of another optimiser: other options, or momentum of another shape.
+    """
+    for group, other in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        shared = (group.keys() & other.keys()) - {"params", "lr"}  # a later torch may know more options
+        if differing := sorted(name for name in shared if group[name] != other[name]):
+            raise ValueError(f"the optimiser has another {', '.join(differing)}")
+    optimizer.load_state_dict(dict(state))
+    for parameter, kept in optimizer.state.items():
+        if any(isinstance(value, Tensor) and value.shape != parameter.shape for value in kept.values()):
+            raise ValueError("the optimiser's momentum is of other weights")
+
+
+def check_course(history: Any, course: Sequence[Mapping[str, Any]]) -> None:
+    """Compares the rows of a saved history with the epochs that a training has.
+
+    Args:
+        course: What a row says of its epoch, for every epoch of the training.
+
+    Raises:
+        ValueError: If there are no rows or too many, or they are those of other epochs.
+    """
+    if not isinstance(history, list) or not 0 < len(history) <= len(course):
+        number = len(history) if isinstance(history, list) else "no"
+        raise ValueError(f"it has {number} rows of history, but the training has {len(course)} epochs")
+    for row, epoch in zip(history, course, strict=False):
+        if any(row[name] != value for name, value in epoch.items()):
+            raise ValueError(f"its history has no row of {dict(epoch)}")
 
 
 def run_steps(
@@ -200,39 +247,6 @@ def run_steps(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return torch.stack(records)
-
-
-class Checkpoint:
-    """The state of an unfinished training, in a folder that is no declared output; replaced in one step.
-
-    Args:
-        folder: Folder of this job's resume state; None keeps nothing.
-    """
-
-    def __init__(self, folder: Path | None, name: str = "state") -> None:
-        self.path = None if folder is None else folder / f"{name}.pt"
-
-    def load(self) -> dict[str, Any] | None:
-        """The last saved state, on the CPU, or None. A damaged one is set aside, and training starts anew."""
-        if self.path is None or not self.path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file raises: the state is a convenience
-            aside = self.path.with_suffix(".damaged")
-            os.replace(self.path, aside)
-            log.warning("%s cannot be read (%s); moved to %s, training starts anew", self.path, error, aside.name)
-            return None
-        return state
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Keeps the state; a kill at any moment leaves the old one or the new one."""
-        if self.path is None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}.draft")
-        torch.save(state, draft)
-        os.replace(draft, self.path)
 
 
 class Progress:
