@@ -116,7 +116,7 @@ def run_in_processes(function: Callable[..., None], compute: Compute, arguments:
                 "others with it. The state of the last epoch is kept: run snakemake again, and it goes on from there."
             ) from None
         finally:
-            for process in active_children():  # else a job that is asked to end would wait for them, till all is trained
+            for process in active_children():  # a job that is asked to end would wait till they have trained all
                 process.kill()
             listener.stop()
             records.close()
