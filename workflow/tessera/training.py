@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -202,18 +202,19 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
             raise ValueError("the optimiser's momentum is of other weights")
 
 
-def check_course(history: Any, course: Sequence[Mapping[str, Any]]) -> None:
+def check_course(history: Any, epochs: int, course: Iterable[Mapping[str, Any]]) -> None:
     """Compares the rows of a saved history with the epochs that a training has.
 
     Args:
-        course: What a row says of its epoch, for every epoch of the training.
+        epochs: How many the training has.
+        course: What a row says of its epoch, one after the other.
 
     Raises:
         ValueError: If there are no rows or too many, or they are those of other epochs.
     """
-    if not isinstance(history, list) or not 0 < len(history) <= len(course):
+    if not isinstance(history, list) or not 0 < len(history) <= epochs:
         number = len(history) if isinstance(history, list) else "no"
-        raise ValueError(f"it has {number} rows of history, but the training has {len(course)} epochs")
+        raise ValueError(f"it has {number} rows of history, but the training has {epochs} epochs")
     for row, epoch in zip(history, course, strict=False):
         if any(row[name] != value for name, value in epoch.items()):
             raise ValueError(f"its history has no row of {dict(epoch)}")

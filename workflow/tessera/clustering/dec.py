@@ -91,7 +91,7 @@ class _Turns:
             Exception: Whatever comes of one that does not fit; this refinement is then to be thrown away.
         """
         updates = range(0, self.options.iterations, self.options.update_interval)
-        check_course(state["history"], [{"iteration": iteration} for iteration in updates])
+        check_course(state["history"], len(updates), ({"iteration": iteration} for iteration in updates))
         self.history = list(state["history"])
         done = min(len(self.history) * self.options.update_interval, self.options.iterations)
         if state["iteration"] != done or state["previous"].shape != self.previous.shape:

@@ -156,7 +156,8 @@ class _Training:
         Raises:
             Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
         """
-        check_course(state["history"], [{"epoch": epoch + 1} for epoch in range(self.settings.epochs)])
+        epochs = self.settings.epochs
+        check_course(state["history"], epochs, ({"epoch": epoch + 1} for epoch in range(epochs)))
         self.history = list(state["history"])
         self.network.load_state_dict(state["network"])
         load_optimizer(self.optimizer, state["optimizer"])

@@ -170,7 +170,7 @@ class _Training:
             Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
         """
         learner, epochs = self.learner, self.source.epochs
-        check_course(state["history"], [{"epoch": epoch + 1} for epoch in range(epochs)])
+        check_course(state["history"], epochs, ({"epoch": epoch + 1} for epoch in range(epochs)))
         self.history, self.images = list(state["history"]), [int(number) for number in state["images"]]
         if len(self.images) != len(self.history):
             raise ValueError(f"it counts the images of {len(self.images)} epochs of {len(self.history)}")

@@ -127,8 +127,8 @@ class _Training:
         Raises:
             Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
         """
-        course = [{"stage": stage.name, "epoch": epoch + 1} for stage in self.stages for epoch in range(stage.epochs)]
-        check_course(state["history"], course)
+        course = ({"stage": stage.name, "epoch": epoch + 1} for stage in self.stages for epoch in range(stage.epochs))
+        check_course(state["history"], sum(stage.epochs for stage in self.stages), course)
         self.history = list(state["history"])
         if (state["stage"], state["epoch"]) != (self.history[-1]["stage"], self.history[-1]["epoch"]):
             raise ValueError("its history ends with another epoch than it is the state of")
