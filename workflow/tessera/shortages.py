@@ -13,14 +13,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Rust's words, C's, SQLite's.
 _SAYS_FULL = re.compile(r"os error (28|122)\b|No space left on device|Disk quota exceeded|disk is full")
 # numpy's, torch's: they know only that less was written than should be.
-_WRITTEN_IN_PART = re.compile(r"\d+ requested and \d+ written|inline_container|PytorchStreamWriter failed writing")
+_WRITTEN_IN_PART = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+|PytorchStreamWriter failed writing")
 _GPU = re.compile(r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED")
 # The allocator's words, and what a size says that no allocator is asked for, since it exceeds 64 bits.
 _MEMORY = re.compile(
     r"can't allocate memory|not enough memory|bad_alloc|Cannot allocate memory|"
     r"Storage size calculation overflowed|integer multiplication overflow|Overflow when unpacking long|"
-    r"array is too big|Maximum allowed dimension exceeded"
+    r"array is too big|Maximum allowed dimension exceeded|too large to convert|too big to convert|cannot fit"
 )
+_ASKED = re.compile(r"allocate (\d+) bytes")
 _MUCH = 2**30  # bytes; a disk with less room may well be the one that was full before the draft was removed
 _NAMED = 3  # settings
 _NO_SIZES = ("seed", "epochs", "first_stage_epochs")
@@ -62,11 +63,12 @@ def _memory(error: BaseException, job: Job | None) -> str | None:
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or (isinstance(error, RuntimeError) and _GPU.search(text)):
         return f"the GPU's memory does not suffice ({_first_line(text).partition('. ')[0]}). {_lower(job)}."
-    if not isinstance(error, MemoryError | OverflowError) and not (
-        isinstance(error, RuntimeError | ValueError | OSError | TypeError) and _MEMORY.search(text)
-    ):
+    kinds = RuntimeError | ValueError | OSError | TypeError | OverflowError
+    if not isinstance(error, MemoryError) and not (isinstance(error, kinds) and _MEMORY.search(text)):
         return None
-    said = f" ({_first_line(text)})" if text else ""
+    asked = _ASKED.search(text)
+    said = f"{int(asked[1]) / 1e9:,.3g} GB were asked for" if asked else _first_line(text)
+    said = f" ({said})" if said else ""
     return f"the memory does not suffice{said}. Run fewer jobs at once (--cores), or l{_lower(job)[1:]}."
 
 
