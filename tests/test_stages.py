@@ -10,14 +10,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tessera import stages
-from tessera.errors import DataError, StudyError
+from tessera.errors import DataError, DivergedError, StudyError
 from tessera.stages import StageJob, explain, parse_spec, run_stage
 from tessera.stopping import SIGNALS, Stopped, stoppable
-from tessera.study.jobs import Job, PrepareDataset
+from tessera.study.jobs import EvaluateTarget, Job, PrepareDataset
 from tessera.tracking.live import Live, watch
 
 Make = Callable[[StageJob[PrepareDataset]], None]
@@ -502,3 +503,41 @@ def test_what_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def diverges(_: StageJob[Any]) -> None:
+    raise DivergedError("network: `a` is not finite: the training diverged.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"source": {"optimizer": {"learning_rate": 3.0}}}, "Lower source.optimizer.learning_rate (now 3) or source."),
+        ({"optimizer": {"learning_rate": 3.0, "clip_norm": None}}, "Lower target.optimizer.learning_rate (now 3), or"),
+    ],
+)
+def test_who_measures_names_the_training_that_diverged(
+    job: Job, measuring: Job, settings: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run(job, write, monkeypatch)
+    manifest = json.loads(Path(job.manifest).read_text())
+    Path(job.manifest).write_text(json.dumps({**manifest, "settings": settings}))
+    monkeypatch.setattr(sys, "argv", ["script", measuring.model_dump_json()])
+    with pytest.raises(SystemExit, match="1"):
+        run_stage(EvaluateTarget, diverges)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: network: `a` is not finite: the training diverged. {words}")
+
+
+def test_a_shortage_names_the_jobs_own_settings(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = job.model_copy(update={"settings": {"dataset": {"name": "digits_m", "copies": 32}}})
+
+    def fail(_: StageJob[PrepareDataset]) -> None:
+        raise MemoryError
+
+    with pytest.raises(SystemExit, match="1"):
+        run(large, fail, monkeypatch)
+    assert "or lower dataset.copies (now 32) or the image size." in capsys.readouterr().err
