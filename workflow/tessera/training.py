@@ -262,19 +262,24 @@ class Progress:
     def __init__(self, what: str, epochs: int, done: int = 0) -> None:
         self.what, self.epochs, self.done = what, epochs, done
         self.start = self.last = time.monotonic()
-        self.first = done
+        self.first, self.took = done, 0.0
         begun = {"what": what, "epoch": done, "epochs": epochs}  # for who shows a training while it runs
         if done:
             log.info("%s: going on after epoch %d of %d", what, done, epochs, extra=begun)
         elif epochs:
             log.info("%s: %d epochs", what, epochs, extra=begun)
 
-    def epoch(self, images: int, **figures: float) -> float:
-        """Logs one finished epoch over so many images; returns its seconds."""
+    def seconds(self) -> float:
+        """What the epoch took that is finished now."""
         now = time.monotonic()
-        seconds, self.last = now - self.last, now
+        self.took, self.last = now - self.last, now
+        return self.took
+
+    def epoch(self, images: int, **figures: float) -> None:
+        """Logs one finished epoch over so many images; call it when its state is kept."""
+        seconds, self.took = self.took or self.seconds(), 0.0
         self.done += 1
-        remaining = (now - self.start) / (self.done - self.first) * (self.epochs - self.done)
+        remaining = (time.monotonic() - self.start) / (self.done - self.first) * (self.epochs - self.done)
         rate = images / max(seconds, 1e-9)
         text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         done: dict[str, Any] = {"what": self.what, "epoch": self.done, "epochs": self.epochs, "figures": figures}
@@ -283,7 +288,6 @@ class Progress:
             "%s: epoch %d/%d, %s, %.0f images/s, %s remaining",
             self.what, self.done, self.epochs, text, rate, _duration(remaining), extra=done,
         )  # fmt: skip
-        return seconds
 
 
 def _duration(seconds: float) -> str:

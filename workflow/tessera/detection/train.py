@@ -195,7 +195,7 @@ class _Training:
             )
             figures = dict(zip(FIGURES, records.double().mean(dim=0).tolist(), strict=True))
             check_loss(figures["loss"], "detection", f"in epoch {epoch + 1}", settings.optimizer)
-            seconds = progress.epoch(settings.iterations * settings.batch_size, **figures)
+            seconds = progress.seconds()
             history.append({"epoch": epoch + 1, **figures, "learning_rate": rates[-1], "seconds": seconds})
             if self.share.rank == 0:
                 self.checkpoint.save({
@@ -203,6 +203,7 @@ class _Training:
                     "optimizer": optimizer.state_dict(),
                     "history": history,
                 }, f"epoch {epoch + 1} of {settings.epochs}")  # fmt: skip
+            progress.epoch(settings.iterations * settings.batch_size, **figures)
 
     def _step(self, network: nn.Module, images: Tensor, objects: list[Objects]) -> Tensor:
         """Leaves gradients; returns the figures of the whole batch, (4,)."""

@@ -189,7 +189,7 @@ class _Training:
             figures = dict(zip(("loss", "train_accuracy"), records.double().mean(dim=0).tolist(), strict=False))
             where = f"in epoch {epoch + 1} of the {stage.name} stage"
             check_loss(figures["loss"], f"transfer `{settings.transfer.name}`", where, options)
-            seconds = progress.epoch(rows.numel(), **figures)
+            seconds = progress.seconds()
             row = {"stage": stage.name, "epoch": epoch + 1, **figures, **found}
             self.history.append({**row, "learning_rate": rates[-1], "seconds": seconds})
             done_of = f"epoch {epoch + 1} of {stage.epochs} of the {stage.name} stage"
@@ -201,6 +201,7 @@ class _Training:
                 "optimizer": optimizer.state_dict(),
                 "history": self.history,
             }, done_of)  # fmt: skip
+            progress.epoch(rows.numel(), **figures)
 
     def _step(self, stage: Stage, generator: torch.Generator, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
