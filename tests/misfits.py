@@ -33,7 +33,7 @@ def misfits(state: State) -> dict[str, Any]:
         "a list": [state],
         **{f"without {name}": changed(lambda other, name=name: other.pop(name)) for name in state},
         "no rows": changed(lambda other: other["history"].clear()),
-        "too many rows": changed(lambda other: other.update(history=other["history"] * 9)),
+        "too many rows": changed(lambda other: other.update(history=_many(other["history"][0]))),
         "rows of other epochs": changed(lambda other: other["history"][0].update(_later(other["history"][0]))),
         "text for history": changed(lambda other: other.update(history="history")),
         "another network": changed(_enlarge_last),
@@ -142,3 +142,8 @@ def _reshape(optimizer: Any) -> None:
 def _later(row: dict[str, Any]) -> dict[str, Any]:
     name = "epoch" if "epoch" in row else "iteration"
     return {name: row[name] + 7}
+
+
+def _many(row: dict[str, Any]) -> list[dict[str, Any]]:
+    name, step = ("epoch", 1) if "epoch" in row else ("iteration", 2)
+    return [{**row, name: row[name] + step * number} for number in range(9)]
