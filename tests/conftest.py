@@ -1,7 +1,12 @@
 """Every test starts from the same seed, on as many threads wherever it runs."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `misfits`
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -42,7 +42,8 @@ def test_every_epoch_is_told() -> None:
         begun = wait_for(lambda told: told.epochs == 4)
         assert (begun.epoch, begun.device, begun.said) == (0, "3", "pretrain_source: 4 epochs")
         for _ in range(2):
-            seconds = shown.epoch(640, **{"jigsaw.loss": 2.5})
+            seconds = shown.seconds()
+            shown.epoch(640, **{"jigsaw.loss": 2.5})
         told = wait_for(lambda told: told.epoch == 2)
         assert (told.what, told.epochs, told.figures) == ("pretrain_source", 4, {"jigsaw.loss": 2.5})
         assert told.epoch_s == seconds

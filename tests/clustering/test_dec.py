@@ -222,7 +222,7 @@ def test_a_collapse_is_said(encoder: Encoder, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_loss_that_is_no_number_ends_the_run(encoder: Encoder) -> None:
-    with pytest.raises(TesseraError, match=r"the loss is nan at iteration .*: lower learning_rate"):
+    with pytest.raises(TesseraError, match=r"the loss is nan at iteration .*Lower target.protocol.learning_rate"):
         cluster(encoder, make_dataset(noise=0.6), learning_rate=1e30, iterations=20)
 
 

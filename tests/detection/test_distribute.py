@@ -9,10 +9,11 @@ import pytest
 import torch
 from training_stand_ins import painted, settings, source
 
+from tessera.checkpoint import Checkpoint
 from tessera.detection.distribute import ALONE, Share, run_in_processes
 from tessera.detection.train import train_detector
 from tessera.errors import StudyError, TesseraError
-from tessera.training import Checkpoint, Compute
+from tessera.training import Compute
 
 CPU = torch.device("cpu")
 FINE_TUNE = {"name": "fine_tune", "lr_factor": 0.5}

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from training_stand_ins import MEAN, STD, Painted, Spot, as_split, painted, settings, source
 
+from tessera.checkpoint import Checkpoint
 from tessera.data.detection import DetectionDataset
 from tessera.detection.augment import make_augmentation
 from tessera.detection.train import train_detector
 from tessera.errors import StudyError, TesseraError
 from tessera.models.store import StoredEncoder
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import Checkpoint, Compute, Trained
+from tessera.training import Compute, Trained
 
 CPU = Compute(torch.device("cpu"), "float32")
 FINE_TUNE: dict[str, Any] = {"name": "fine_tune", "lr_factor": 1.0}
@@ -99,8 +101,8 @@ def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path, monkeypatch
     whole = train(asked, given)
     save = Checkpoint.save
 
-    def die(this: Checkpoint, state: dict[str, Any]) -> None:
-        save(this, state)
+    def die(this: Checkpoint, state: Mapping[str, Any], reached: str = "") -> None:
+        save(this, state, reached)
         if len(state["history"]) == 2:
             raise KeyboardInterrupt
 

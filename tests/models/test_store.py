@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
-from tessera.errors import ArtifactError, StudyError
+from tessera.errors import ArtifactError, DivergedError, StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options, VGG16Options
 from tessera.models.encoders.plain import VGG16
@@ -22,6 +22,7 @@ from tessera.models.store import (
     load_encoder,
     load_measured,
     load_network,
+    not_finite,
     save_encoder,
     save_heads,
     save_network,
@@ -220,3 +221,25 @@ def test_a_damaged_file_is_told_in_one_line(
     with pytest.raises(ArtifactError, match=rf"{what}.safetensors: not a readable network \(.+\). Delete") as caught:
         (load_encoder if what == "encoder" else load_network)(tmp_path, CPU)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["conv1.weight", "bn1.running_var"])
+def test_what_diverged_is_not_written(name: str, value: float, tmp_path: Path) -> None:
+    encoder = ResNet8(ResNet8Options())
+    encoder.state_dict()[name].view(-1)[-1] = value
+    with pytest.raises(DivergedError, match=rf"encoder: `{name}` is not finite: the training diverged\."):
+        save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path)
+    heads = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    for head in heads.values():
+        nn.init.constant_(head.bias, value)
+    with pytest.raises(DivergedError, match=r"heads: `a\.bias` and 1 more is not finite"):
+        save_heads(heads, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_large_and_whole_numbers_are_finite() -> None:
+    assert (
+        not_finite({"large": torch.tensor([3e38, -3e38]), "count": torch.tensor(2**60), "none": torch.zeros(0)}) == []
+    )
+    assert not_finite({}) == []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tessera.errors import TesseraError
+from tessera.multitask.fusion.states import copy_state
 from tessera.multitask.learner import Learner, head_key, means
 from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.schedule.base import Turn
@@ -326,6 +327,41 @@ def test_loss_that_is_not_finite_names_task_epoch_and_remedy(tmp_path: Path) -> 
     with pytest.raises(TesseraError, match=r"`brightness` is (nan|inf) in epoch 1.*learning_rate"):
         run(resume=tmp_path, **settings)
     assert not list(tmp_path.iterdir())  # nothing of the kind is kept
+
+
+def test_a_training_that_diverged_in_its_last_step_is_told_by_what_it_shows_held_out_images() -> None:
+    """The loss of a step is taken before the step: that of the last one is fine."""
+    settings: dict[str, Any] = {"tasks": [BRIGHTNESS], "epochs": 1, "iterations": 1}
+    with pytest.raises(TesseraError, match=r"held-out loss of task `brightness` is (nan|inf) in epoch 1.*now 1e\+30"):
+        run(**settings, optimizer={"learning_rate": 1e30, "clip_norm": None, "schedule": "constant"})
+
+
+@pytest.mark.parametrize(
+    ("delta", "clip_norm", "words"),
+    [
+        ("signed", 5.0, "learning_rate (now 1e+30) or source.optimizer.clip_norm (now 5), or set source.optimizer.w"),
+        ("literal", None, "Use source.fusion.delta `signed`, or lower source.fusion.literal_scale (now 0.001). Lower "
+         "source.optimizer.learning_rate (now 1e+30), or set source.optimizer.clip_norm (now null), or set"),
+    ],
+)  # fmt: skip
+def test_a_fusion_that_diverged_advises_what_is_not_set_already(
+    delta: str, clip_norm: float | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_ins.Brightness, "loss", lambda *_: torch.zeros((), requires_grad=True) * 0)
+    fusion = {"name": "tte", "delta": delta}
+
+    def diverge(encoder: nn.Module) -> dict[str, Tensor]:
+        return {name: tensor * math.inf for name, tensor in copy_state(encoder).items()}
+
+    monkeypatch.setattr("tessera.multitask.pretrain.copy_state", diverge)
+    monkeypatch.setattr("torch.nn.Module.load_state_dict", lambda *_, **__: None)
+    with pytest.raises(TesseraError) as caught:
+        run(
+            tasks=[BRIGHTNESS], schedule="branches", fusion=fusion,
+            optimizer={"learning_rate": 1e30, "clip_norm": clip_norm},
+        )  # fmt: skip
+    assert words in str(caught.value)
+    assert ("signed" in str(caught.value)) == (delta == "literal")
 
 
 def test_bfloat16_learns_alike() -> None:

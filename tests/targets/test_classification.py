@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from tessera.data.store import Dataset, Split
+from tessera.errors import DivergedError
 from tessera.targets.classification import Classification
 from tessera.targets.options import ClassificationProtocolOptions
 from tessera.training import Compute
@@ -49,3 +50,18 @@ def test_among_five_classes_or_fewer_the_label_is_always_in_the_first_five(compu
     found = evaluate(torch.randn(50, 4), torch.randint(4, (50,)), compute)
     assert found.metrics["top5_accuracy"] == 100.0
     assert found.metrics["accuracy"] < 100.0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_diverged_is_not_measured(value: float, compute: Compute) -> None:
+    """An answer that is no number is at the place of the first class: it would pass for a figure at chance."""
+    logits = torch.randn(20, 3)
+    logits[4, 1] = value
+    with pytest.raises(DivergedError, match="answers that are not finite"):
+        evaluate(logits, torch.arange(20) % 3, compute)
+
+
+def test_a_cross_entropy_beyond_all_numbers_is_no_figure(compute: Compute) -> None:
+    logits = 3e38 * torch.randn(20, 3).sign()
+    with pytest.raises(DivergedError, match="`cross_entropy` is inf: the training of what is measured diverged"):
+        evaluate(logits, torch.arange(20) % 3, compute)

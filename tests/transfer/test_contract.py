@@ -1,6 +1,7 @@
 """What holds for every entry of the family's table."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from tessera import registry
+from tessera.checkpoint import Checkpoint
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
 from tessera.models.store import load_network, save_network
-from tessera.training import Checkpoint, Compute, Trained
+from tessera.training import Compute, Trained
 from tessera.transfer import train
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import train_network
@@ -106,8 +108,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     class Mortal(Checkpoint):
         saved = 0
 
-        def save(self, state: dict[str, Any]) -> None:
-            super().save(state)
+        def save(self, state: Mapping[str, Any], reached: str = "") -> None:
+            super().save(state, reached)
             self.saved += 1
             if self.saved == epochs_before_kill:
                 raise KilledError

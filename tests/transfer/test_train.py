@@ -173,6 +173,14 @@ def test_a_loss_that_is_not_finite_is_told_with_what_to_do(settings: Any, datase
         train_network(asked, None, dataset, compute, trial=0, resume=None)
 
 
+def test_advice_names_nothing_that_is_absent(settings: Any, dataset: Dataset, compute: Compute) -> None:
+    for clip_norm, words in ((None, "or set target.optimizer.clip_norm (now null)"), (1e29, "clip_norm (now 1e+29)")):
+        asked = settings("none", iterations=9, optimizer={"learning_rate": 1e30, "clip_norm": clip_norm})
+        with pytest.raises(TesseraError) as caught:
+            train_network(asked, None, dataset, compute, trial=0, resume=None)
+        assert words in str(caught.value)
+
+
 def test_a_target_without_labels_is_refused(settings: Any, dataset: Dataset, compute: Compute) -> None:
     bare = Split(dataset.train.images, torch.full_like(dataset.train.labels, -1))
     altered = Dataset(dataset.classes, 16, dataset.mean, dataset.std, {"train": bare, "test": dataset.test})

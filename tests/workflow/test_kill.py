@@ -1,7 +1,8 @@
-"""kill -9, of Snakemake and of a training: nothing is lost, nothing is done twice."""
+"""Kills and stops, of Snakemake and of a training: nothing is lost, nothing is done twice, and a stop is one line."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,14 +36,15 @@ def start(environment: Callable[..., dict[str, str]]) -> Iterator[Start]:
     """Starts a command whose whole session ends with the test."""
     with ExitStack() as stack:
 
-        def call(*words: str, at: Path) -> subprocess.Popen[str]:
+        def call(*words: str, at: Path, log: str = os.devnull) -> subprocess.Popen[str]:
+            output = stack.enter_context((at / log).open("w"))
             process = subprocess.Popen(
                 [str(Path(sys.executable).parent / words[0]), *words[1:]],
                 cwd=at,
                 env=environment(),
                 start_new_session=True,
                 stderr=subprocess.STDOUT,
-                stdout=subprocess.DEVNULL,
+                stdout=output,
                 text=True,
             )
             stack.callback(end, process)
@@ -113,3 +115,52 @@ def test_after_a_killed_snakemake_the_next_run_does_the_rest(run: Run, start: St
         assert "is complete already" in last
         assert all(line.startswith("| ") for line in earlier if "done in" in line)
         assert any("pretrain_source: " in line for line in earlier)  # the words of the process that was waited for
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_training_says_where_it_goes_on_and_ends_with_the_same_bytes(
+    run: Run, start: Start, project: Path, number: signal.Signals, code: int
+) -> None:
+    (project / "config" / "studies" / "tiny.yaml").write_text(TRAINING)
+    prepare, train = job_of(project, "prepare_dataset"), job_of(project, "pretrain_source")
+    script = "workflow/scripts/pretrain_source.py"
+    run("python", "workflow/scripts/prepare_dataset.py", prepare.model_dump_json(), at=project)
+    folder = project / "resume" / "source" / train.name
+    process = start("python", script, train.model_dump_json(), at=project, log="stopped.log")
+    wait_for((folder / "state" / "state.pt").exists, process)
+    process.send_signal(number)
+    assert process.wait() == code
+    said = (project / "stopped.log").read_text()
+    words = re.search(r"\nstopped: the next run goes on after (epoch \d) of 6\n$", said)
+    assert words is not None, said
+    assert "Traceback" not in said
+    assert json.loads((folder / "progress.json").read_text())["error"].startswith("stopped: ")
+    assert {path.name for path in (folder / "state").iterdir()} == {"state.pt"}
+
+    log = run("python", script, train.model_dump_json(), at=project).stderr
+    assert f"going on after {words[1]} of 6" in log
+    stopped = results(project / train.folder)
+    (project / train.folder).rename(project / "stopped")
+    (folder / "artifact.json").unlink()
+    run("python", script, train.model_dump_json(), at=project)
+    assert results(project / train.folder) == stopped
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_a_few_lines_and_the_next_run_does_the_rest(run: Run, start: Start, project: Path) -> None:
+    (project / "config" / "studies" / "tiny.yaml").write_text(TRAINING)
+    train = job_of(project, "pretrain_source")
+    process = start("snakemake", "--cores", "2", at=project, log="stopped.log")
+    wait_for((project / "resume" / "source" / train.name / "state" / "state.pt").exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() != 0
+    said = (project / "stopped.log").read_text()
+    assert "Traceback" not in said
+    assert "failed" not in said
+    log = (project / "logs" / "source" / f"{train.name}.log").read_text()
+    assert re.search(r"\nstopped: the next run goes on after epoch \d of 6\n$", log), log
+    assert "Traceback" not in log
+    again = run("snakemake", "--cores", "2", at=project)
+    assert "100%" in again.stdout + again.stderr
+    assert "going on after epoch" in (project / "logs" / "source" / f"{train.name}.log").read_text()

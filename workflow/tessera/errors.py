@@ -15,3 +15,10 @@ class DataError(TesseraError):
 
 class ArtifactError(TesseraError):
     """An artifact that is missing, incomplete or damaged."""
+
+
+class DivergedError(TesseraError):
+    """Weights or figures that are not finite, found by who does not know what they were trained with.
+
+    Whoever knows it adds what to do.
+    """

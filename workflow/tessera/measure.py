@@ -1,5 +1,6 @@
 """What every measurement shares, whichever family it is of: its interface, and the features that it reads."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from tessera.data.images import Images, in_slices
 from tessera.data.store import Split, label_subset, load_dataset
 from tessera.data.views import to_unit
-from tessera.errors import DataError, StudyError
+from tessera.errors import DataError, DivergedError, StudyError
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.registry import suggest
 from tessera.training import Compute, generator_of
@@ -35,12 +36,20 @@ class Evaluation:
         arrays: What to keep beside them: what was predicted, and what would have been right.
         history: Rows of a protocol that learns in turns, all with the same columns; empty for the others.
         files: What else to keep, by name below the artifact's folder.
+
+    Raises:
+        DivergedError: If a figure is not finite.
     """
 
     metrics: Mapping[str, float | None]
     arrays: dict[str, np.ndarray]
     history: list[dict[str, float]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.metrics.items():
+            if value is not None and not math.isfinite(value):
+                raise DivergedError(f"`{name}` is {value}: the training of what is measured diverged.")
 
 
 class Protocol(ABC):
@@ -277,7 +286,11 @@ def _in_batches(
     compute.place(model).eval()
     normalize = normalizer(mean, std, compute.device)
     with torch.no_grad(), compute.autocast():
-        return [forward(normalize(batch)) for batch in in_slices(images, batch_size)]
+        batches = [forward(normalize(batch)) for batch in in_slices(images, batch_size)]
+    # What is no number is neither near nor likely, and would pass for a figure at chance.
+    if batches and not torch.stack([part.isfinite().all() for parts in batches for part in parts]).all():
+        raise DivergedError("what is measured gives answers that are not finite: its training diverged.")
+    return batches
 
 
 def with_labels(split: Split, what: str) -> Split:

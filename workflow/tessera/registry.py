@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from tessera.errors import StudyError
 
@@ -30,10 +30,29 @@ FAMILIES = {
 }
 
 
-class Options(BaseModel):
-    """What a user can set of a part, in YAML and in Python alike. Unknown keys are refused."""
+LARGEST_WHOLE, LARGEST_SEED, LARGEST_REAL = 10**9, 2**63 - 1, 1e30
+
+
+class Checked(BaseModel):
+    """Refuses unknown keys, infinities, numbers that no training can compute with, and changes after the fact."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_absurd_number(cls, value: Any, info: ValidationInfo) -> Any:
+        seed = (info.field_name or "").endswith("seed")
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            largest = LARGEST_REAL if isinstance(number, float) else LARGEST_SEED if seed else LARGEST_WHOLE
+            if abs(number) > largest:
+                raise ValueError(f"should be at most {largest:g}")
+        return value
+
+
+class Options(Checked):
+    """What a user can set of a part, in YAML and in Python alike."""
 
     name: str
 

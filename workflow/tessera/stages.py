@@ -3,7 +3,6 @@
 Imports torch only when a stage asks for `compute`: a job that waits, or finds its artifact made, stays light.
 """
 
-import errno
 import importlib.util
 import logging
 import os
@@ -19,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from tessera import artifacts, joblog
+from tessera import artifacts, joblog, shortages
+from tessera.checkpoint import reached, remove_drafts
 from tessera.devices import CPU, Device, lease
-from tessera.errors import StudyError, TesseraError
+from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.manifest import MANIFEST
 from tessera.provenance import peak_memory_mb
+from tessera.stopping import Stopped, stoppable
 from tessera.study.jobs import STAGES, Job, StageSettings
 from tessera.tracking.live import watch
 
@@ -148,7 +149,7 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
                         if waited or any((folder / "state").glob("*")):  # not where it begins anew
                             joblog.tell(job)
                         joblog.keep(job)
-                    with watch(job):
+                    with watch(job), _in_words(job):
                         device = device or held.enter_context(lease(first.run.device, first.run.gpus))
                         beside = [other for other in settings if type(other) is type(mine)]
                         stage_job: StageJob[Any] = StageJob(job, mine, device, beside, kept)
@@ -161,6 +162,35 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
                 log.warning("%s failed: %s", job.name, explain(error) or repr(error))
         if failure is not None:
             raise failure
+
+
+@contextmanager
+def _in_words(job: Job) -> Iterator[None]:
+    """Adds to what ends a job what only the job knows: how far it came, and what of its settings to change."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise Stopped.after(interrupt, reached(artifacts.resume_folder(job) / "state")) from None
+    except DivergedError as error:
+        raise TesseraError(f"{error} {_cure(job)}") from error
+    except Exception as error:
+        if isinstance(error, TesseraError) or (words := shortages.describe(error, job)) is None:
+            raise
+        raise TesseraError(words) from error
+
+
+def _cure(job: Job) -> str:
+    """What to change where weights diverged: of the job's own optimiser, else of what it measures."""
+    from tessera.study.schema import OptimizerOptions
+    from tessera.training import cure
+
+    settings = job.settings
+    folder = job.inputs.get("network") or job.inputs.get("source")
+    if "optimizer" not in settings.get("source", settings) and folder is not None:
+        settings = artifacts.read_manifest(Path(folder))["settings"]
+    section = "source" if "source" in settings else "target"
+    options = OptimizerOptions.model_validate(settings.get("source", settings)["optimizer"])
+    return cure(options, section)
 
 
 def _missing(job: Job) -> str:
@@ -190,6 +220,7 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restor
     shutil.rmtree(stage_job.output, ignore_errors=True)
     stage_job.output.mkdir(parents=True)
     stage_job.resume.mkdir(exist_ok=True)
+    remove_drafts(stage_job.resume)
     start = time.monotonic()
     log.info("%s: %s", job.stage, job.name, extra={"device": stage_job.device.id})
     make(stage_job)
@@ -226,13 +257,21 @@ def _alone(folder: Path, waits: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Logs to stderr with the time of day; turns errors that the user can mend into one line and exit code 1."""
+    """Logs to stderr with the time of day; turns errors that the user can mend into one line and exit code 1.
+
+    So does it with a signal to end, after which shells expect 128 and its number.
+    """
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
     )
     log.setLevel(logging.INFO)
     try:
-        yield
+        with stoppable():
+            yield
+    except KeyboardInterrupt as interrupt:
+        stopped = interrupt if isinstance(interrupt, Stopped) else Stopped.after(interrupt)
+        print(stopped, file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from None
     except Exception as error:
         if (message := explain(error)) is None:
             raise
@@ -242,17 +281,7 @@ def explained() -> Iterator[None]:
 
 def explain(error: BaseException) -> str | None:
     """One line on an error that the user can mend; None where a traceback says more."""
-    if isinstance(error, TesseraError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}. Make room (`tessera prune`), then run snakemake again: it goes on."
-    if type(error).__name__ == "OutOfMemoryError":
-        first_line = str(error).partition(". ")[0]
-        return f"the GPU's memory does not suffice ({first_line}). Lower `batch_size` or the image size."
-    if isinstance(error, MemoryError):
-        return "the memory does not suffice. Run fewer jobs at once (--cores), or lower the image size."
-    return None
+    return str(error) if isinstance(error, TesseraError) else shortages.describe(error)
 
 
 def parse_spec(model: type[M], arguments: list[str] | None = None) -> M:

@@ -1,4 +1,4 @@
-"""What every training shares: seeds, precision, optimiser, learning rate, steps, checkpoints and progress.
+"""What every training shares: seeds, precision, optimiser, learning rate, steps and progress.
 
 Knows no task, teacher, balancer or tracker.
 """
@@ -6,9 +6,8 @@ Knows no task, teacher, balancer or tracker.
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -155,8 +154,26 @@ def learning_rates(options: OptimizerOptions, epoch: int, epochs: int, iteration
     return [learning_rate_at(options, step / (epochs * iterations)) for step in steps]
 
 
+def cure(options: OptimizerOptions, section: str) -> str:
+    """What to do where a training diverged: nothing that is done already.
+
+    Args:
+        section: `source` or `target`.
+
+    >>> cure(OptimizerOptions(learning_rate=0.5, clip_norm=None, warmup=0.1), "target")
+    'Lower target.optimizer.learning_rate (now 0.5), or set target.optimizer.clip_norm (now null).'
+    """
+    key = f"{section}.optimizer"
+    words = f"Lower {key}.learning_rate (now {options.learning_rate:g})"
+    if options.clip_norm is None:
+        words += f", or set {key}.clip_norm (now null)"
+    else:
+        words += f" or {key}.clip_norm (now {options.clip_norm:g})"
+    return words + (f", or set {key}.warmup." if options.warmup == 0 else ".")
+
+
 def check_loss(loss: float, what: str, where: str, options: OptimizerOptions) -> None:
-    """Ends a training whose loss went astray.
+    """Ends a target's training whose loss went astray.
 
     Args:
         what: First words of the message: what was trained.
@@ -166,10 +183,41 @@ def check_loss(loss: float, what: str, where: str, options: OptimizerOptions) ->
         TesseraError: If the loss is not finite.
     """
     if not math.isfinite(loss):
-        raise TesseraError(
-            f"{what}: the loss is {loss} {where}. "
-            f"Lower target.optimizer.learning_rate (now {options.learning_rate:g}) or target.optimizer.clip_norm."
-        )
+        raise TesseraError(f"{what}: the loss is {loss} {where}. {cure(options, 'target')}")
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Gives an optimiser the state of an earlier one; torch's own function compares only the numbers of parameters.
+
+    Raises:
+        ValueError: If the state is of another optimiser: other options, or momentum of another shape.
+    """
+    for group, other in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        shared = (group.keys() & other.keys()) - {"params", "lr"}  # a later torch may know more options
+        if differing := sorted(name for name in shared if group[name] != other[name]):
+            raise ValueError(f"the optimiser has another {', '.join(differing)}")
+    optimizer.load_state_dict(dict(state))
+    for parameter, kept in optimizer.state.items():
+        if any(isinstance(value, Tensor) and value.shape != parameter.shape for value in kept.values()):
+            raise ValueError("the optimiser's momentum is of other weights")
+
+
+def check_course(history: Any, epochs: int, course: Iterable[Mapping[str, Any]]) -> None:
+    """Compares the rows of a saved history with the epochs that a training has.
+
+    Args:
+        epochs: How many the training has.
+        course: What a row says of its epoch, one after the other.
+
+    Raises:
+        ValueError: If there are no rows or too many, or they are those of other epochs.
+    """
+    if not isinstance(history, list) or not 0 < len(history) <= epochs:
+        number = len(history) if isinstance(history, list) else "no"
+        raise ValueError(f"it has {number} rows of history, but the training has {epochs} epochs")
+    for row, epoch in zip(history, course, strict=False):
+        if any(row[name] != value for name, value in epoch.items()):
+            raise ValueError(f"its history has no row of {dict(epoch)}")
 
 
 def run_steps(
@@ -202,39 +250,6 @@ def run_steps(
     return torch.stack(records)
 
 
-class Checkpoint:
-    """The state of an unfinished training, in a folder that is no declared output; replaced in one step.
-
-    Args:
-        folder: Folder of this job's resume state; None keeps nothing.
-    """
-
-    def __init__(self, folder: Path | None, name: str = "state") -> None:
-        self.path = None if folder is None else folder / f"{name}.pt"
-
-    def load(self) -> dict[str, Any] | None:
-        """The last saved state, on the CPU, or None. A damaged one is set aside, and training starts anew."""
-        if self.path is None or not self.path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file raises: the state is a convenience
-            aside = self.path.with_suffix(".damaged")
-            os.replace(self.path, aside)
-            log.warning("%s cannot be read (%s); moved to %s, training starts anew", self.path, error, aside.name)
-            return None
-        return state
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Keeps the state; a kill at any moment leaves the old one or the new one."""
-        if self.path is None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}.draft")
-        torch.save(state, draft)
-        os.replace(draft, self.path)
-
-
 class Progress:
     """Writes a line an epoch: epoch, figures, images a second, remaining time.
 
@@ -247,19 +262,24 @@ class Progress:
     def __init__(self, what: str, epochs: int, done: int = 0) -> None:
         self.what, self.epochs, self.done = what, epochs, done
         self.start = self.last = time.monotonic()
-        self.first = done
+        self.first, self.took = done, 0.0
         begun = {"what": what, "epoch": done, "epochs": epochs}  # for who shows a training while it runs
         if done:
             log.info("%s: going on after epoch %d of %d", what, done, epochs, extra=begun)
         elif epochs:
             log.info("%s: %d epochs", what, epochs, extra=begun)
 
-    def epoch(self, images: int, **figures: float) -> float:
-        """Logs one finished epoch over so many images; returns its seconds."""
+    def seconds(self) -> float:
+        """What the epoch took that is finished now."""
         now = time.monotonic()
-        seconds, self.last = now - self.last, now
+        self.took, self.last = now - self.last, now
+        return self.took
+
+    def epoch(self, images: int, **figures: float) -> None:
+        """Logs one finished epoch over so many images; call it when its state is kept."""
+        seconds, self.took = self.took or self.seconds(), 0.0
         self.done += 1
-        remaining = (now - self.start) / (self.done - self.first) * (self.epochs - self.done)
+        remaining = (time.monotonic() - self.start) / (self.done - self.first) * (self.epochs - self.done)
         rate = images / max(seconds, 1e-9)
         text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         done: dict[str, Any] = {"what": self.what, "epoch": self.done, "epochs": self.epochs, "figures": figures}
@@ -268,7 +288,6 @@ class Progress:
             "%s: epoch %d/%d, %s, %.0f images/s, %s remaining",
             self.what, self.done, self.epochs, text, rate, _duration(remaining), extra=done,
         )  # fmt: skip
-        return seconds
 
 
 def _duration(seconds: float) -> str:

@@ -4,13 +4,14 @@ import copy
 import itertools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tessera.checkpoint import Checkpoint
 from tessera.clustering.assignment import divergence, log_soft_assignment, target_distribution
 from tessera.clustering.embedding import embed_features
 from tessera.clustering.retrieval import nearest_neighbors, recalls
@@ -21,7 +22,16 @@ from tessera.errors import DataError, TesseraError
 from tessera.measure import Evaluation, Protocol, Statistics, extract_features, normalizer, with_labels
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.study.schema import OptimizerOptions
-from tessera.training import Checkpoint, Compute, generator_of, index_batches, make_optimizer, run_steps, seed_of
+from tessera.training import (
+    Compute,
+    check_course,
+    generator_of,
+    index_batches,
+    load_optimizer,
+    make_optimizer,
+    run_steps,
+    seed_of,
+)
 
 log = logging.getLogger("tessera")
 
@@ -65,6 +75,33 @@ class ClusterNetwork(nn.Module):
         return torch.cat([self(batch) for batch in in_slices(inputs, 500)])
 
 
+class _Turns:
+    """Where a refinement stands between two updates of its target."""
+
+    def __init__(self, options: Any, network: ClusterNetwork, previous: Tensor) -> None:
+        self.options, self.network, self.previous = options, network, previous
+        course = OptimizerOptions(learning_rate=options.learning_rate, weight_decay=0.0)
+        self.optimizer = make_optimizer(course, ([network], 1.0))
+        self.iteration, self.history = 0, list[dict[str, float]]()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from such a state.
+
+        Raises:
+            Exception: Whatever comes of one that does not fit; this refinement is then to be thrown away.
+        """
+        updates = range(0, self.options.iterations, self.options.update_interval)
+        check_course(state["history"], len(updates), ({"iteration": iteration} for iteration in updates))
+        self.history = list(state["history"])
+        done = min(len(self.history) * self.options.update_interval, self.options.iterations)
+        if state["iteration"] != done or state["previous"].shape != self.previous.shape:
+            raise ValueError(f"it is the state of iteration {state['iteration']}, or of other images")
+        self.network.load_state_dict(state["network"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        self.iteration, self.previous = done, state["previous"].to(self.previous)
+        log.info("clustering: going on after iteration %d of at most %d", done, self.options.iterations)
+
+
 class DeepEmbeddedClustering(Protocol):
     """Clusters the target's images from the source encoder, and retrieves in the embedding that results.
 
@@ -102,12 +139,14 @@ class DeepEmbeddedClustering(Protocol):
         features = extract_features(model, images, mean, std, compute)
         seed = seed_of(trial, "clustering", "kmeans")
         embedding, first = embed_features(options.embedding, features, clusters, options.restarts, seed)
-        encoder = copy.deepcopy(model).requires_grad_(True) if options.train_encoder else None
         normalize = normalizer(mean, std, compute.device)
-        network = ClusterNetwork(encoder, embedding, first.centers, normalize, compute)
-        inputs: Images = features if encoder is None else images
+        inputs: Images = images if options.train_encoder else features
 
-        points, assignments, history = self._refine(network, inputs, first.assignments, labels, trial, resume)
+        def build() -> ClusterNetwork:
+            encoder = copy.deepcopy(model).requires_grad_(True) if options.train_encoder else None
+            return ClusterNetwork(encoder, copy.deepcopy(embedding), first.centers.clone(), normalize, compute)
+
+        points, assignments, history = self._refine(build, inputs, first.assignments, labels, trial, resume)
         neighbors = nearest_neighbors(points, 10)
         initial = agreement(labels, first.assignments.cpu().numpy())
         hard = assignments.cpu().numpy()
@@ -141,7 +180,7 @@ class DeepEmbeddedClustering(Protocol):
 
     def _refine(
         self,
-        network: ClusterNetwork,
+        build: Callable[[], ClusterNetwork],
         inputs: Images,
         previous: Tensor,
         labels: Any,
@@ -150,15 +189,10 @@ class DeepEmbeddedClustering(Protocol):
     ) -> tuple[Tensor, Tensor, list[dict[str, float]]]:
         """Turns of one target distribution each; returns points, assignments and one row an update."""
         options = self.options
-        course = OptimizerOptions(learning_rate=options.learning_rate, weight_decay=0.0)
-        optimizer = make_optimizer(course, ([network], 1.0))
         checkpoint = Checkpoint(resume, "clustering")
-        iteration, history = 0, []
-        if (state := checkpoint.load()) is not None:
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            iteration, history, previous = state["iteration"], state["history"], state["previous"].to(previous)
-            log.info("clustering: going on after iteration %d of at most %d", iteration, options.iterations)
+        turns = checkpoint.resume(lambda: _Turns(options, build(), previous), _Turns.load_state_dict)
+        network, optimizer, iteration, history = turns.network, turns.optimizer, turns.iteration, turns.history
+        previous = turns.previous
         while True:
             points = network.embed(inputs)
             log_soft = log_soft_assignment(points, network.centers.detach())
@@ -179,7 +213,8 @@ class DeepEmbeddedClustering(Protocol):
                     "iteration": iteration,
                     "history": history,
                     "previous": previous,
-                }
+                },
+                f"iteration {iteration} of at most {options.iterations}",
             )
 
     def _train(
@@ -207,7 +242,10 @@ class DeepEmbeddedClustering(Protocol):
     ) -> dict[str, float]:
         """What is known at an update; `kl` is the loss that the next turn starts from."""
         if not math.isfinite(loss.item()):
-            raise TesseraError(f"clustering: the loss is {loss.item()} at iteration {iteration}: lower learning_rate")
+            raise TesseraError(
+                f"clustering: the loss is {loss.item()} at iteration {iteration}. "
+                f"Lower target.protocol.learning_rate (now {self.options.learning_rate:g})."
+            )
         hard = assignments.cpu().numpy()
         row = {
             "iteration": iteration,

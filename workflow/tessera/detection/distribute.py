@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,6 +116,8 @@ def run_in_processes(function: Callable[..., None], compute: Compute, arguments:
                 "others with it. The state of the last epoch is kept: run snakemake again, and it goes on from there."
             ) from None
         finally:
+            for process in active_children():  # a job that is asked to end would wait till they have trained all
+                process.kill()
             listener.stop()
             records.close()
 
@@ -135,6 +137,7 @@ def _run(
     rank: int,
 ) -> None:
     """What a process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the job alone decides, and ends them
     _die_with_parent()
     log.addHandler(logging.handlers.QueueHandler(records))
     log.setLevel(logging.INFO if rank == 0 else logging.WARNING)

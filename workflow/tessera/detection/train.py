@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.checkpoint import Checkpoint
 from tessera.data.detection import DetectionDataset, Objects
 from tessera.data.views import to_unit
 from tessera.detection.augment import make_augmentation
@@ -24,12 +25,13 @@ from tessera.models.networks.base import DetectionNetwork
 from tessera.models.store import NetworkAbout, StoredEncoder
 from tessera.study.jobs import TransferKnowledge
 from tessera.training import (
-    Checkpoint,
     Compute,
     Progress,
     Trained,
+    check_course,
     check_loss,
     learning_rates,
+    load_optimizer,
     make_optimizer,
     run_steps,
     seed_of,
@@ -63,7 +65,7 @@ def train_detector(
             or one of several processes dies.
     """
     if compute.processes == 1:
-        return _Training(settings, source, dataset, compute, trial, resume).run()
+        return _resume(settings, source, dataset, compute, trial, resume).run()
     if settings.batch_size < compute.processes:
         raise StudyError(
             f"target.batch_size is {settings.batch_size}, too few for {compute.processes} GPUs. Lower `gpus`."
@@ -75,7 +77,7 @@ def train_detector(
         run_in_processes(_train_share, compute, (settings, source, dataset, trial, kept))
         # The state is that of the last epoch by now: what is left is to read it.
         alone = Compute(compute.device, compute.precision)
-        return _Training(settings, source, dataset, alone, trial, kept).run()
+        return _resume(settings, source, dataset, alone, trial, kept).run()
 
 
 def _train_share(
@@ -88,7 +90,23 @@ def _train_share(
     resume: Path,
 ) -> None:
     """What each of several processes does; the state that the first one keeps is all that they leave."""
-    _Training(settings, source, dataset, compute, trial, resume, share).run()
+    _resume(settings, source, dataset, compute, trial, resume, share).run()
+
+
+def _resume(
+    settings: TransferKnowledge,
+    source: StoredEncoder | None,
+    dataset: DetectionDataset,
+    compute: Compute,
+    trial: int,
+    resume: Path | None,
+    share: Share = ALONE,
+) -> "_Training":
+    """The training as its last state left it, or a new one."""
+    checkpoint = Checkpoint(resume)
+    return checkpoint.resume(
+        lambda: _Training(settings, source, dataset, compute, trial, checkpoint, share), _Training.load_state_dict
+    )
 
 
 class _Training:
@@ -101,11 +119,11 @@ class _Training:
         dataset: DetectionDataset,
         compute: Compute,
         trial: int,
-        resume: Path | None,
+        checkpoint: Checkpoint,
         share: Share = ALONE,
     ) -> None:
         self.settings, self.compute, self.trial, self.share = settings, compute, trial, share
-        self.checkpoint = Checkpoint(resume)
+        self.checkpoint = checkpoint
         images = dataset if source is None else source
         network = share.normalize_together(_build(settings, source, len(dataset.classes), trial))
         assert isinstance(network, DetectionNetwork)
@@ -123,6 +141,8 @@ class _Training:
         )
         self.split = dataset.train
         self.augment = make_augmentation(settings.augmentation, network.image_size, dataset.mean)
+        self.optimizer = make_optimizer(settings.optimizer, *self._groups())
+        self.history: list[dict[str, Any]] = []
 
     def _groups(self) -> list[tuple[list[nn.Module], float]]:
         encoder = self.network.encoder
@@ -130,33 +150,34 @@ class _Training:
         new = nn.ParameterList(p for p in self.network.parameters() if id(p) not in copied)
         return [([encoder], self.encoder_factor), ([new], 1.0)]
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from such a state.
+
+        Raises:
+            Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
+        """
+        epochs = self.settings.epochs
+        check_course(state["history"], epochs, ({"epoch": epoch + 1} for epoch in range(epochs)))
+        self.history = list(state["history"])
+        self.network.load_state_dict(state["network"])
+        load_optimizer(self.optimizer, state["optimizer"])
+
     def run(self) -> Trained:
         """Runs the epochs, or what is left of them."""
-        settings, network = self.settings, self.network
-        optimizer = make_optimizer(settings.optimizer, *self._groups())
-        history: list[dict[str, Any]] = []
-        if (state := self.checkpoint.load()) is not None:
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            history = state["history"]
+        settings, network, history = self.settings, self.network, self.history
         done = len(history)
         if done < settings.epochs:
             order = Order(
                 len(self.split), settings.batch_size, settings.iterations, done, settings.epochs, self.trial, self.share
             )
             with closing(load_batches(self.split, order, self.augment, self.compute.device)) as batches:
-                self._train(batches, optimizer, history)
+                self._train(batches)
         network.eval()
         figures = {f"train_{name}": history[-1][name] for name in FIGURES} if history else {}
         return Trained(network, self.about, history, figures)
 
-    def _train(
-        self,
-        batches: Iterator[tuple[Tensor, list[Objects]]],
-        optimizer: torch.optim.Optimizer,
-        history: list[dict[str, Any]],
-    ) -> None:
-        settings = self.settings
+    def _train(self, batches: Iterator[tuple[Tensor, list[Objects]]]) -> None:
+        settings, optimizer, history = self.settings, self.optimizer, self.history
         network = self.share.wrap(self.network)
         progress = Progress("detection", settings.epochs, len(history))
         for epoch in range(len(history), settings.epochs):
@@ -174,14 +195,15 @@ class _Training:
             )
             figures = dict(zip(FIGURES, records.double().mean(dim=0).tolist(), strict=True))
             check_loss(figures["loss"], "detection", f"in epoch {epoch + 1}", settings.optimizer)
-            seconds = progress.epoch(settings.iterations * settings.batch_size, **figures)
+            seconds = progress.seconds()
             history.append({"epoch": epoch + 1, **figures, "learning_rate": rates[-1], "seconds": seconds})
             if self.share.rank == 0:
                 self.checkpoint.save({
                     "network": self.network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "history": history,
-                })  # fmt: skip
+                }, f"epoch {epoch + 1} of {settings.epochs}")  # fmt: skip
+            progress.epoch(settings.iterations * settings.batch_size, **figures)
 
     def _step(self, network: nn.Module, images: Tensor, objects: list[Objects]) -> Tensor:
         """Leaves gradients; returns the figures of the whole batch, (4,)."""

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tessera import registry
-from tessera.errors import ArtifactError, StudyError, TesseraError
+from tessera.errors import ArtifactError, DivergedError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.models.heads import VectorHead
 from tessera.models.networks.base import DetectionNetwork, TargetNetwork
@@ -113,7 +113,11 @@ class StoredNetwork:
 
 
 def save_encoder(encoder: nn.Module, options: Options, mean: Statistics, std: Statistics, folder: Path) -> None:
-    """Writes `encoder.safetensors`; weights are named as in torchvision."""
+    """Writes `encoder.safetensors`; weights are named as in torchvision.
+
+    Raises:
+        DivergedError: If a weight or a buffer is not finite.
+    """
     about = {"options": options.model_dump(mode="json"), "mean": mean, "std": std}
     _save(encoder.state_dict(), about, folder / ENCODER)
 
@@ -137,7 +141,11 @@ def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
 
 
 def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
-    """Writes `network.safetensors`."""
+    """Writes `network.safetensors`.
+
+    Raises:
+        DivergedError: If a weight or a buffer is not finite.
+    """
     content: dict[str, Any] = {
         "family": about.family,
         "options": about.options.model_dump(mode="json"),
@@ -196,6 +204,9 @@ def save_heads(heads: nn.ModuleDict, folder: Path, classifier: str | None = None
     Args:
         classifier: Name of the head that learned the dataset's labels; None where none did.
         classes: Names of the classes, by logit, where there is one.
+
+    Raises:
+        DivergedError: If a weight or a buffer is not finite.
     """
     head = None if classifier is None else heads[classifier]
     # A head of another form, one that answers for each pixel, classifies no image.
@@ -240,9 +251,21 @@ _UNFIT = (KeyError, TypeError, ValueError, RuntimeError, TesseraError)
 
 
 def _save(state: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
+    if wrong := not_finite(state):
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise DivergedError(f"{path.stem}: `{wrong[0]}`{more} is not finite: the training diverged.")
     # Copies are plain and contiguous, and the metadata is one entry: the same weights give the same bytes.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(tensors, path, metadata={"tessera": json.dumps(about, sort_keys=True)})
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors in which a value is infinite or no number; the device is waited for once."""
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    if not floats:
+        return []
+    finite = torch.stack([tensor.isfinite().all() for tensor in floats.values()]).tolist()
+    return [name for name, fine in zip(floats, finite, strict=True) if not fine]
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.checkpoint import Checkpoint
 from tessera.data.store import Dataset
-from tessera.errors import StudyError, TesseraError
+from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.fusion.base import Branch, Fused, Fusion
 from tessera.multitask.fusion.states import State, copy_state
@@ -23,7 +24,16 @@ from tessera.multitask.schedule.base import Schedule, Turn
 from tessera.multitask.statistics import reestimate_statistics
 from tessera.study.schema import Source
 from tessera.tasks.base import Preview
-from tessera.training import Checkpoint, Compute, Progress, generator_of, learning_rate_at, make_optimizer
+from tessera.training import (
+    Compute,
+    Progress,
+    check_course,
+    cure,
+    generator_of,
+    learning_rate_at,
+    load_optimizer,
+    make_optimizer,
+)
 
 
 @dataclass
@@ -67,14 +77,14 @@ def pretrain(
         StudyError: If schedule and fusion do not fit together.
         TesseraError: If a loss is not finite; names the task, the epoch and the learning rate.
     """
-    training = _Training(source, dataset, labels, compute, trial)
     checkpoint = Checkpoint(resume)
-    if (state := checkpoint.load()) is not None:
-        training.load_state_dict(state)
+    training = checkpoint.resume(
+        lambda: _Training(source, dataset, labels, compute, trial), lambda fresh, state: fresh.load_state_dict(state)
+    )
     progress = Progress("pretrain_source", source.epochs, done=len(training.history))
     for epoch in range(len(training.history), source.epochs):
         row = training.epoch(epoch)
-        checkpoint.save(training.state_dict())
+        checkpoint.save(training.state_dict(), f"epoch {epoch + 1} of {source.epochs}")
         losses = {key: value for key, value in row.items() if key.endswith(".loss") and isinstance(value, float)}
         progress.epoch(training.images[epoch], **losses)
     return training.finish()
@@ -99,7 +109,7 @@ class _Training:
         """Trains one epoch: all turns, then the fusion; returns its row of the history."""
         start = time.monotonic()
         learner, encoder, names = self.learner, self.learner.encoder, self.learner.names
-        turns = self.schedule.turns(names, self.source.iterations, generator_of(self.trial, "order", epoch))
+        turns = self._turns(epoch)
         feeds = learner.feeds(epoch, turns)
         records: dict[str, list[Record]] = {name: [] for name in names}
         learner.regularizer.begin_epoch(encoder, epoch)
@@ -118,10 +128,11 @@ class _Training:
 
         trained = {name: means(records[name]) for name in names}
         losses = {name: figures["loss"] for name, figures in trained.items()}
-        self._check_finite(epoch, losses)
+        self._check_finite(epoch, "loss", losses)
         learner.balancing.end_epoch(losses)
         fused = self._fuse(previous, branches, losses)
         validated = {name: learner.validate(name) for name in names}
+        self._check_finite(epoch, "held-out loss", {name: figures["loss"] for name, figures in validated.items()})
         encoder.load_state_dict(self.fusion.next_start())
         self.images.append(self.source.batch_size * sum(turn.count(name) for turn in turns for name in names))
         self.history.append(self._row(epoch, turns, start, trained, validated, before, fused))
@@ -153,13 +164,30 @@ class _Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from such a state."""
-        learner = self.learner
+        """Goes on from such a state.
+
+        Raises:
+            Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
+        """
+        learner, epochs = self.learner, self.source.epochs
+        check_course(state["history"], epochs, ({"epoch": epoch + 1} for epoch in range(epochs)))
+        self.history, self.images = list(state["history"]), [int(number) for number in state["images"]]
+        if len(self.images) != len(self.history):
+            raise ValueError(f"it counts the images of {len(self.images)} epochs of {len(self.history)}")
+        self.fusion.load_state_dict(state["fusion"])
+        learner.encoder.load_state_dict(self.fusion.export())  # whether the window's weights fit shows here, not later
         for name in ("encoder", "heads", "sharing", "balancing", "regularizer"):
             getattr(learner, name).load_state_dict(state[name])
-        self.fusion.load_state_dict(state["fusion"])
         self._optimizer_states = dict(state["optimizers"])
-        self.history, self.images = list(state["history"]), list(state["images"])
+        if (epoch := len(self.history)) < epochs:  # the same holds of the optimisers
+            turns = self._turns(epoch)
+            for turn in turns:
+                if turn.optimizer is not None:
+                    self._optimizer(turn, turns)
+
+    def _turns(self, epoch: int) -> Sequence[Turn]:
+        order = generator_of(self.trial, "order", epoch)
+        return self.schedule.turns(self.learner.names, self.source.iterations, order)
 
     def _optimizer(self, turn: Turn, turns: Sequence[Turn]) -> torch.optim.Optimizer:
         """A fresh optimiser, or the one of this name, which covers the tasks of all turns that use it."""
@@ -172,26 +200,32 @@ class _Training:
             tasks = [name for name in self.learner.names if name in covered]
             optimizer = make_optimizer(options, *self.learner.groups(tasks))
             if turn.optimizer in self._optimizer_states:
-                optimizer.load_state_dict(self._optimizer_states.pop(turn.optimizer))
+                load_optimizer(optimizer, self._optimizer_states.pop(turn.optimizer))
             self._optimizers[turn.optimizer] = optimizer
         return self._optimizers[turn.optimizer]
 
     def _fuse(self, previous: State, branches: Sequence[Branch], losses: Mapping[str, float]) -> Fused:
         try:
             fused = self.fusion.fuse(previous, branches, losses, self.learner.encoder)
+        except DivergedError as error:
+            raise TesseraError(f"{error} {self._cure}") from error
         except ValueError as error:
             raise StudyError(f"`source.fusion`: {error}") from error
         self.learner.encoder.load_state_dict(fused.state)
         return fused
 
-    def _check_finite(self, epoch: int, losses: Mapping[str, float]) -> None:
+    def _check_finite(self, epoch: int, figure: str, losses: Mapping[str, float]) -> None:
         for name, loss in losses.items():
             if not isfinite(loss):
                 rate = learning_rate_at(self.source.optimizer, (epoch + 0.5) / self.source.epochs)
                 raise TesseraError(
-                    f"pretrain_source: the loss of task `{name}` is {loss} in epoch {epoch + 1}, at learning rate "
-                    f"{rate:.4g}. Lower source.optimizer.learning_rate, or set source.optimizer.clip_norm or warmup."
+                    f"pretrain_source: the {figure} of task `{name}` is {loss} in epoch {epoch + 1}, at learning rate "
+                    f"{rate:.4g}. {self._cure}"
                 )
+
+    @property
+    def _cure(self) -> str:
+        return cure(self.source.optimizer, "source")
 
     def _row(
         self,

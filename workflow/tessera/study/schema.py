@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tessera.errors import StudyError
@@ -13,7 +13,7 @@ from tessera.multitask.fusion.options import NoFusionOptions
 from tessera.multitask.regularizers.options import NoRegularizerOptions
 from tessera.multitask.schedule.options import JointOptions
 from tessera.multitask.sharing.options import HardSharingOptions
-from tessera.registry import FAMILIES, find, suggest
+from tessera.registry import FAMILIES, Checked, find, suggest
 from tessera.study.detection import check_target, check_transfer, has_boxes
 from tessera.study.files import describe
 from tessera.study.options import (
@@ -35,10 +35,8 @@ from tessera.targets.options import ClassificationProtocolOptions
 from tessera.transfer.options import NoTransferOptions
 
 
-class Model(BaseModel):
-    """Refuses unknown keys, infinities and changes after the fact."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+class Model(Checked):
+    """What a study, a scale, a method or a job says."""
 
 
 class OptimizerOptions(Model):

@@ -39,9 +39,9 @@ def _logging(job: Job) -> Iterator[None]:
     live.thread.start()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         log.removeHandler(live)
-        live.stop("FAILED")
+        live.stop("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     log.removeHandler(live)
     live.stop("FINISHED")

@@ -1,6 +1,6 @@
 """Trains a target network under one transfer method: with a first stage or without, resumable after every epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.checkpoint import Checkpoint
 from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split, label_subset
 from tessera.data.views import flip_and_crop
@@ -19,14 +20,15 @@ from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout
 from tessera.study.jobs import TransferKnowledge
 from tessera.training import (
-    Checkpoint,
     Compute,
     Progress,
     Trained,
+    check_course,
     check_loss,
     generator_of,
     index_batches,
     learning_rates,
+    load_optimizer,
     make_optimizer,
     run_steps,
     seed_of,
@@ -76,20 +78,21 @@ def train_network(
         TesseraError: If the loss is not finite, or settings, networks and images do not fit together.
     """
     images = _target_images(settings, dataset, compute, trial)
-    num_classes = len(dataset.classes)
+    num_classes, checkpoint = len(dataset.classes), Checkpoint(resume)
 
-    torch.manual_seed(seed_of(trial, "network"))
-    given = _build(settings, num_classes, dataset.image_size)
-    method: TransferMethod = registry.load("transfer", settings.transfer.name)(settings.transfer)
-    network = method.build_network(given, teacher, num_classes)
-    compute.place(network)
+    def start() -> _Training:
+        torch.manual_seed(seed_of(trial, "network"))
+        given = _build(settings, num_classes, dataset.image_size)
+        method: TransferMethod = registry.load("transfer", settings.transfer.name)(settings.transfer)
+        network = method.build_network(given, teacher, num_classes)
+        compute.place(network)
+        torch.manual_seed(seed_of(trial, "adapters"))
+        figures = method.fit_teacher(network, teacher, images, compute, trial)
+        compute.place(method)
+        return _Training(settings, method, network, images, compute, trial, checkpoint, figures)
 
-    torch.manual_seed(seed_of(trial, "adapters"))
-    figures = method.fit_teacher(network, teacher, images, compute, trial)
-    compute.place(method)
-
-    training = _Training(settings, method, network, images, compute, trial, resume)
-    history = training.run()
+    training = checkpoint.resume(start, lambda fresh, state: fresh.load_state_dict(state))
+    history, figures, network = training.run(), training.figures, training.network
     network.eval()
     about = _about(settings, network, teacher, dataset)
     if history:
@@ -108,33 +111,41 @@ class _Training:
         images: TargetImages,
         compute: Compute,
         trial: int,
-        resume: Path | None,
+        checkpoint: Checkpoint,
+        figures: dict[str, float],
     ) -> None:
         self.settings, self.method, self.network, self.images = settings, method, network, images
-        self.compute, self.trial = compute, trial
-        self.checkpoint = Checkpoint(resume)
+        self.compute, self.trial, self.checkpoint, self.figures = compute, trial, checkpoint, figures
         self.history: list[dict[str, Any]] = []
+        self.stages = self._stages() if settings.transfer.trains else []
+        self.reached = 0  # epochs that are done of the stage at work
+        self._optimizer: torch.optim.Optimizer | None = None  # of that stage, where it has begun
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from such a state.
+
+        Raises:
+            Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
+        """
+        course = ({"stage": stage.name, "epoch": epoch + 1} for stage in self.stages for epoch in range(stage.epochs))
+        check_course(state["history"], sum(stage.epochs for stage in self.stages), course)
+        self.history = list(state["history"])
+        if (state["stage"], state["epoch"]) != (self.history[-1]["stage"], self.history[-1]["epoch"]):
+            raise ValueError("its history ends with another epoch than it is the state of")
+        self.network.load_state_dict(state["network"])
+        self.method.load_state_dict(state["method"])
+        begun = next(number for number, stage in enumerate(self.stages) if stage.name == state["stage"])
+        self.stages, self.reached = self.stages[begun:], state["epoch"]
+        self._optimizer = make_optimizer(self.settings.optimizer, *self.stages[0].groups)
+        load_optimizer(self._optimizer, state["optimizer"])
 
     def run(self) -> list[dict[str, Any]]:
         """Runs the stages, or what is left of them; returns the rows of the history."""
-        state = self.checkpoint.load()
-        reached = ("", 0)
-        if state is not None:
-            self.network.load_state_dict(state["network"])
-            self.method.load_state_dict(state["method"])
-            self.history = state["history"]
-            reached = (state["stage"], state["epoch"])
-        stages = self._stages() if self.settings.transfer.trains else []
-        names = [stage.name for stage in stages]
-        start = names.index(reached[0]) if state is not None else 0
-        for stage in stages[start:]:
+        for stage in self.stages:
             # A new optimiser each: momentum and the course of the learning rate begin anew.
-            optimizer = make_optimizer(self.settings.optimizer, *stage.groups)
-            done = 0
-            if state is not None and stage.name == reached[0]:
-                optimizer.load_state_dict(state["optimizer"])
-                done = reached[1]
-            self._run_stage(stage, optimizer, done)
+            optimizer = self._optimizer or make_optimizer(self.settings.optimizer, *stage.groups)
+            self._run_stage(stage, optimizer, self.reached)
+            self._optimizer, self.reached = None, 0
         return self.history
 
     def _stages(self) -> list[Stage]:
@@ -178,9 +189,10 @@ class _Training:
             figures = dict(zip(("loss", "train_accuracy"), records.double().mean(dim=0).tolist(), strict=False))
             where = f"in epoch {epoch + 1} of the {stage.name} stage"
             check_loss(figures["loss"], f"transfer `{settings.transfer.name}`", where, options)
-            seconds = progress.epoch(rows.numel(), **figures)
+            seconds = progress.seconds()
             row = {"stage": stage.name, "epoch": epoch + 1, **figures, **found}
             self.history.append({**row, "learning_rate": rates[-1], "seconds": seconds})
+            done_of = f"epoch {epoch + 1} of {stage.epochs} of the {stage.name} stage"
             self.checkpoint.save({
                 "stage": stage.name,
                 "epoch": epoch + 1,
@@ -188,7 +200,8 @@ class _Training:
                 "method": self.method.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "history": self.history,
-            })  # fmt: skip
+            }, done_of)  # fmt: skip
+            progress.epoch(rows.numel(), **figures)
 
     def _step(self, stage: Stage, generator: torch.Generator, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch

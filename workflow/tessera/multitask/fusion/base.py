@@ -73,7 +73,7 @@ class Fusion(ABC):
 
         Raises:
             ValueError: If the branches are not such as the fusion needs.
-            TesseraError: If the fused weights are not finite.
+            DivergedError: If the fused weights are not finite.
         """
         names = layer_parameters(encoder, self.layers)
         impacts = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from tessera.errors import TesseraError
+from tessera.errors import DivergedError
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.fusion.base import Branch, Fusion
 from tessera.multitask.fusion.coefficients import progress_ratios, task_weight, temporal_weights
@@ -95,7 +95,11 @@ class TemporalTaskEnsemble(Fusion):
         finite = {name: tensor.isfinite().all() for name, tensor in state.items()}
         if not torch.stack(list(finite.values())).all():
             name = next(name for name, fine in finite.items() if not fine)
-            raise TesseraError(
-                f"fusion `tte` made weights of `{name}` that are not finite, with delta `{self.options.delta}`: lower "
-                "source.fusion.literal_scale or source.fusion.alpha_total, or use delta `signed`."
-            )
+            raise DivergedError(f"fusion `tte` made weights of `{name}` that are not finite.{self._advice()}")
+
+    def _advice(self) -> str:
+        """What of its own options may be the cause: the printed Eq. 9 adds magnitudes, whatever the learning rate."""
+        if self.options.delta != "literal":
+            return ""
+        scale = self.options.literal_scale
+        return f" Use source.fusion.delta `signed`, or lower source.fusion.literal_scale (now {scale:g})."
