@@ -26,12 +26,14 @@ class GridCell(NamedTuple):
 
     Attributes:
         extra: It stands in a row under `also`.
+        of_row: Keys of the settings that the row names; the column names the others.
     """
 
     row: str
     column: str
     settings: Settings
     extra: bool = False
+    of_row: frozenset[str] = frozenset()
 
 
 def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCell]]:
@@ -53,14 +55,18 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
     _refuse_two_answers(rows, extra, columns, shown)
     if not rows and not study.also:
         rows = [Line(study.title, {})]
-    cells = [GridCell(r.label, c.label, {**c.settings, **r.settings}) for r in rows for c in columns or [UNNAMED]]
+    cells = [
+        GridCell(row.label, column.label, {**column.settings, **row.settings}, of_row=frozenset(row.settings))
+        for row in rows
+        for column in columns or [UNNAMED]
+    ]
     all_columns = columns or [UNNAMED]
     for row in study.also:
         for column in _columns_of(row, columns, all_columns, shown):
             if column not in all_columns:
                 all_columns = [*all_columns, column]
-            own = {**column.settings, **_settings(row)}
-            cells.append(GridCell(row.label, column.label, own, extra=True))
+            own = _settings(row)
+            cells.append(GridCell(row.label, column.label, {**column.settings, **own}, True, frozenset(own)))
     used = {cell.column for cell in cells}
     for column in columns:
         if column.label not in used:

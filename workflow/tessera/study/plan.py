@@ -10,6 +10,7 @@ from typing import Any
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
 from tessera.registry import label, suggest
+from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
 from tessera.study.files import parse, read_yaml
@@ -36,6 +37,7 @@ class Plan:
         left_out: Cells whose images are missing, by study.
         spared: Artifact folders of those cells: not planned, and not to be thrown away.
         looked_for: What is wrong with the images of a dataset, by its artifact's folder: looked for once.
+        own_code: The version of the code of each part from outside of Tessera: looked at once.
     """
 
     config: Config
@@ -47,6 +49,7 @@ class Plan:
     left_out: dict[str, tuple[LeftOut, ...]] = field(default_factory=dict)
     spared: set[str] = field(default_factory=set)
     looked_for: dict[str, str | None] = field(default_factory=dict)
+    own_code: dict[str, str] = field(default_factory=dict)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -98,7 +101,7 @@ def make_plan(
     for path in sorted((root / STUDIES).glob("*.yaml")):
         if path.stem in chosen:
             continue
-        trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for)
+        trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for, own_code=plan.own_code)
         try:
             _check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
@@ -181,9 +184,13 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     cells, errors, needed = [], dict[str, str](), dict[str, Job]()
     left_out: list[tuple[Place, str]] = []
     for grid_cell in grid_cells:
-        place = grid_cell.row, grid_cell.column
+        place, where = (grid_cell.row, grid_cell.column), f"{shown} ({_where(grid_cell)})"
         try:
             experiment = resolver.resolve(grid_cell.settings, _where(grid_cell))
+            refuse_dropped(grid_cell, experiment, resolver.untrains(grid_cell.settings), where)
+            if plan.config.strict:
+                experiment = experiment.strict()
+            chains = [jobs_of_cell(experiment, trial, run, plan.own_code, where) for trial in range(trials)]
         except NoStandInError as reason:
             left_out.append((place, str(reason)))
             continue
@@ -191,9 +198,6 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
             for line in str(error).splitlines():
                 errors.setdefault(line.partition(": `")[2], line)  # the same mistake in many cells is told once
             continue
-        if plan.config.strict:
-            experiment = experiment.strict()
-        chains = [jobs_of_cell(experiment, trial, run) for trial in range(trials)]
         if (missing := _missing_images(plan, chains[0])) is not None:
             left_out.append((place, missing))
             plan.spared |= {job.folder for chain in chains for job in chain}

@@ -124,6 +124,11 @@ class Resolver:
             )
             raise StudyError("\n".join(lines)) from error
 
+    def untrains(self, cell: Settings) -> bool:
+        """Whether the method that a cell names is an encoder without training."""
+        name = nested(cell, self.shown).get("source", {}).get("method")
+        return isinstance(name, str) and self._method(name, self.shown).source.get("epochs") == 0
+
     def mistakes_of_base(self) -> list[str]:
         """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
         base = deepcopy(self.base)
