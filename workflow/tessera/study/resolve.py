@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.registry import suggest
-from tessera.study.files import describe, parse, read_yaml
+from tessera.study.files import MOST_ERRORS, describe, parse, read_yaml
 from tessera.study.options import named
 from tessera.study.overridden import mistakes
 from tessera.study.schema import Experiment, Method, Scale, Settings, Source, Target
@@ -71,12 +71,12 @@ class Presets:
         return parse(Method, *self._read("methods", name))
 
     def _read(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
-        shown = f"config/{kind}/{name}.yaml"
-        path = self.root / shown
-        if not name.isidentifier() or not path.is_file():
-            known = [item.stem for item in path.parent.glob("*.yaml")]
-            raise StudyError(f"Unknown {kind[:-1]} '{name}'. {suggest(name, known)}")
-        return read_yaml(path, shown), shown
+        folder = f"config/{kind}"
+        known = [item.stem for item in (self.root / folder).glob("*.yaml")]
+        if name not in known:
+            raise StudyError(f"Unknown {kind[:-1]} '{brief(name)}'. {suggest(name, known)}")
+        shown = f"{folder}/{name}.yaml"
+        return read_yaml(self.root / shown, shown), shown
 
 
 class Resolver:
@@ -120,7 +120,7 @@ class Resolver:
         except ValidationError as error:
             lines = dict.fromkeys(
                 f"{_origin(layers, item['loc'])}: {describe(item, keys_at(merged, item['loc'][:-1]))}"
-                for item in error.errors(include_url=False)
+                for item in error.errors(include_url=False)[:MOST_ERRORS]
             )
             raise StudyError("\n".join(lines)) from error
 
@@ -155,7 +155,7 @@ class Resolver:
         method = self._method(method_name, row if cell_method else self.shown)
         method_file = f"config/methods/{method_name}.yaml"
         if unknown := [key for key in method.fixed if key not in method.source]:
-            raise StudyError(f"{method_file}: `fixed`: '{unknown[0]}' is not set under `source`")
+            raise StudyError(f"{method_file}: `fixed`: '{brief(unknown[0])}' is not set under `source`")
         preset = normalized({"source": method.source})
         fixed = {"source": {key: preset["source"][key] for key in method.fixed}} if cell_method else {}
         if cell_method:
@@ -170,7 +170,7 @@ class Resolver:
 
     def _method(self, name: Any, origin: str) -> Method:
         if not isinstance(name, str):
-            raise StudyError(f"{origin}: `source.method`: should name a method, but is {name!r}")
+            raise StudyError(f"{origin}: `source.method`: should name a method, but is {brief(repr(name))}")
         try:
             return self.presets.method(name)
         except StudyError as error:
@@ -189,8 +189,9 @@ class Resolver:
             family = PARTS[path]
             if default in self.scale.parts.get(family, {}) or default in self.scale.stand_ins.get(family, {}):
                 holder = merged.setdefault(path[0], {}) if len(path) > 1 else merged
-                if isinstance(holder, dict):
-                    holder.setdefault(path[-1], {}).setdefault("name", default)
+                part = holder.setdefault(path[-1], {}) if isinstance(holder, dict) else None
+                if isinstance(part, dict):  # another form is told when all is validated
+                    part.setdefault("name", default)
         for path, family in PARTS.items():
             for holder, key in slots(merged, path):
                 part = holder[key]
@@ -216,7 +217,7 @@ class Resolver:
         found = nested(settings, shown)
         for key in ("source", "target"):
             if not isinstance(found.get(key, {}), dict):
-                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {found[key]!r}")
+                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {brief(repr(found[key]))}")
         return found
 
 
