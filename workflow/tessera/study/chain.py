@@ -20,6 +20,7 @@ from tessera.study.own_code import own_code
 from tessera.study.schema import Experiment, Source
 
 PACKING_THREADS = 8
+MOST_LETTERS = 200  # of the words of a name, since file systems take 255 with its key and what is put behind it
 
 
 def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[str, str], shown: str) -> list[Job]:
@@ -40,7 +41,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         dumped = settings.model_dump(mode="json")
         job = Job(
             stage=settings.stage,
-            words=re.sub(r"[^A-Za-z0-9_.-]", "_", words),
+            words=re.sub(r"[^A-Za-z0-9_.-]", "_", words)[:MOST_LETTERS],
             version=settings.version,
             trial=trial,
             settings=dumped,

@@ -27,6 +27,18 @@ class _Loader(yaml.SafeLoader):
     Aliases are counted as what they stand for before any of them is, for a few lines of them can stand for billions.
     """
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.depth > _DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {_DEEPEST} deep", problem_mark=parent.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
     def get_single_node(self) -> Any:
         node = super().get_single_node()
         if node is not None:
@@ -36,7 +48,7 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep=deep)
-        except (yaml.YAMLError, RecursionError):
+        except yaml.YAMLError:
             raise
         except Exception as error:  # a date that is none, a number that is none: whatever Python's constructors raise
             kind = node.tag.rpartition(":")[2]
@@ -68,11 +80,8 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], above: tuple[in
     if id(node) not in known:
         inner = node.value if isinstance(node, yaml.CollectionNode) else ()
         parts = [each for item in inner for each in (item if isinstance(item, tuple) else (item,))]
-        if len(above) < _DEEPEST:
-            sizes = [_measure(each, known, (*above, id(node))) for each in parts]
-            known[id(node)] = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
-        else:
-            known[id(node)] = 1, 1 + bool(parts)
+        sizes = [_measure(each, known, (*above, id(node))) for each in parts]
+        known[id(node)] = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
     size, depth = known[id(node)]
     if depth + len(above) > _DEEPEST:
         raise yaml.MarkedYAMLError(problem=f"nested more than {_DEEPEST} deep", problem_mark=node.start_mark)
@@ -108,8 +117,6 @@ def read_yaml(path: Path, shown: str) -> dict[str, Any]:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise StudyError(f"{shown}{where}: not valid YAML: {brief(str(problem or error), 300)}") from error
-    except RecursionError as error:
-        raise StudyError(f"{shown}: not valid YAML: nested more than {_DEEPEST} deep") from error
     if not isinstance(content, dict):
         raise StudyError(f"{shown}: should hold `key: value` lines, but holds {type(content).__name__}")
     refuse_odd(content, shown)
@@ -131,7 +138,7 @@ def refuse_odd(content: Mapping[Any, Any], shown: str) -> None:
 def _values(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield path, _Key(key)
+            yield (*path, str(key)), _Key(key)
             yield from _values(item, (*path, str(key)))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
@@ -151,11 +158,11 @@ def _odd(value: Any) -> str | None:
     """What is wrong with one value, whatever it is for; None where it may be a setting."""
     if isinstance(value, _Key):
         if not isinstance(value.key, str):
-            return f"a key should be a word, but is {brief(value.key)}: put it in quotes"
+            return f"a key should be a word, but is a {type(value.key).__name__}: put it in quotes"
         return "has a key of more than 300 letters" if len(value.key) > 300 else _odd(value.key)
     if isinstance(value, str):
         odd = next((letter for letter in value if letter not in "\n\t" and unicodedata.category(letter) in _ODD), None)
-        return None if odd is None else f"{ascii(odd)} is no letter that text can have"
+        return None if odd is None else f"{odd!a} is no letter that text can have"
     if isinstance(value, bool | None):
         return None
     if isinstance(value, int) and abs(value) > _LARGEST_INT:

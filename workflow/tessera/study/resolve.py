@@ -7,7 +7,8 @@ settings.
 A part that is named anew starts afresh: options of another part are not carried over.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -90,6 +91,7 @@ class Resolver:
 
     Attributes:
         stood_in: Parts of the study whose place another took, as far as cells were resolved.
+        own_parts: Family and name of the parts from outside of Tessera that they name, so far.
     """
 
     def __init__(self, presets: Presets, scale: str, base: Settings, shown: str) -> None:
@@ -98,7 +100,7 @@ class Resolver:
         answers(base, f"{shown}: base")  # refuses two to one key
         self.base = self._nested(base, f"{shown}: base")
         self.stood_in: dict[str, str] = {}
-        self._own_parts: set[tuple[str, str]] = set()
+        self.own_parts: set[tuple[str, str]] = set()
 
     def resolve(self, cell: Settings, where: str) -> Experiment:
         """The cell's experiment, every option explicit.
@@ -129,11 +131,25 @@ class Resolver:
         name = nested(cell, self.shown).get("source", {}).get("method")
         return isinstance(name, str) and self._method(name, self.shown).source.get("epochs") == 0
 
+    @contextmanager
+    def own_parts_explained(self, where: str) -> Iterator[None]:
+        """What the options of a part from outside end in is told as any mistake; what Tessera's own do is a bug."""
+        try:
+            yield
+        except StudyError:
+            raise
+        except Exception as error:
+            if not self.own_parts:
+                raise
+            own = ", ".join(f"`{brief(name)}`" for _, name in sorted(self.own_parts))
+            what = f"{type(error).__name__}: {brief(str(error), 200)}"
+            raise StudyError(f"{where}: the options of a part of your own ({own}) end in {what}") from error
+
     def mistakes_of_base(self) -> list[str]:
         """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
         base = deepcopy(self.base)
         method = base.get("source", {}).pop("method", None)
-        lines = [f"{self.shown}: {line}" for line in mistakes(base, self._own_parts)]
+        lines = [f"{self.shown}: {line}" for line in mistakes(base, self.own_parts)]
         try:
             if method is not None:
                 self._method(method, self.shown)
@@ -198,7 +214,7 @@ class Resolver:
                 if not isinstance(part, dict) or not isinstance(part.get("name"), str):
                     continue  # told when all is validated
                 if ":" in part["name"]:
-                    self._own_parts.add((family, part["name"]))
+                    self.own_parts.add((family, part["name"]))
                 stand_ins = self.scale.stand_ins.get(family, {})
                 if part["name"] in stand_ins:
                     part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])
