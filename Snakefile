@@ -28,6 +28,9 @@ include: "rules/summarize_study.smk"
 include: "rules/targets.smk"
 
 
+refuse_unknown_targets()
+
+
 onsuccess:
     shell(FINISH)
 

@@ -14,6 +14,7 @@ from tessera.artifacts import from_other_code, resume_folder
 from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
+from tessera.explain.mixed import mixed
 from tessera.files import replace_text
 from tessera.monitor.failures import Failures
 from tessera.report import marker
@@ -21,6 +22,7 @@ from tessera.report.rst import rst
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import make_plan
+from tessera.study.requested import refuse_unknown, targets_in
 from tessera.study.together import together
 
 prefer_this_python()
@@ -39,8 +41,11 @@ if fixed := [
 
 DEFAULT = "config/config.yaml"
 try:
-    # Says more of a mistake than Snakemake does.
+    # Says more of a mistake than Snakemake does, which has read those of --configfile by now.
     read_yaml(Path(workflow.basedir) / DEFAULT, DEFAULT)
+    for path in workflow.configfiles:
+        if Path(path).suffix != ".json":
+            read_yaml(Path(path), os.path.relpath(path))
 except TesseraError as error:
     sys.exit(f"error: {error}")
 
@@ -82,6 +87,10 @@ if OTHER and workflow.is_main_process:
         "the same, so their results should be; delete an artifact to make it again.",
         file=sys.stderr,
     )
+
+if workflow.is_main_process:
+    for note in mixed(PLAN, ASKED or PLAN.studies):
+        print(f"note: {note}", file=sys.stderr)
 
 
 # Whoever asks for artifacts by name, or for a stage, gets those alone.
@@ -276,6 +285,18 @@ def manifests_of_stage(stage):
         for job in PLAN.jobs_of(PLAN.studies).values()
         if job.stage == stage
     ]
+
+
+def refuse_unknown_targets():
+    """Says what Snakemake would call a missing rule; called when all rules are known."""
+    if not workflow.is_main_process:
+        return
+    try:
+        refuse_unknown(
+            targets_in(sys.argv[1:]), PLAN, [rule.name for rule in workflow.rules]
+        )
+    except TesseraError as error:
+        sys.exit(f"error: {error}")
 
 
 CONFIGURATION = json.dumps(config)

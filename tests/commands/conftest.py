@@ -54,6 +54,10 @@ class Edited:
             holder = holder[int(word) if isinstance(holder, list) else word]
         holder[int(last) if isinstance(holder, list) else last] = value
 
+    def make_one(self, job: Job, **about: Any) -> None:
+        """The artifact of one job."""
+        make(job, **about)
+
     def make(self, plan: Plan | None = None, **about: Any) -> Plan:
         """The artifacts and the table of the study as it is."""
         plan = self.write() if plan is None else plan

@@ -32,10 +32,10 @@ def test_two_rows(plan: Plan, tessera: Any) -> None:
 
 
 def test_what_differs_in_one_column_alone_stands_there(edited: Any, tessera: Any) -> None:
-    edited.set("grid/rows/1/target.network.hidden", 32)
+    edited.set("grid/rows/1/source.batch_size+target.batch_size", 8)
     edited.make()
     text = tessera("diff", "together", "apart")
-    assert "  in classification:\n    target.network.hidden  64 → 32\n" in text
+    assert "  in classification:\n    target.batch_size  16 → 8\n" in text
     assert text.count("source.fusion") == 1
 
 

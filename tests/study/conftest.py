@@ -1,5 +1,6 @@
 """A small project on disk: the shipped scales and methods, and studies that a test writes."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -9,6 +10,8 @@ import pytest
 import yaml
 
 from tessera.study.plan import Plan, make_plan
+
+sys.path.insert(0, str(Path(__file__).parent))  # of study_mutations
 
 REPOSITORY = Path(__file__).parents[2]
 

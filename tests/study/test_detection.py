@@ -156,9 +156,9 @@ def test_a_column_that_names_the_protocol_gets_its_budget(plan_of: PlanOf, proje
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{detecton: {epochs: 1}}", r"protocols: Unknown protocol 'detecton'\. Did you mean 'detection'"),
-        ("{detection: {epoch: 1}}", r"protocols\.detection: unknown key 'epoch'\. Did you mean 'epochs'"),
-        ("{detection: {protocol: knn}}", r"protocols\.detection: unknown key 'protocol'"),
+        ("{detecton: {epochs: 1}}", r"`protocols`: Unknown protocol 'detecton'\. Did you mean 'detection'"),
+        ("{detection: {epoch: 1}}", r"`protocols\.detection\.epoch`: unknown key\. Did you mean 'epochs'"),
+        ("{detection: {protocol: knn}}", r"`protocols\.detection\.protocol`: unknown key"),
         ("{detection: 3}", r"`protocols\.detection`: should be a valid dictionary"),
         ("{detection: {epochs: 0}}", r"`target\.epochs`: should be greater than or equal to 1, but is 0"),
         ("{detection: {optimizer: {lr: 1}}}", r"`target\.optimizer\.lr`: unknown key"),

@@ -210,7 +210,7 @@ def test_a_scale_lets_one_dataset_stand_in_for_another_and_says_so(plan_of: Plan
 def test_a_scale_that_sets_an_unknown_option_is_refused(plan_of: PlanOf, project: Path) -> None:
     scale = project / "config/scales/smoke.yaml"
     scale.write_text(scale.read_text().replace("permutations: 10", "permutation: 10"))
-    with pytest.raises(StudyError, match=r"parts.task.jigsaw: unknown key 'permutation'. Did you mean 'permutations'"):
+    with pytest.raises(StudyError, match=r"parts.task.jigsaw.permutation`: unknown key. Did you mean 'permutations'"):
         plan_of()
 
 

@@ -73,3 +73,15 @@ def test_what_is_left_out_is_named_at_the_start_and_at_the_end(run: Run, project
     refused = run("snakemake", "-n", "--config", "strict=true", at=project, code=1)
     assert "faces.tar" in refused.stderr
     assert "`strict` is set" in refused.stderr
+
+
+def test_a_target_that_no_rule_makes_is_told_in_a_line(run: Run, project: Path) -> None:
+    said = run("snakemake", "-n", "tiny2", at=project, code=1).stderr
+    assert "error: no such study, stage or file 'tiny2'. Did you mean 'tiny'?" in said
+    assert "MissingRuleException" not in said
+
+
+def test_a_file_given_by_configfile_is_read_as_strictly(run: Run, project: Path) -> None:
+    (project / "twice.yaml").write_text("trials: 1\ntrials: 2\n")
+    said = run("snakemake", "-n", "--configfile", "twice.yaml", at=project, code=1).stderr
+    assert "error: twice.yaml, line 2, column 1: not valid YAML: the key `trials` stands twice" in said

@@ -74,6 +74,7 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to
         "trial": job.trial,
         "settings": job.settings,
         "inputs": job.inputs,
+        "own_code": job.own_code,
         "code": code_hash(job.stage),
         "versions": {"python": sys.version.split()[0], **_library_versions()},
         "git": git_state(Path(__file__).parent),

@@ -42,6 +42,7 @@ class Manifest(BaseModel):
     trial: int | None
     settings: dict[str, Any]
     inputs: dict[str, str]
+    own_code: dict[str, str] = {}  # of artifacts that are older than this field, too
     files: dict[str, File] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -55,7 +56,7 @@ class Manifest(BaseModel):
             raise ValueError(f"the name {self.name!r} does not end with the key {self.key!r}")
         # So that neither another artifact under this name nor other settings can pass for it.
         content = self.kind, self.version, self.trial, self.settings, self.inputs
-        if self.key not in {key_of(*content, precision) for precision in PRECISIONS}:
+        if self.key not in {key_of(*content, precision, self.own_code) for precision in PRECISIONS}:
             raise ValueError(f"the key {self.key!r} is not that of its settings and inputs")
         return self
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
+
+_LONGEST = 100  # letters of a word for which a near one is looked for
 
 FAMILIES = {
     "dataset": "tessera.data.datasets",
@@ -93,10 +95,11 @@ def find(family: str, name: str) -> Part:
         options = getattr(cls, "Options", None)
         if not (isinstance(options, type) and issubclass(options, Options)):
             raise StudyError(f"`{name}` needs a class attribute `Options`, a subclass of tessera.registry.Options.")
-        return Part(name, options, (cls.__doc__ or name).strip().splitlines()[0])
+        title, *_ = [*str(cls.__doc__ or "").strip().splitlines(), name]
+        return Part(name, options, title)
     table = parts(family)
     if name not in table:
-        raise StudyError(f"Unknown {family} '{name}'. {suggest(name, table)}")
+        raise StudyError(f"Unknown {family} '{brief(name)}'. {suggest(name, table)}")
     return table[name]
 
 
@@ -128,8 +131,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     "Did you mean 'jigsaw'? Known: colorization, jigsaw."
     """
     names = sorted(str(name) for name in known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(names)}."
+    near = difflib.get_close_matches(word[:_LONGEST], names, n=1)
+    return (f"Did you mean '{brief(near[0])}'? " if near else "") + f"Known: {brief(', '.join(names), 400)}."
 
 
 def import_target(target: str) -> Any:
@@ -139,7 +142,17 @@ def import_target(target: str) -> Any:
         StudyError: If there is no such module, or nothing of that name in it.
     """
     module, _, attribute = target.partition(":")
+    shown = f"Cannot import `{brief(target)}`"
+    if not all(word.isidentifier() for word in (*module.split("."), attribute)):
+        raise StudyError(f"{shown}: a part of your own is named as `my_package.my_module:MyClass`")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise StudyError(f"Cannot import `{target}`: {error}. Is the package installed or on PYTHONPATH?") from error
+        raise StudyError(f"{shown}: {brief(str(error), 200)}. Is the package installed or on PYTHONPATH?") from error
+    except SyntaxError as error:
+        where = f" ({error.filename}, line {error.lineno})" if error.filename else ""
+        raise StudyError(f"{shown}: its code is not valid Python: {error.msg}{where}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module can do anything when it is imported, and even end the process
+        raise StudyError(f"{shown}: its module raises {type(error).__name__}: {brief(str(error), 200)}") from error

@@ -26,6 +26,7 @@ from tessera.manifest import MANIFEST
 from tessera.provenance import peak_memory_mb
 from tessera.stopping import Stopped, stoppable
 from tessera.study.jobs import STAGES, Job, StageSettings
+from tessera.study.own_code import refuse_other_code
 from tessera.tracking.live import watch
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restor
     # Before torch is imported: libraries read these when they load.
     os.environ["OMP_NUM_THREADS"] = str(num_threads(job.run.threads))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    refuse_other_code(job.own_code)
     for folder in stage_job.inputs.values():
         artifacts.verify(folder)
     shutil.rmtree(stage_job.output, ignore_errors=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tessera.commands.options import add_studies, chosen, say
+from tessera.explain.mixed import mixed
+from tessera.explain.words import wrapped
 from tessera.monitor.estimates import Estimate, Estimates
 from tessera.monitor.standing import SUMMARIZE, Standing, State, look
 from tessera.monitor.words import count, device_time
@@ -50,6 +52,8 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
         parts.append(largest)
     if notes := plan.notes(options.studies):
         parts.append("\n".join(["Left out:", *(f"  {note}" for note in notes)]))
+    if notes := mixed(plan, names):
+        parts.append("\n".join(["Made in several ways:", *(line for note in notes for line in wrapped(note, 2, 2))]))
     say("\n\n".join(parts))
     return 0
 

@@ -12,6 +12,7 @@ from tessera.explain.recipe import Recipe, Shelf
 
 Facts = dict[str, Any]
 UNKNOWN = "input "  # of an input that nothing is known of: `input source`
+CODE = "code of "  # of a part from outside of Tessera: `code of my_package.my_module:MyTask`
 # Roles of inputs that are networks: what they were trained with counts before what their measurement repeats.
 _NETWORKS = ("source", "network")
 
@@ -21,7 +22,7 @@ class Change:
     """One thing that differs.
 
     Attributes:
-        key: Dotted, as in a study; or `version of <stage>`, `trial`, `precision`, `input <role>`.
+        key: Dotted, as in a study; or `version of <stage>`, `trial`, `precision`, `input <role>`, `code of <own part>`.
         old, new: None where there is none; of an input that nothing is known of, its name.
     """
 
@@ -69,7 +70,8 @@ def changes(old: Facts, new: Facts) -> tuple[Change, ...]:
             found.append(Change(key, old.get(key, "another"), new.get(key, "another")))
         elif not blind or (key in old and key in new):  # else it may be the same: an input's manifest is gone
             found.append(Change(key, _get(old, key), _get(new, key)))
-    return tuple(found)
+    causes = [change for change in found if not (change.key.startswith(CODE) and None in (change.old, change.new))]
+    return tuple(causes or found)  # the code of a part that only one of them has goes with the part
 
 
 def flat(value: Any, key: str) -> Facts:
@@ -121,6 +123,7 @@ def _own(recipe: Recipe) -> Facts:
         facts["trial"] = recipe.trial
     if recipe.precision != "auto":
         facts["precision"] = recipe.precision
+    facts |= {f"{CODE}{name}": version for name, version in recipe.own_code.items()}
     return facts
 
 

@@ -20,6 +20,7 @@ class Recipe:
         precision: As it was asked for; a precision that is named is part of the key.
         code: Hash of the code that made the artifact; empty of a job to come.
         finished: Date and time (ISO 8601, UTC); empty of a job to come.
+        own_code: Parts from outside of Tessera to the version of their code, part of the key.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class Recipe:
     finished: str = ""
     seconds: float = 0.0
     hardware: Mapping[str, Any] = field(default_factory=dict)
+    own_code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,7 +55,9 @@ class Recipe:
 def of_job(job: Job) -> Recipe:
     """What determines a job's result."""
     precision = job.run.precision if STAGES[job.stage].computes else "auto"
-    return Recipe(job.stage, job.folder, job.version, job.trial, job.settings, job.inputs, precision)
+    return Recipe(
+        job.stage, job.folder, job.version, job.trial, job.settings, job.inputs, precision, own_code=job.own_code
+    )
 
 
 def of_manifest(path: Path, folder: str) -> Recipe | None:
@@ -76,6 +80,7 @@ def of_manifest(path: Path, folder: str) -> Recipe | None:
             about.get("finished") or "",
             float(about.get("seconds") or 0.0),
             about.get("hardware") or {},
+            dict(about.get("own_code") or {}),
         )
         return None if recipe.stage not in STAGES else _with_precision(recipe, str(about["key"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -84,8 +89,9 @@ def of_manifest(path: Path, folder: str) -> Recipe | None:
 
 def _with_precision(recipe: Recipe, key: str) -> Recipe:
     """A manifest says with which precision it was made, not whether that was asked for; its key does."""
+    of = recipe.stage, recipe.version, recipe.trial, recipe.settings, recipe.inputs
     for precision in PRECISIONS:
-        if key_of(recipe.stage, recipe.version, recipe.trial, recipe.settings, recipe.inputs, precision) == key:
+        if key_of(*of, precision, recipe.own_code) == key:
             return replace(recipe, precision=precision)
     return recipe
 

@@ -16,25 +16,37 @@ from tessera.study.jobs import (
     StageSettings,
     TransferKnowledge,
 )
+from tessera.study.own_code import own_code
 from tessera.study.schema import Experiment, Source
 
 PACKING_THREADS = 8
+MOST_LETTERS = 200  # of the words of a name, since file systems take 255 with its key and what is put behind it
 
 
-def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
-    """The jobs that fill one cell in one trial, the measuring one last."""
+def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[str, str], shown: str) -> list[Job]:
+    """The jobs that fill one cell in one trial, the measuring one last.
+
+    Args:
+        known_code: Own parts whose code was looked at already; those of this cell are added (`study.own_code`).
+        shown: File, row and column, for messages.
+
+    Raises:
+        StudyError: If the code of an own part cannot be read.
+    """
     source, target, transfer = experiment.source, experiment.target, experiment.transfer
     jobs: list[Job] = []
     alone = run.model_copy(update={"gpus": 1})
 
     def add(settings: StageSettings, words: str, trial: int | None, **inputs: Job) -> Job:
+        dumped = settings.model_dump(mode="json")
         job = Job(
             stage=settings.stage,
-            words=re.sub(r"[^A-Za-z0-9_.-]", "_", words),
+            words=re.sub(r"[^A-Za-z0-9_.-]", "_", words)[:MOST_LETTERS],
             version=settings.version,
             trial=trial,
-            settings=settings.model_dump(mode="json"),
+            settings=dumped,
             inputs={role.replace("__", "."): item.folder for role, item in inputs.items()},
+            own_code=own_code(dumped, known_code, shown),
             run=alone,
         )
         jobs.append(job)
@@ -50,7 +62,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run) -> list[Job]:
         return jobs[-1]
 
     def add_source() -> Job:
-        resolved = _determining(source)
+        resolved = determining(source)
         dataset = add_dataset(source.dataset)
         labels = {}
         for task in resolved.tasks:
@@ -117,7 +129,7 @@ def how_trained(source: Source) -> str:
     return f"{how}.{tasks}" if len(source.tasks) > 1 else tasks
 
 
-def _determining(source: Source) -> Source:
+def determining(source: Source) -> Source:
     """The settings that determine the result: an untrained encoder has no tasks and no optimiser."""
     if source.epochs > 0:
         tasks = tuple(task.at(source.dataset.pixels()) for task in source.tasks)

@@ -1,14 +1,18 @@
 """Expands a study's grid: rows, columns, and the settings of each cell."""
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tessera import registry
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.study.schema import Row, Settings, Study
-from tessera.study.settings import Keys, answers, clash, spelled
+from tessera.study.settings import Answers, answers, spelled
+
+MOST_CELLS, MOST_KEYS, LONGEST_LABEL = 10_000, 100, 300
 
 
 class Line(NamedTuple):
@@ -26,12 +30,14 @@ class GridCell(NamedTuple):
 
     Attributes:
         extra: It stands in a row under `also`.
+        of_row: Keys of the settings that the row names; the column names the others.
     """
 
     row: str
     column: str
     settings: Settings
     extra: bool = False
+    of_row: frozenset[str] = frozenset()
 
 
 def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCell]]:
@@ -42,9 +48,11 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
     that it names.
 
     Raises:
-        StudyError: If two rows or two columns have one name, if one of them answers a key twice, if rows and columns
-            answer the same one, if no row stands in a column, or if an extra row names a column that is not its own.
+        StudyError: If there are too many cells, if two rows or two columns have one name, if one of them answers a key
+            twice, if rows and columns answer the same one, if no row stands in a column, or if an extra row names a
+            column that is not its own.
     """
+    _refuse_too_many(study, shown)
     rows = _lines(study.grid.rows)
     columns = _lines(study.grid.columns)
     extra = [Line(row.label, _settings(row)) for row in study.also]
@@ -53,14 +61,20 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
     _refuse_two_answers(rows, extra, columns, shown)
     if not rows and not study.also:
         rows = [Line(study.title, {})]
-    cells = [GridCell(r.label, c.label, {**c.settings, **r.settings}) for r in rows for c in columns or [UNNAMED]]
+    cells = [
+        GridCell(row.label, column.label, {**column.settings, **row.settings}, of_row=frozenset(row.settings))
+        for row in rows
+        for column in columns or [UNNAMED]
+    ]
     all_columns = columns or [UNNAMED]
+    there = {id(line) for line in all_columns}
     for row in study.also:
         for column in _columns_of(row, columns, all_columns, shown):
-            if column not in all_columns:
+            if id(column) not in there:
                 all_columns = [*all_columns, column]
-            own = {**column.settings, **_settings(row)}
-            cells.append(GridCell(row.label, column.label, own, extra=True))
+                there.add(id(column))
+            own = _settings(row)
+            cells.append(GridCell(row.label, column.label, {**column.settings, **own}, True, frozenset(own)))
     used = {cell.column for cell in cells}
     for column in columns:
         if column.label not in used:
@@ -93,15 +107,33 @@ def words_of(key: str, value: Any) -> str:
     return f"{key.rpartition('.')[2]} {value}"
 
 
+def _refuse_too_many(study: Study, shown: str) -> None:
+    """Refuses what no one would wait for, before it is expanded."""
+    numbers = {}
+    for what, spec in (("rows", study.grid.rows), ("columns", study.grid.columns), ("also", [*study.also])):
+        listed = [_settings(item) for item in spec] if isinstance(spec, list) else [spec]
+        where = f"{shown}: `{what if what == 'also' else f'grid.{what}'}`"
+        if (most := max((len(settings) for settings in listed), default=0)) > MOST_KEYS:
+            raise StudyError(f"{where}: one entry has {most:,} keys, but at most {MOST_KEYS} are taken")
+        lists = spec.values() if isinstance(spec, Mapping) else [listed]
+        numbers[what] = math.prod(len(values) for values in lists) if spec else 0
+    num_rows = numbers["rows"] + numbers["also"] or 1
+    if (cells := num_rows * (numbers["columns"] or 1)) > MOST_CELLS:
+        raise StudyError(
+            f"{shown}: `grid`: {num_rows:,} rows in {numbers['columns'] or 1:,} columns make {cells:,} cells, but at "
+            f"most {MOST_CELLS:,} are taken: shorten its lists, or make several studies"
+        )
+
+
 def _lines(spec: Mapping[str, list[Any]] | list[Settings]) -> list[Line]:
     if isinstance(spec, Mapping):
         chosen = [dict(zip(spec, values, strict=True)) for values in itertools.product(*spec.values())] if spec else []
         return [Line(_label(settings), settings) for settings in chosen]
-    return [Line(str(item.get("label", _label(_settings(item)))), _settings(item)) for item in spec]
+    return [Line(str(item["label"]) if "label" in item else _label(_settings(item)), _settings(item)) for item in spec]
 
 
 def _label(settings: Settings) -> str:
-    return ", ".join(words_of(key, value) for key, value in settings.items())
+    return brief(", ".join(words_of(key, value) for key, value in settings.items()), LONGEST_LABEL)
 
 
 def _settings(row: Row | Settings) -> Settings:
@@ -112,14 +144,15 @@ def _settings(row: Row | Settings) -> Settings:
 def _columns_of(row: Row, columns: list[Line], known: list[Line], shown: str) -> list[Line]:
     own = _settings(row)
     if not columns:
-        return [Line(row.column or "", {})]
+        line = Line(row.column or "", {})
+        return [next((other for other in known if other == line), line)]
     found: list[Line] = []
     for column in columns:
         replaced = {key: own[key] for key in column.settings if key in own}
         settings = {**column.settings, **replaced}
-        twin = next((line for line in known if line.settings == settings), None)
+        twin = next((line for line in known if replaced and line.settings == settings), None)
         line = column if not replaced else twin or Line(row.column or _label(settings), settings)
-        if all(line.settings != other.settings for other in found):
+        if not replaced or all(line.settings != other.settings for other in found):
             found.append(line)
     labels = [line.label for line in found]
     if row.column is not None and labels.count(row.column) != 1:
@@ -132,27 +165,28 @@ def _columns_of(row: Row, columns: list[Line], known: list[Line], shown: str) ->
 
 
 def _refuse_twins(labels: list[str], what: str, shown: str) -> None:
-    for label in labels:
-        if labels.count(label) > 1:
-            raise StudyError(f"{shown}: two {what} are named '{label}'. Give one of them another `label`.")
+    for label, times in Counter(labels).items():
+        if times > 1:
+            raise StudyError(f"{shown}: two {what} are named '{brief(label)}'. Give one of them another `label`.")
 
 
 def _refuse_two_answers(rows: list[Line], extra: list[Line], columns: list[Line], shown: str) -> None:
     """Refuses two answers to one key, within a row or column, or by a row and a column at once."""
-    across: dict[Keys, str] = {}
+    across: Answers = Answers()
     for column in columns:
-        across |= answers(column.settings, f"{shown} (column '{column.label}')")
+        for path, written in answers(column.settings, f"{shown} (column '{brief(column.label)}')").items():
+            across.add(path, written)
     for row in rows:
-        for path in answers(row.settings, f"{shown} (row '{row.label}')"):
-            if other := next((other for other in across if clash(path, other)), None):
+        for path in answers(row.settings, f"{shown} (row '{brief(row.label)}')"):
+            if other := across.clashing(path):
                 key = spelled(min(path, other, key=len))
                 raise StudyError(f"{shown}: `grid`: both rows and columns set `{key}`: leave it to one of them")
     for row in extra:
-        for path, written in answers(row.settings, f"{shown} (row '{row.label}')").items():
-            other = next((other for other in across if clash(path, other)), None)
+        for path, written in answers(row.settings, f"{shown} (row '{brief(row.label)}')").items():
+            other = across.clashing(path)
             # A row may leave a column of two keys one of them; it stands in another column by the column's own key.
-            if other and across[other] != written and "+" not in across[other]:
+            if other and across.written[other] != written and "+" not in across.written[other]:
                 raise StudyError(
-                    f"{shown}: `also`: row '{row.label}' sets `{spelled(other)}` by `{written}`, but the columns by "
-                    f"`{across[other]}`: write it as they do"
+                    f"{shown}: `also`: row '{brief(row.label)}' sets `{spelled(other)}` by `{written}`, but the "
+                    f"columns by `{across.written[other]}`: write it as they do"
                 )

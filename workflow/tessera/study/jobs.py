@@ -39,12 +39,15 @@ class Job(Model):
     trial: int | None = Field(description="The trial, whose number seeds everything; None where nothing is drawn.")
     settings: dict[str, Any] = Field(description="Resolved settings, every option explicit.")
     inputs: dict[str, str] = Field(description="Role to artifact folder.")
+    own_code: dict[str, str] = Field({}, description="Parts from outside of Tessera to the version of their code.")
     run: Run = Run()
 
     @property
     def key(self) -> str:
         """Eight hexadecimal digits of what determines the result; the inputs' names carry their own keys."""
-        return key_of(self.stage, self.version, self.trial, self.settings, self.inputs, self.run.precision)
+        return key_of(
+            self.stage, self.version, self.trial, self.settings, self.inputs, self.run.precision, self.own_code
+        )
 
     @property
     def name(self) -> str:
@@ -63,18 +66,27 @@ class Job(Model):
 
 
 def key_of(
-    stage: str, version: int, trial: int | None, settings: Mapping[str, Any], inputs: Mapping[str, str], precision: str
+    stage: str,
+    version: int,
+    trial: int | None,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    precision: str,
+    own_code: Mapping[str, str] | None = None,
 ) -> str:
     """The key of an artifact.
 
     Args:
         inputs: Role to artifact folder.
         precision: As it was asked for: one that is named is part of the key, where the stage computes.
+        own_code: Parts from outside of Tessera to the version of their code (`study.own_code`).
     """
     content: list[Any] = [stage, version, trial, settings]
     content.append({role: folder.rpartition("-")[2] for role, folder in inputs.items()})
     if STAGES[stage].computes and precision != "auto":
         content.append(precision)
+    if own_code:
+        content.append({"own_code": own_code})
     return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
 

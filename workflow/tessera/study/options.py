@@ -18,6 +18,14 @@ from tessera.tasks.options import TaskOptions
 from tessera.transfer.options import TransferOptions
 
 PART_OF = "x-part-of"
+BASES: dict[str, type[Options]] = {  # what the plan asks of every part of a family
+    "dataset": DatasetOptions,
+    "task": TaskOptions,
+    "schedule": ScheduleOptions,
+    "fusion": FusionOptions,
+    "transfer": TransferOptions,
+    "protocol": ProtocolOptions,
+}
 
 
 def named(value: Any) -> Any:
@@ -48,6 +56,10 @@ class PartOf:
             part = registry.find(self.family, str(value["name"]))
         except StudyError as error:
             raise PydanticCustomError("part", "{message}", {"message": str(error)}) from None
+        if ":" in part.target and not issubclass(part.options, BASES.get(self.family, Options)):
+            base = BASES[self.family]
+            message = f"the `Options` of `{part.target}` should be a subclass of {base.__module__}.{base.__name__}"
+            raise PydanticCustomError("part", "{message}", {"message": message})
         return _adapter(part.options).validate_python(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

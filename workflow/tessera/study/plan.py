@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tessera.data.datasets.options import DatasetOptions
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief, in_short
 from tessera.registry import label, suggest
+from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
-from tessera.study.files import parse, read_yaml
+from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
 from tessera.study.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
 from tessera.study.left_out import LeftOut, Place, group
@@ -21,6 +22,7 @@ from tessera.study.resolve import NoStandInError, Presets, Resolver
 from tessera.study.schema import Experiment, Study
 
 STUDIES = "config/studies"
+MOST_CHAINS = 50_000  # cells times trials: each is planned by itself
 RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
 
 
@@ -36,6 +38,7 @@ class Plan:
         left_out: Cells whose images are missing, by study.
         spared: Artifact folders of those cells: not planned, and not to be thrown away.
         looked_for: What is wrong with the images of a dataset, by its artifact's folder: looked for once.
+        own_code: The version of the code of each part from outside of Tessera: looked at once.
     """
 
     config: Config
@@ -47,6 +50,7 @@ class Plan:
     left_out: dict[str, tuple[LeftOut, ...]] = field(default_factory=dict)
     spared: set[str] = field(default_factory=set)
     looked_for: dict[str, str | None] = field(default_factory=dict)
+    own_code: dict[str, str] = field(default_factory=dict)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -86,7 +90,13 @@ def make_plan(
     Raises:
         StudyError: With one line for each thing that is wrong, or if no cell of any wanted study is left.
     """
-    config = parse(Config, raw_config, f"{shown} (or --config)")
+    try:
+        return _make_plan(parse(Config, raw_config, f"{shown} (or --config)"), root, shown, asked, checked)
+    except StudyError as error:
+        raise StudyError(in_short(str(error))) from error
+
+
+def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], checked: bool) -> Plan:
     plan = Plan(config, root)
     chosen = _study_files(config.studies, root, shown)
     for name, path in chosen.items():
@@ -98,14 +108,14 @@ def make_plan(
     for path in sorted((root / STUDIES).glob("*.yaml")):
         if path.stem in chosen:
             continue
-        trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for)
+        trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for, own_code=plan.own_code)
         try:
             _check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
             if summary is None:
                 raise StudyError("\n".join(trial_plan.notes([path.stem])))
         except StudyError as error:
-            plan.failed[path.stem] = str(error)
+            plan.failed[path.stem] = in_short(str(error))
         else:
             plan.jobs, plan.others[path.stem] = trial_plan.jobs, summary
             plan.left_out |= trial_plan.left_out
@@ -146,9 +156,10 @@ def _study_files(names: Iterable[str], root: Path, shown: str) -> dict[str, Path
     for name in names:
         is_path = name.endswith((".yaml", ".yml"))
         path = root / name if is_path else root / STUDIES / f"{name}.yaml"
-        if not path.is_file():
+        if not _is_file(path):
             known = [item.stem for item in (root / STUDIES).glob("*.yaml")]
-            raise StudyError(f"{shown}: `studies`: no study '{name}' ({_shown(path, root)}). {suggest(name, known)}")
+            where = brief(_shown(path, root))
+            raise StudyError(f"{shown}: `studies`: no study '{brief(name)}' ({where}). {suggest(name, known)}")
         _check_name(path.stem, _shown(path, root))
         if path.stem in found:
             raise StudyError(
@@ -165,8 +176,16 @@ def _check_name(name: str, shown: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise StudyError(
             f"{shown}: a study's name is typed as a target, so it takes letters, digits and `_` only, "
-            f"starting with a letter, but is '{name}': rename the file"
+            f"starting with a letter, but is '{brief(name)}': rename the file"
         )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; also of names that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -191,15 +210,27 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     for comparison in study.compare:
         for row in (comparison.row, comparison.against):
             if row not in rows:
-                raise StudyError(f"{shown}: `compare`: no row is named '{row}'. {suggest(row, rows)}")
+                raise StudyError(f"{shown}: `compare`: no row is named '{brief(row)}'. {suggest(row, rows)}")
+    if len(grid_cells) * trials > MOST_CHAINS:
+        raise StudyError(
+            f"{shown}: `trials`: {trials:,} of {len(grid_cells):,} cells each are {trials * len(grid_cells):,}, but at "
+            f"most {MOST_CHAINS:,} are taken: lower it, or make several studies"
+        )
 
     run = _run_of(plan.config, name)
     cells, errors, needed = [], dict[str, str](), dict[str, Job]()
     left_out: list[tuple[Place, str]] = []
     for grid_cell in grid_cells:
-        place = grid_cell.row, grid_cell.column
+        if len(errors) > MOST_ERRORS:
+            break
+        place, where = (grid_cell.row, grid_cell.column), f"{shown} ({_where(grid_cell)})"
         try:
-            experiment = resolver.resolve(grid_cell.settings, _where(grid_cell))
+            with resolver.own_parts_explained(where):
+                experiment = resolver.resolve(grid_cell.settings, _where(grid_cell))
+                refuse_dropped(grid_cell, experiment, resolver.untrains(grid_cell.settings), where)
+                if plan.config.strict:
+                    experiment = experiment.strict()
+                chains = [jobs_of_cell(experiment, trial, run, plan.own_code, where) for trial in range(trials)]
         except NoStandInError as reason:
             left_out.append((place, str(reason)))
             continue
@@ -207,9 +238,6 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
             for line in str(error).splitlines():
                 errors.setdefault(line.partition(": `")[2], line)  # the same mistake in many cells is told once
             continue
-        if plan.config.strict:
-            experiment = experiment.strict()
-        chains = [jobs_of_cell(experiment, trial, run) for trial in range(trials)]
         if (missing := _missing_images(plan, chains[0])) is not None:
             left_out.append((place, missing))
             plan.spared |= {job.folder for chain in chains for job in chain}
@@ -217,8 +245,9 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         needed |= {job.folder: job for chain in chains for job in chain}
         artifacts = tuple(chain[-1].folder for chain in chains)
         cells.append(_cell(grid_cell, experiment, artifacts, published.get(place)))
-    for line in resolver.mistakes_of_base():
-        errors.setdefault(line.partition(": `")[2], line)
+    if not errors:
+        with resolver.own_parts_explained(shown):
+            errors = {line: line for line in resolver.mistakes_of_base()}
     if errors:
         raise StudyError("\n".join(errors.values()))
     _refuse_twin_tasks(needed.values(), shown)
@@ -267,7 +296,7 @@ def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
 
 def _where(cell: GridCell) -> str:
     """Row and column, for messages."""
-    return ", ".join(f"{what} '{word}'" for what, word in (("row", cell.row), ("column", cell.column)) if word)
+    return ", ".join(f"{what} '{brief(word)}'" for what, word in (("row", cell.row), ("column", cell.column)) if word)
 
 
 def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], published: float | None) -> Cell:
@@ -310,8 +339,8 @@ def _published(
     if study.published is None:
         return {}
     file = path.parent / study.published
-    if not file.is_file():
-        raise StudyError(f"{_shown(path, root)}: `published`: no file {_shown(file, root)}")
+    if not _is_file(file):
+        raise StudyError(f"{_shown(path, root)}: `published`: no file {brief(_shown(file, root))}")
     return read_published(file, _shown(file, root), rows, columns)
 
 
@@ -322,7 +351,11 @@ def _missing_images(plan: Plan, jobs: Iterable[Job]) -> str | None:
             continue
         if job.folder not in plan.looked_for:
             dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
-            plan.looked_for[job.folder] = dataset.missing(plan.root / data_root_of(plan.config))
+            try:
+                plan.looked_for[job.folder] = dataset.missing(plan.root / data_root_of(plan.config))
+            except OSError as error:  # a folder that may not be read, a name that no file can have
+                what = f"{brief(str(error.filename))}: {error.strerror}"
+                plan.looked_for[job.folder] = f"dataset `{dataset.name}`: cannot be looked for: {what}"
         if message := plan.looked_for[job.folder]:
             return message
     return None

@@ -1,11 +1,12 @@
 """Published values of a table, from a CSV file."""
 
+import csv
 import math
 from csv import DictReader
 from io import StringIO
 from pathlib import Path
 
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.registry import suggest
 
 
@@ -26,17 +27,23 @@ def read_published(file: Path, shown: str, rows: list[str], columns: list[str]) 
         raise StudyError(f"{shown}: cannot be read: {reason}") from error
     values: dict[tuple[str, str], float] = {}
     reader = DictReader(StringIO(text))
+    try:
+        lines = [(reader.line_num, line) for line in reader]
+    except csv.Error as error:
+        raise StudyError(f"{shown}, line {reader.line_num}: not valid CSV: {error}") from error
     if not {"row", "column", "value"} <= set(reader.fieldnames or ()):
-        raise StudyError(f"{shown}: needs the columns row, column, value, but has {reader.fieldnames}")
-    for line in reader:
-        where = f"{shown}, line {reader.line_num}"
+        raise StudyError(
+            f"{shown}: needs the columns `row`, `column`, `value`, but has {brief(repr(reader.fieldnames))}"
+        )
+    for number, line in lines:
+        where = f"{shown}, line {number}"
         for what, known in (("row", rows), ("column", columns)):
             if line[what] not in known:
-                raise StudyError(f"{where}: no {what} '{line[what] or ''}'. {suggest(line[what] or '', known)}")
+                raise StudyError(f"{where}: no {what} '{brief(line[what] or '')}'. {suggest(line[what] or '', known)}")
         place = line["row"], line["column"]
         if place in values:
             raise StudyError(
-                f"{where}: row '{place[0]}', column '{place[1]}' has a value already: remove one of the lines"
+                f"{where}: row '{brief(place[0])}', column '{brief(place[1])}' has a value already: remove one"
             )
         values[place] = _number(line["value"], where)
     return values
@@ -48,5 +55,5 @@ def _number(text: str | None, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise StudyError(f"{where}: `value` should be a number, but is {text!r}")
+        raise StudyError(f"{where}: `value` should be a number, but is {brief(repr(text))}")
     return value

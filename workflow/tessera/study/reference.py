@@ -66,14 +66,20 @@ NOTES = {
 `source.fusion.window: 3`. A `+` sets several keys together: `source.dataset+target.dataset: cifar10`. A grid written
 as a mapping gives every combination of its lists; one written as a list gives a line for each entry, with a `label`
 of your choice. Two answers to one key, however they are written, are refused within the base, a row or a column, and so
-is a wrong name or value in the base, even where every row sets another.
+is a wrong name or value in the base, even where every row sets another. What a row or a column asks for and no job of
+the cell does is refused too, such as a transfer where `knn` measures the encoder itself; `base` is for the cells that
+use it, and a baseline that names `transfer.method: none` or an untrained encoder stands in columns of sources as well.
 
 Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale,
 the method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and
 column's own. Mappings merge; a part that is named anew starts afresh.""",
     "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
-options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A part of your own is named
-`my_package.my_module:MyTask`.""",
+options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`.
+
+A part of your own is named `my_package.my_module:MyTask`. Its code is in the keys of the jobs that use it: every source
+file of its top-level package (`my_package`), or its own file where it is in none. A change of any of them makes those
+jobs anew. A class attribute `version` stands for the code instead: change it when results change, and reformat as you
+like.""",
 }
 
 

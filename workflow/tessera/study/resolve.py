@@ -7,7 +7,8 @@ settings.
 A part that is named anew starts afresh: options of another part are not carried over.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -16,9 +17,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.registry import suggest
-from tessera.study.files import describe, parse, read_yaml
+from tessera.study.files import MOST_ERRORS, describe, parse, read_yaml
 from tessera.study.options import named
 from tessera.study.overridden import mistakes
 from tessera.study.schema import Experiment, Method, Scale, Settings, Source, Target
@@ -71,12 +72,12 @@ class Presets:
         return parse(Method, *self._read("methods", name))
 
     def _read(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
-        shown = f"config/{kind}/{name}.yaml"
-        path = self.root / shown
-        if not name.isidentifier() or not path.is_file():
-            known = [item.stem for item in path.parent.glob("*.yaml")]
-            raise StudyError(f"Unknown {kind[:-1]} '{name}'. {suggest(name, known)}")
-        return read_yaml(path, shown), shown
+        folder = f"config/{kind}"
+        known = [item.stem for item in (self.root / folder).glob("*.yaml")]
+        if name not in known:
+            raise StudyError(f"Unknown {kind[:-1]} '{brief(name)}'. {suggest(name, known)}")
+        shown = f"{folder}/{name}.yaml"
+        return read_yaml(self.root / shown, shown), shown
 
 
 class Resolver:
@@ -90,6 +91,7 @@ class Resolver:
 
     Attributes:
         stood_in: Parts of the study whose place another took, as far as cells were resolved.
+        own_parts: Family and name of the parts from outside of Tessera that they name, so far.
     """
 
     def __init__(self, presets: Presets, scale: str, base: Settings, shown: str) -> None:
@@ -98,7 +100,7 @@ class Resolver:
         answers(base, f"{shown}: base")  # refuses two to one key
         self.base = self._nested(base, f"{shown}: base")
         self.stood_in: dict[str, str] = {}
-        self._own_parts: set[tuple[str, str]] = set()
+        self.own_parts: set[tuple[str, str]] = set()
 
     def resolve(self, cell: Settings, where: str) -> Experiment:
         """The cell's experiment, every option explicit.
@@ -120,15 +122,34 @@ class Resolver:
         except ValidationError as error:
             lines = dict.fromkeys(
                 f"{_origin(layers, item['loc'])}: {describe(item, keys_at(merged, item['loc'][:-1]))}"
-                for item in error.errors(include_url=False)
+                for item in error.errors(include_url=False)[:MOST_ERRORS]
             )
             raise StudyError("\n".join(lines)) from error
+
+    def untrains(self, cell: Settings) -> bool:
+        """Whether the method that a cell names is an encoder without training."""
+        name = nested(cell, self.shown).get("source", {}).get("method")
+        return isinstance(name, str) and self._method(name, self.shown).source.get("epochs") == 0
+
+    @contextmanager
+    def own_parts_explained(self, where: str) -> Iterator[None]:
+        """What the options of a part from outside end in is told as any mistake; what Tessera's own do is a bug."""
+        try:
+            yield
+        except StudyError:
+            raise
+        except Exception as error:
+            if not self.own_parts:
+                raise
+            own = ", ".join(f"`{brief(name)}`" for _, name in sorted(self.own_parts))
+            what = f"{type(error).__name__}: {brief(str(error), 200)}"
+            raise StudyError(f"{where}: the options of a part of your own ({own}) end in {what}") from error
 
     def mistakes_of_base(self) -> list[str]:
         """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
         base = deepcopy(self.base)
         method = base.get("source", {}).pop("method", None)
-        lines = [f"{self.shown}: {line}" for line in mistakes(base, self._own_parts)]
+        lines = [f"{self.shown}: {line}" for line in mistakes(base, self.own_parts)]
         try:
             if method is not None:
                 self._method(method, self.shown)
@@ -150,7 +171,7 @@ class Resolver:
         method = self._method(method_name, row if cell_method else self.shown)
         method_file = f"config/methods/{method_name}.yaml"
         if unknown := [key for key in method.fixed if key not in method.source]:
-            raise StudyError(f"{method_file}: `fixed`: '{unknown[0]}' is not set under `source`")
+            raise StudyError(f"{method_file}: `fixed`: '{brief(unknown[0])}' is not set under `source`")
         preset = normalized({"source": method.source})
         fixed = {"source": {key: preset["source"][key] for key in method.fixed}} if cell_method else {}
         if cell_method:
@@ -165,7 +186,7 @@ class Resolver:
 
     def _method(self, name: Any, origin: str) -> Method:
         if not isinstance(name, str):
-            raise StudyError(f"{origin}: `source.method`: should name a method, but is {name!r}")
+            raise StudyError(f"{origin}: `source.method`: should name a method, but is {brief(repr(name))}")
         try:
             return self.presets.method(name)
         except StudyError as error:
@@ -184,15 +205,16 @@ class Resolver:
             family = PARTS[path]
             if default in self.scale.parts.get(family, {}) or default in self.scale.stand_ins.get(family, {}):
                 holder = merged.setdefault(path[0], {}) if len(path) > 1 else merged
-                if isinstance(holder, dict):
-                    holder.setdefault(path[-1], {}).setdefault("name", default)
+                part = holder.setdefault(path[-1], {}) if isinstance(holder, dict) else None
+                if isinstance(part, dict):  # another form is told when all is validated
+                    part.setdefault("name", default)
         for path, family in PARTS.items():
             for holder, key in slots(merged, path):
                 part = holder[key]
                 if not isinstance(part, dict) or not isinstance(part.get("name"), str):
                     continue  # told when all is validated
                 if ":" in part["name"]:
-                    self._own_parts.add((family, part["name"]))
+                    self.own_parts.add((family, part["name"]))
                 stand_ins = self.scale.stand_ins.get(family, {})
                 if part["name"] in stand_ins:
                     part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])
@@ -211,7 +233,7 @@ class Resolver:
         found = nested(settings, shown)
         for key in ("source", "target"):
             if not isinstance(found.get(key, {}), dict):
-                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {found[key]!r}")
+                raise StudyError(f"{shown}: `{key}`: should hold settings, but is {brief(repr(found[key]))}")
         return found
 
 

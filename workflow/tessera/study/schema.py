@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.models.encoders.options import ResNet26Options
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.multitask.balancing.options import EqualOptions
@@ -13,7 +13,7 @@ from tessera.multitask.fusion.options import NoFusionOptions
 from tessera.multitask.regularizers.options import NoRegularizerOptions
 from tessera.multitask.schedule.options import JointOptions
 from tessera.multitask.sharing.options import HardSharingOptions
-from tessera.registry import FAMILIES, Checked, find, suggest
+from tessera.registry import FAMILIES, Checked, Part, find, suggest
 from tessera.study.detection import check_target, check_transfer, has_boxes
 from tessera.study.files import describe
 from tessera.study.options import (
@@ -161,7 +161,7 @@ class Target(Model):
     def _metric_is_known(self) -> "Target":
         if self.metric is not None and self.metric not in self.protocol.metrics:
             known = ", ".join(self.protocol.metrics)
-            raise ValueError(f"protocol `{self.protocol.name}` has no metric `{self.metric}`. Known: {known}")
+            raise ValueError(f"protocol `{self.protocol.name}` has no metric `{brief(self.metric)}`. Known: {known}")
         return self
 
     @model_validator(mode="after")
@@ -211,7 +211,7 @@ class Row(Model):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    label: str = Field(min_length=1, description="Name of the row.")
+    label: str = Field(min_length=1, max_length=300, description="Name of the row.")
     column: str | None = Field(
         None, description="Name of the row's column, where it sets a column's key, or where the grid has none."
     )
@@ -240,16 +240,21 @@ class Grid(Model):
         """Says in one line what pydantic would say once for each of the two forms."""
         if isinstance(value, dict):
             for key, values in value.items():
+                key = brief(str(key))
                 if not isinstance(values, list) or not values:
-                    raise ValueError(f"`{key}` should list its values, as in `{key}: [a, b]`, but is {values!r}")
+                    raise ValueError(
+                        f"`{key}` should list its values, as in `{key}: [a, b]`, but is {brief(repr(values))}"
+                    )
         elif isinstance(value, list):
             for item in value:
                 if not isinstance(item, dict) or not item:
-                    raise ValueError(f"should hold mappings of settings, but one is {item!r}")
+                    raise ValueError(f"should hold mappings of settings, but one is {brief(repr(item))}")
                 if "column" in item:
                     raise ValueError("`column` names the column of a row under `also` only")
                 if "label" in item and not (isinstance(item["label"], str) and item["label"]):
-                    raise ValueError(f"`label` should be a name, but is {item['label']!r}")
+                    raise ValueError(f"`label` should be a name, but is {brief(repr(item['label']))}")
+                if len(item.get("label", "")) > 300:
+                    raise ValueError(f"`label` should have at most 300 letters, but has {len(item['label'])}")
         else:
             raise ValueError("should be `{key: [values]}` or a list of `{label: …, key: value}`")
         return value
@@ -269,6 +274,13 @@ class Study(Model):
     published: str | None = Field(
         None, description="CSV of published values (columns row, column, value), relative to the study's folder."
     )
+
+
+def _find(family: str, name: str, where: str) -> Part:
+    try:
+        return find(family, name)
+    except StudyError as error:
+        raise ValueError(f"`{where}`: {error}") from None
 
 
 class Scale(Model):
@@ -296,32 +308,33 @@ class Scale(Model):
             try:
                 find("protocol", name)
             except StudyError as error:
-                raise ValueError(f"protocols: {error}") from None
+                raise ValueError(f"`protocols`: {error}") from None
             known = [key for key in Target.model_fields if key != "protocol"]  # it chooses these settings
             for key in settings:
                 if key not in known:
-                    raise ValueError(f"protocols.{name}: unknown key '{key}'. {suggest(key, known)}")
+                    raise ValueError(f"`protocols.{name}.{brief(key)}`: unknown key. {suggest(key, known)}")
         return self
 
     @model_validator(mode="after")
     def _parts_exist(self) -> "Scale":
         for family, table in self.parts.items():
             if family not in FAMILIES:
-                raise ValueError(f"parts: unknown family '{family}'. {suggest(family, FAMILIES)}")
+                raise ValueError(f"`parts`: unknown family '{brief(family)}'. {suggest(family, FAMILIES)}")
             for name, options in table.items():
-                known = find(family, name).options.model_fields
+                known = _find(family, name, f"parts.{family}").options.model_fields
                 for key in options:
                     if key not in known:
-                        raise ValueError(f"parts.{family}.{name}: unknown key '{key}'. {suggest(key, known)}")
+                        where = f"`parts.{family}.{name}.{brief(key)}`"
+                        raise ValueError(f"{where}: unknown key. {suggest(key, known)}")
         return self
 
     @model_validator(mode="after")
     def _stand_ins_exist(self) -> "Scale":
         for family, table in self.stand_ins.items():
             if family not in FAMILIES:
-                raise ValueError(f"stand_ins: unknown family '{family}'. {suggest(family, FAMILIES)}")
+                raise ValueError(f"`stand_ins`: unknown family '{brief(family)}'. {suggest(family, FAMILIES)}")
             for name, stand_in in table.items():
-                find(family, name)
+                _find(family, name, f"stand_ins.{family}")
                 if stand_in is not None:
                     self._check_stand_in(family, name, named(stand_in))
         return self

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from tessera import registry
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.study.files import dotted
 from tessera.study.options import PartOf, named
 from tessera.study.schema import Experiment, Settings, Source, Target
@@ -35,6 +35,27 @@ NETWORK_ENCODER: Keys = ("target", "network", "encoder")
 
 
 PARTS = part_paths()
+MOST_SETTINGS, _DEEPEST = 1_000, 20
+
+
+class Answers:
+    """Values that settings give: paths, and how each is written."""
+
+    def __init__(self) -> None:
+        self.written: dict[Keys, str] = {}
+        self._below: dict[Keys, Keys] = {}
+
+    def add(self, path: Keys, written: str) -> None:
+        """Takes one in."""
+        self.written[path] = written
+        for length in range(len(path)):
+            self._below.setdefault(path[:length], path)
+
+    def clashing(self, path: Keys) -> Keys | None:
+        """A path that leads to the same value, into it, or to one that this path leads into."""
+        if path in self._below:
+            return self._below[path]
+        return next((path[:length] for length in range(1, len(path) + 1) if path[:length] in self.written), None)
 
 
 def answers(settings: Settings, shown: str) -> dict[Keys, str]:
@@ -47,19 +68,20 @@ def answers(settings: Settings, shown: str) -> dict[Keys, str]:
     Raises:
         StudyError: If a key has an empty word, or if two keys answer one question.
     """
-    found: dict[Keys, str] = {}
+    found = Answers()
     for keys, value in settings.items():
         for words in paths_of(keys, shown):
             for path in _leaves(normalized(_leaf(words, value))):
-                written = _written(keys, words, path)
-                for other in found:
-                    if clash(path, other):
-                        raise StudyError(
-                            f"{shown}: `{spelled(min(path, other, key=len))}` is set twice, by `{found[other]}` and by "
-                            f"`{written}`: keep one of them"
-                        )
-                found[path] = written
-    return found
+                written = brief(_written(keys, words, path))
+                if other := found.clashing(path):
+                    raise StudyError(
+                        f"{shown}: `{spelled(min(path, other, key=len))}` is set twice, by `{found.written[other]}` "
+                        f"and by `{written}`: keep one of them"
+                    )
+                found.add(path, written)
+                if len(found.written) > MOST_SETTINGS:
+                    raise StudyError(f"{shown}: more than {MOST_SETTINGS:,} settings stand here")
+    return found.written
 
 
 def nested(settings: Settings, shown: str) -> dict[str, Any]:
@@ -75,14 +97,10 @@ def paths_of(keys: str, shown: str) -> list[Keys]:
     """The paths that a dotted key names, several where `+` joins them."""
     paths = [tuple(key.strip().split(".")) for key in keys.split("+")]
     if not all(word for path in paths for word in path):
-        raise StudyError(f"{shown}: `{keys}`: a dotted key has an empty word")
+        raise StudyError(f"{shown}: `{brief(keys) or ' '}`: a dotted key has an empty word")
+    if any(len(path) > _DEEPEST for path in paths):
+        raise StudyError(f"{shown}: `{brief(keys)}`: a dotted key has more than {_DEEPEST} words")
     return paths
-
-
-def clash(path: Keys, other: Keys) -> bool:
-    """Whether two paths lead to one value, or one to a value and the other into it."""
-    shorter = min(len(path), len(other))
-    return path[:shorter] == other[:shorter]
 
 
 def spelled(path: Keys) -> str:
