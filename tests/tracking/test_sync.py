@@ -57,7 +57,7 @@ def test_each_artifact_has_one_run_however_often_it_is_synced(uri: str, write_ar
     assert len(runs) == 4
     run = runs["artifacts/source/e0-00000000"]
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "e0-00000000"
+    assert run.info.run_name == "pretrain_source · e0 · trial 2"
     assert run.info.end_time - run.info.start_time == 20_000
     assert run.data.tags["studies"] == "a, b"
     assert run.data.params["source.tasks.jigsaw.gray"] == "0.5"
@@ -69,7 +69,7 @@ def test_an_interrupted_run_is_completed_and_nothing_is_twice(uri: str, write_ar
     write_artifact(tmp_path / artifact)
     sync(uri, "tessera", {}, tmp_path)
     store = Store(uri, "tessera")
-    run_id = store.start(artifact, {})  # its status is RUNNING once more
+    run_id = store.start(artifact, "e", {}, run=store.runs()[artifact])  # its status is RUNNING once more
     assert sync(uri, "tessera", {}, tmp_path).recorded == 1
     assert len(store.runs()) == 1
     history = store.client.get_metric_history(run_id, "jigsaw/loss")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
@@ -18,10 +18,24 @@ from tessera.study.jobs import STAGES, Cell, Job, PrepareDataset, Run, Summarize
 from tessera.study.left_out import LeftOut, Place, group
 from tessera.study.published import read_published
 from tessera.study.resolve import NoStandInError, Presets, Resolver
-from tessera.study.schema import Experiment, Study
+from tessera.study.schema import Experiment, Settings, Study
 
 STUDIES = "config/studies"
 RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
+
+
+class Asked(NamedTuple):
+    """What a cell asks for.
+
+    Attributes:
+        settings: Its own, as its row and column give them.
+        method: Name of the source's method, where one is named.
+        experiment: All of them, resolved.
+    """
+
+    settings: Settings
+    method: str | None
+    experiment: Experiment
 
 
 @dataclass
@@ -36,6 +50,7 @@ class Plan:
         left_out: Cells whose images are missing, by study.
         spared: Artifact folders of those cells: not planned, and not to be thrown away.
         looked_for: What is wrong with the images of a dataset, by its artifact's folder: looked for once.
+        asked: What each planned cell asks for: by study, then by row and column.
     """
 
     config: Config
@@ -47,6 +62,7 @@ class Plan:
     left_out: dict[str, tuple[LeftOut, ...]] = field(default_factory=dict)
     spared: set[str] = field(default_factory=set)
     looked_for: dict[str, str | None] = field(default_factory=dict)
+    asked: dict[str, dict[Place, Asked]] = field(default_factory=dict)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -109,6 +125,7 @@ def make_plan(
         else:
             plan.jobs, plan.others[path.stem] = trial_plan.jobs, summary
             plan.left_out |= trial_plan.left_out
+            plan.asked |= trial_plan.asked
     wanted = set(asked) & {*chosen, *plan.others}
     gaps = [name for name in plan.left_out if name in (wanted or chosen)]
     if config.strict and gaps and not checked:
@@ -179,6 +196,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
 
     run = _run_of(plan.config, name)
     cells, errors, needed = [], dict[str, str](), dict[str, Job]()
+    asked = plan.asked.setdefault(name, {})
     left_out: list[tuple[Place, str]] = []
     for grid_cell in grid_cells:
         place = grid_cell.row, grid_cell.column
@@ -201,6 +219,9 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         needed |= {job.folder: job for chain in chains for job in chain}
         artifacts = tuple(chain[-1].folder for chain in chains)
         cells.append(_cell(grid_cell, experiment, artifacts, published.get(place)))
+        asked[cells[-1].row, cells[-1].column] = Asked(
+            grid_cell.settings, resolver.method_of(grid_cell.settings), experiment
+        )
     for line in resolver.mistakes_of_base():
         errors.setdefault(line.partition(": `")[2], line)
     if errors:

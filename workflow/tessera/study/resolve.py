@@ -124,6 +124,12 @@ class Resolver:
             )
             raise StudyError("\n".join(lines)) from error
 
+    def method_of(self, cell: Settings) -> str | None:
+        """Name of the source's method in a cell that can be resolved; None where none is named."""
+        own = self._nested(cell, self.shown).get("source", {}).get("method")
+        method: str | None = own or self.base.get("source", {}).get("method")
+        return method
+
     def mistakes_of_base(self) -> list[str]:
         """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
         base = deepcopy(self.base)
