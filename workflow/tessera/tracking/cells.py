@@ -4,7 +4,7 @@ These are the runs to compare: each has the settings of all its jobs, which stan
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -127,8 +127,7 @@ def _view(
     start_ms = end_ms - round(1000 * seconds)
     params = {"row": cell.row, "column": cell.column, "trial": str(trial), "metric": cell.metric}
     if asked is not None:
-        stages = {manifest["kind"] for manifest in chain.values()}
-        params |= _params(asked, varied, stages)
+        params |= _params(asked, varied, chain.values())
     metrics: list[Metric] = [("seconds", float(seconds), end_ms, 0)]
     if isinstance(figure, int | float):
         metrics.append((metric_name(cell.metric), float(figure), end_ms, 0))
@@ -149,8 +148,10 @@ def _view(
     return RunView(place, name, start_ms, end_ms, params, tags, metrics)
 
 
-def _params(asked: Asked, varied: Iterable[Keys], stages: Iterable[str]) -> dict[str, str]:
+def _params(asked: Asked, varied: Iterable[Keys], chain: Collection[Mapping[str, Any]]) -> dict[str, str]:
+    stages = {manifest["kind"] for manifest in chain}
     unused = {name for stage, names in _NEEDED.items() if stage not in stages for name in names}
+    unused |= {name for name in ("label_fraction",) if not any(name in one.get("settings", ()) for one in chain)}
     params = {}
     for name, path in _ALWAYS.items():
         value = _UNUSED if name in unused else _value(asked, path)
