@@ -29,8 +29,9 @@ def made(project: Path) -> Plan:
 
 
 def planned(run: Run, project: Path) -> dict[str, int]:
-    """How many jobs of each rule a dry run wants."""
+    """How many jobs of each rule a dry run wants; it misses nothing of what Snakemake keeps for itself of a run."""
     done = run("snakemake", "-n", at=project)
+    assert "missing provenance" not in done.stdout + done.stderr
     lines = (done.stdout + done.stderr).splitlines()
     table = {words[0]: int(words[1]) for words in map(str.split, lines) if len(words) == 2 and words[1].isdigit()}
     return {rule: number for rule, number in table.items() if rule not in ("total", "all", "jobid:")}
@@ -54,3 +55,13 @@ def test_deleting_an_artifact_plans_that_job_and_nothing_else(run: Run, project:
 def test_deleting_the_marker_refreshes_the_tables_alone(run: Run, project: Path, made: Plan) -> None:
     (project / made.studies["tiny"].marker).unlink()
     assert planned(run, project) == {"summarize_study": 1}
+
+
+def test_what_is_made_is_drawn_with_all_that_it_came_of(run: Run, project: Path, made: Plan) -> None:
+    drawn = run("snakemake", "--dag", at=project).stdout
+    jobs = [*made.jobs.values()]
+    read = sum(len(set(job.inputs.values())) for job in jobs) + len(made.studies["tiny"].artifacts)
+    into_all = len(jobs) + 1
+    assert drawn.count(" -> ") == read + into_all
+    # Dashed: nothing of it is to be done.
+    assert drawn.count("dashed") >= len(jobs) + 1

@@ -21,7 +21,7 @@ from tessera.study.resolve import NoStandInError, Presets, Resolver
 from tessera.study.schema import Experiment, Settings, Study
 
 STUDIES = "config/studies"
-RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
+RESERVED = {"all", "metrics", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
 
 
 class Asked(NamedTuple):
