@@ -77,10 +77,11 @@ def commit(root: Path, complete: Collection[str]) -> str | None:
             (root / folder).mkdir(parents=True, exist_ok=True)  # DVC asks for every output
         gather(root)
         command = [sys.executable, "-m", "dvc", "commit", "--force", *stages]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            return why(done.stderr) or f"dvc ended with code {done.returncode}"
-        _mark(root / "dvc.lock", set(stages) - set(complete))
+        with FileLock(root / "resume" / "dvc.lock"):  # two runs may end at once; DVC itself waits for seconds only
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace")
+            if done.returncode:
+                return why(done.stderr) or f"dvc ended with code {done.returncode}"
+            _mark(root / "dvc.lock", set(stages) - set(complete))
     except OSError as error:
         return why(str(error))
     return None
