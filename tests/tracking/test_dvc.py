@@ -73,6 +73,7 @@ Could not find expected ':', in line 5, column 9
         ),
         ("WARNING: 'results' is empty.\n", ""),
     ],
+    ids=["locked", "lock file", "stages", "configuration", "read-only", "nothing"],
 )
 def test_what_dvc_says_is_told_in_a_line_with_what_to_do(said: str, told: str) -> None:
     assert why(said) == told
