@@ -104,12 +104,21 @@ TOGETHER = together(
 )
 
 
+# Asked for a picture or a report, Snakemake runs nothing: it is shown the whole graph.
+SHOWS = {"--dag", "--rulegraph", "--filegraph", "--d3dag", "--report"} & {
+    word.partition("=")[0] for word in sys.argv[1:]
+}
+
+# Snakemake's own records of a run, which a clone does not have, make nothing run again: it need not miss them.
+workflow.log_missing_metadata_info = lambda: None
+
+
 def manifests_for(output, folders):
     """Manifests of the artifacts that are read: every one ancient(), for the key in the path decides.
 
     What is made already needs nothing: Snakemake would make it again whenever something before it is gone.
     """
-    if Path(output).exists():
+    if Path(output).exists() and not SHOWS:
         return []
     return [ancient(f"{folder}/artifact.json") for folder in folders]
 

@@ -16,8 +16,9 @@ def test_metrics_of_all_studies_stand_in_one_file_and_curves_in_one_folder(tmp_p
             f"stage,artifact,epoch,name,value\npretrain_source,a,1,jigsaw.loss,{value}\npretrain_source,a,1,seconds,9\n"
         )
     gather(tmp_path)
-    gathered = json.loads((tmp_path / "results/metrics.json").read_text())
-    assert gathered == {"one": {"row": {"column": 1.0}}, "two": {"row": {"column": 2.0}}}
+    gathered = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("results/metrics/*/*")}
+    assert gathered == {"row.column.json": {"mean": 2.0}}
+    assert json.loads((tmp_path / "results/metrics/one/row.column.json").read_text()) == {"mean": 1.0}
     with (tmp_path / "results/plots/two.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert lines == [{"epoch": "1", "value": "2.0", "curve": "pretrain_source jigsaw.loss", "artifact": "a"}]

@@ -6,14 +6,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tessera.study.jobs import Job, Run
 from tessera.tracking import live
+from tessera.tracking.patience import Beating
 from tessera.tracking.store import Store
 from tessera.tracking.sync import sync
 from tessera.training import Progress
@@ -57,7 +63,7 @@ def test_each_artifact_has_one_run_however_often_it_is_synced(uri: str, write_ar
     assert len(runs) == 4
     run = runs["artifacts/source/e0-00000000"]
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "e0-00000000"
+    assert run.info.run_name == "pretrain_source · e0 · trial 2"
     assert run.info.end_time - run.info.start_time == 20_000
     assert run.data.tags["studies"] == "a, b"
     assert run.data.params["source.tasks.jigsaw.gray"] == "0.5"
@@ -69,7 +75,7 @@ def test_an_interrupted_run_is_completed_and_nothing_is_twice(uri: str, write_ar
     write_artifact(tmp_path / artifact)
     sync(uri, "tessera", {}, tmp_path)
     store = Store(uri, "tessera")
-    run_id = store.start(artifact, {})  # its status is RUNNING once more
+    run_id = store.start(artifact, "e", {}, run=store.runs()[artifact])  # its status is RUNNING once more
     assert sync(uri, "tessera", {}, tmp_path).recorded == 1
     assert len(store.runs()) == 1
     history = store.client.get_metric_history(run_id, "jigsaw/loss")
@@ -131,7 +137,13 @@ def test_a_long_training_is_shown_while_it_runs(
     assert sync(uri, "tessera", {}, tmp_path).recorded == 0
 
 
-def test_a_failed_job_is_shown_as_failed(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")],
+)
+def test_a_job_that_ends_early_is_shown_as_it_ended(
+    error: type[BaseException], status: str, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(live, "EVERY_S", 0.05)
     logging.getLogger("tessera").setLevel(logging.INFO)
     store = Store(uri, "tessera")
@@ -141,11 +153,95 @@ def test_a_failed_job_is_shown_as_failed(uri: str, monkeypatch: pytest.MonkeyPat
         Progress("pretrain", epochs=2).epoch(64, loss=2.0)
         while job.folder not in store.runs():
             time.sleep(0.05)
-        raise ZeroDivisionError
+        Progress("pretrain", epochs=2, done=1).epoch(64, loss=1.0)
+        raise error
 
-    with pytest.raises(ZeroDivisionError), live.watch(job):
+    with pytest.raises(error), live.watch(job):
         train()
-    assert store.runs()[job.folder].info.status == "FAILED"
+    run = store.runs()[job.folder]
+    assert run.info.status == status
+    assert run.info.run_name == "pretrain_source · e · trial 0"
+    assert run.data.metrics == {"live/pretrain/loss": 1.0}  # the last epoch as well
+
+
+def test_a_job_that_ends_while_it_is_first_shown_waits_for_that(
+    uri: str, write_artifact: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "EVERY_S", 0.01)
+    opened, opened_ms = threading.Event(), list[float]()
+    whole = Store.__init__
+
+    def slow(self: Store, *args: Any) -> None:
+        opened_ms.append(1000 * time.time())
+        opened.set()
+        time.sleep(0.5)
+        whole(self, *args)
+
+    monkeypatch.setattr(Store, "__init__", slow)
+    job = make_job(uri)
+    with live.watch(job):
+        Progress("pretrain", epochs=1).epoch(64, loss=2.0)
+        opened.wait(10)
+        write_artifact(tmp_path / job.folder, trial=0)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    run = Store(uri, "tessera").runs()[job.folder]
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time <= opened_ms[0]  # when the job began, not when it was first shown
+
+
+@pytest.mark.parametrize(
+    ("folder", "at_work", "status"),
+    [(None, False, "KILLED"), (None, True, "RUNNING"), ("/another/project", False, "RUNNING")],
+)
+def test_the_run_of_a_killed_job_is_ended_by_the_next_sync(
+    folder: str | None, at_work: bool, status: str, uri: str, tmp_path: Path
+) -> None:
+    job, store = make_job(uri), Store(uri, "tessera")
+    store.start(job.folder, "e", {"tessera.folder": folder or str(tmp_path.resolve())})
+    resume = tmp_path / "resume" / "source" / job.name
+    resume.mkdir(parents=True)
+    with FileLock(resume / ".lock") if at_work else nullcontext():
+        done = sync(uri, "tessera", {}, tmp_path)
+    assert (done.ended, done.failure) == (int(status == "KILLED"), None)
+    assert store.runs()[job.folder].info.status == status
+
+
+def test_a_sync_that_was_cut_short_anywhere_is_completed_by_the_next(
+    uri: str, write_artifact: Write, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each of its calls in turn."""
+    write_artifact(tmp_path / "artifacts/source/e-00000000")
+
+    def shown() -> str:  # NaN is no number that equals another
+        run = Store(uri, "tessera").runs()["artifacts/source/e-00000000"]
+        return repr([run.info.status, run.info.start_time, run.info.end_time, run.data.metrics, run.data.params])
+
+    sync(uri, "tessera", {}, tmp_path)
+    expected, calls, limit = shown(), count(), 1
+    whole = Beating.__getattr__
+
+    def cut_short(self: Beating, name: str) -> Any:
+        if next(calls) == limit:
+            raise KeyboardInterrupt
+        return whole(self, name)
+
+    while True:
+        shutil.copy(empty_database, tmp_path / "mlflow.db")
+        calls = count()
+        monkeypatch.setattr(Beating, "__getattr__", cut_short)
+        try:
+            sync(uri, "tessera", {}, tmp_path)
+        except KeyboardInterrupt:
+            limit += 1
+        else:
+            break
+        finally:
+            monkeypatch.setattr(Beating, "__getattr__", whole)
+        sync(uri, "tessera", {}, tmp_path)
+        assert shown() == expected
+        assert len(Store(uri, "tessera").runs()) == 1
+    assert limit == 5  # the experiment, the search, and the three calls that write a run
 
 
 def test_the_breaker_trips_once_and_the_job_goes_on(
@@ -208,3 +304,57 @@ def test_eight_processes_make_one_new_store_and_lose_nothing(write_artifact: Wri
     outputs = [process.communicate()[0] for process in processes]
     assert [json.loads(output) for output in outputs] == [[3, None]] * 8
     assert len(Store(f"sqlite:///{tmp_path}/mlflow.db", "tessera").runs()) == 24
+
+
+LIVE = """
+import logging, sys, time
+from pathlib import Path
+from tessera.study.jobs import Job
+from tessera.tracking import live
+from tessera.training import Progress
+logging.basicConfig(level=logging.INFO)
+logging.getLogger("tessera").setLevel(logging.INFO)
+live.EVERY_S, live.PATIENCE_S = 0.2, 120.0
+with live.watch(Job.model_validate_json(sys.argv[1])):
+    progress = Progress("pretrain", epochs=40)
+    for epoch in range(40):
+        progress.epoch(64, loss=float(epoch))
+        time.sleep(0.1)
+    Path(sys.argv[2]).rename(sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_eight_jobs_log_live_into_one_new_store_and_lose_nothing(write_artifact: Write, tmp_path: Path) -> None:
+    """While two more processes sync."""
+    (tmp_path / "artifacts/source").mkdir(parents=True)
+    package = str(Path(live.__file__).parent.parent.parent)
+
+    def start(*words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": package, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    jobs = [make_job("sqlite:///mlflow.db").model_copy(update={"trial": trial}) for trial in range(8)]
+    started = []
+    for job in jobs:
+        draft = write_artifact(tmp_path / f"made{job.trial}", trial=job.trial)
+        (draft / "history.csv").unlink()
+        started.append(start(LIVE, job.model_dump_json(), str(draft), str(tmp_path / job.folder)))
+    started += [start(MANY, str(tmp_path)) for _ in range(2)]
+    said = [process.communicate(timeout=240)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 10, said
+    assert not any("MLflow at" in text for text in said), said
+    assert [json.loads(text)[1] for text in said[8:]] == [None, None]
+    store = Store(f"sqlite:///{tmp_path}/mlflow.db", "tessera")
+    runs = store.runs()
+    assert {job.folder for job in jobs} == set(runs)
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        points = store.client.get_metric_history(run.info.run_id, "live/pretrain/loss")
+        assert sorted((point.step, point.value) for point in points) == [(e, float(e - 1)) for e in range(1, 41)]

@@ -45,10 +45,10 @@ def test_a_curve_keeps_its_name_whatever_the_order_of_the_tasks(write_artifact: 
     assert shown == [
         ("seconds", 20.0, 0),
         ("epoch_seconds", 7.0, 1),
-        ("jig.loss", 3.0, 1),
+        ("jig/loss", 3.0, 1),
         ("epoch_seconds", 6.0, 2),
-        ("jig.loss", 2.0, 2),
-        ("jig.accuracy", 0.5, 0),
+        ("jig/loss", 2.0, 2),
+        ("jig/accuracy", 0.5, 0),
     ]
 
 

@@ -72,11 +72,13 @@ def test_run_share_restore_and_change(run: Run, project: Path, tmp_path: Path) -
     run("dvc", "pull", "-q", at=clone)
     for index, path in enumerate(sorted(clone.glob("artifacts/**/*.*"))):
         os.utime(path, (1e9 + index % 7, 1e9 + index % 7))
-    assert NOTHING in output(run("snakemake", "-n", at=clone))
+    dry = output(run("snakemake", "-n", at=clone))
+    assert NOTHING in dry
+    assert "missing provenance" not in dry
     assert "up to date" in output(run("dvc", "status", at=clone))
     assert "didn't change, skipping" in output(run("dvc", "repro", at=clone))
     done = run("python", "-m", "tessera", "sync", "--config", "tracking={mlflow: {enabled: true}}", at=clone)
-    assert "MLflow: 6 runs new, 0 known" in done.stdout  # five jobs, and the study
+    assert "MLflow: 8 runs new, 0 known" in done.stdout  # five jobs, a cell in two trials, and the study
     assert len(list(clone.glob("mlflow.db"))) == 1
 
     # A third trial costs one training; going back costs none, and the table is the first one's again.
@@ -100,14 +102,19 @@ def test_run_share_restore_and_change(run: Run, project: Path, tmp_path: Path) -
     assert NOTHING in output(run("snakemake", "-n", at=clone))
 
 
-def test_what_another_configuration_made_is_shared_but_never_taken_for_complete(run: Run, project: Path) -> None:
+def test_what_another_configuration_made_is_shared_and_told_from_what_is_asked_for(run: Run, project: Path) -> None:
     run("git", "init", "-q", at=project)
     git_commit(run, project)
     other = project / "config" / "other.yaml"
     other.write_text("trials: 1")
-    run("snakemake", "--cores", "2", "--configfile", "config/other.yaml", at=project)
+    log = output(run("snakemake", "--cores", "2", "--configfile", "config/other.yaml", at=project))
+    assert "config/config.yaml asks for more than was run" in log
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert lock["pretrain_source"]["outs"][0]["nfiles"] >= 4
+    assert "up to date" in output(run("dvc", "status", at=project))
+    # By hand it is about config/config.yaml, which lacks a trial.
+    run("python", "-m", "tessera", "commit", at=project)
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert "not all" in lock["pretrain_source"]["cmd"]
     assert "not all" not in lock["prepare_dataset"]["cmd"]
     log = output(run("dvc", "repro", at=project))

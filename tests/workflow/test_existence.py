@@ -32,8 +32,9 @@ def made(project: Path) -> Plan:
 
 
 def planned(run: Run, project: Path) -> dict[str, int]:
-    """How many jobs of each rule a dry run wants."""
+    """How many jobs of each rule a dry run wants; it misses nothing of what Snakemake keeps for itself of a run."""
     done = run("snakemake", "-n", at=project)
+    assert "missing provenance" not in done.stdout + done.stderr
     lines = (done.stdout + done.stderr).splitlines()
     table = {words[0]: int(words[1]) for words in map(str.split, lines) if len(words) == 2 and words[1].isdigit()}
     return {rule: number for rule, number in table.items() if rule not in ("total", "all", "jobid:")}
@@ -64,9 +65,9 @@ def test_a_result_file_that_is_not_as_it_was_written_refreshes_the_tables(
     run: Run, project: Path, made: Plan, what: str
 ) -> None:
     marker, table = project / made.studies["tiny"].marker, project / "results" / "tiny" / "table.csv"
-    results = {"index.html", "metrics.json", "plots/tiny.csv", "tiny/table.csv"}
+    results = {"index.html", "metrics/tiny/row.column.json", "plots/tiny.csv", "tiny/table.csv"}
     for name in results:
-        (project / "results" / name).parent.mkdir(exist_ok=True)
+        (project / "results" / name).parent.mkdir(parents=True, exist_ok=True)
         (project / "results" / name).write_text("as it was")
     marker.write_text(json.dumps({"files": stated({"table.csv": b"as it was"})}))
     os.utime(marker, (1e9, 1e9))
@@ -92,3 +93,13 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_a_line(run: Run, project:
     done = run("snakemake", "-n", at=project, code=1, PYTHONPATH=path)
     assert "Traceback" not in done.stdout + done.stderr
     assert f"error: {project}/resume cannot be written to" in done.stderr
+
+
+def test_what_is_made_is_drawn_with_all_that_it_came_of(run: Run, project: Path, made: Plan) -> None:
+    drawn = run("snakemake", "--dag", at=project).stdout
+    jobs = [*made.jobs.values()]
+    read = sum(len(set(job.inputs.values())) for job in jobs) + len(made.studies["tiny"].artifacts)
+    into_all = len(jobs) + 1
+    assert drawn.count(" -> ") == read + into_all
+    # Dashed: nothing of it is to be done.
+    assert drawn.count("dashed") >= len(jobs) + 1

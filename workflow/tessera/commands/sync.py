@@ -21,9 +21,10 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
         return 0
     studies = {folder: job.run.studies for folder, job in plan.jobs.items()}
     summaries = [*plan.studies.values(), *plan.others.values()]
-    done = sync(mlflow.uri, mlflow.experiment, studies, plan.root, summaries)
+    done = sync(mlflow.uri, mlflow.experiment, studies, plan.root, summaries, plan.asked)
     if done.failure is not None:
         say(f"warning: MLflow at {mlflow.uri}: {done.failure}. Nothing is lost: `tessera sync` tries again.")
         return 1
-    say(f"MLflow: {done.recorded} runs new, {done.known} known, in {mlflow.uri}")
+    ended = f", {done.ended} of killed jobs ended" if done.ended else ""
+    say(f"MLflow: {done.recorded} runs new, {done.known} known{ended}, in {mlflow.uri}")
     return 0

@@ -14,7 +14,7 @@ from tessera.files import sha256_of
 from tessera.manifest import File, is_inside
 from tessera.study.jobs import SummarizeStudy
 
-SHARED = ("index.html", "metrics.json")  # of all studies, in results/
+SHARED = ("index.html",)  # of all studies, in results/
 
 
 class Marker(BaseModel):
@@ -51,8 +51,8 @@ def differing(summary: SummarizeStudy, root: Path) -> dict[str, str]:
         elif path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
             found[name] = "was changed"
     results = marker.parent.parent
-    shared = [*SHARED, f"plots/{summary.name}.csv"] if about.files else []
-    return found | {f"../{name}": "is missing" for name in shared if not (results / name).is_file()}
+    shared = [*SHARED, f"metrics/{summary.name}", f"plots/{summary.name}.csv"] if about.files else []
+    return found | {f"../{name}": "is missing" for name in shared if not (results / name).exists()}
 
 
 def set_aside(summary: SummarizeStudy, root: Path, differing: Mapping[str, str]) -> Path | None:

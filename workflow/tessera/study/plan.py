@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
@@ -19,11 +19,25 @@ from tessera.study.jobs import STAGES, Cell, Job, PrepareDataset, Run, Summarize
 from tessera.study.left_out import LeftOut, Place, group
 from tessera.study.published import read_published
 from tessera.study.resolve import NoStandInError, Presets, Resolver
-from tessera.study.schema import Experiment, Study
+from tessera.study.schema import Experiment, Settings, Study
 
 STUDIES = "config/studies"
 MOST_CHAINS = 50_000  # cells times trials: each is planned by itself
-RESERVED = {"all", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
+RESERVED = {"all", "metrics", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
+
+
+class Asked(NamedTuple):
+    """What a cell asks for.
+
+    Attributes:
+        settings: Its own, as its row and column give them.
+        method: Name of the source's method, where one is named.
+        experiment: All of them, resolved.
+    """
+
+    settings: Settings
+    method: str | None
+    experiment: Experiment
 
 
 @dataclass
@@ -39,6 +53,7 @@ class Plan:
         spared: Artifact folders of those cells: not planned, and not to be thrown away.
         looked_for: What is wrong with the images of a dataset, by its artifact's folder: looked for once.
         own_code: The version of the code of each part from outside of Tessera: looked at once.
+        asked: What each planned cell asks for: by study, then by row and column.
     """
 
     config: Config
@@ -51,6 +66,7 @@ class Plan:
     spared: set[str] = field(default_factory=set)
     looked_for: dict[str, str | None] = field(default_factory=dict)
     own_code: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, dict[Place, Asked]] = field(default_factory=dict)
 
     def jobs_of(self, names: Iterable[str]) -> dict[str, Job]:
         """The jobs that these studies need, in the plan's order."""
@@ -119,6 +135,7 @@ def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], c
         else:
             plan.jobs, plan.others[path.stem] = trial_plan.jobs, summary
             plan.left_out |= trial_plan.left_out
+            plan.asked |= trial_plan.asked
     wanted = set(asked) & {*chosen, *plan.others}
     gaps = [name for name in plan.left_out if name in (wanted or chosen)]
     if config.strict and gaps and not checked:
@@ -219,6 +236,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
 
     run = _run_of(plan.config, name)
     cells, errors, needed = [], dict[str, str](), dict[str, Job]()
+    asked = plan.asked.setdefault(name, {})
     left_out: list[tuple[Place, str]] = []
     for grid_cell in grid_cells:
         if len(errors) > MOST_ERRORS:
@@ -245,6 +263,9 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         needed |= {job.folder: job for chain in chains for job in chain}
         artifacts = tuple(chain[-1].folder for chain in chains)
         cells.append(_cell(grid_cell, experiment, artifacts, published.get(place)))
+        asked[cells[-1].row, cells[-1].column] = Asked(
+            grid_cell.settings, resolver.method_of(grid_cell.settings), experiment
+        )
     if not errors:
         with resolver.own_parts_explained(shown):
             errors = {line: line for line in resolver.mistakes_of_base()}

@@ -145,6 +145,12 @@ class Resolver:
             what = f"{type(error).__name__}: {brief(str(error), 200)}"
             raise StudyError(f"{where}: the options of a part of your own ({own}) end in {what}") from error
 
+    def method_of(self, cell: Settings) -> str | None:
+        """Name of the source's method in a cell that can be resolved; None where none is named."""
+        own = self._nested(cell, self.shown).get("source", {}).get("method")
+        method: str | None = own or self.base.get("source", {}).get("method")
+        return method
+
     def mistakes_of_base(self) -> list[str]:
         """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
         base = deepcopy(self.base)

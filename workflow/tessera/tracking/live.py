@@ -11,14 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tessera.progress import telling
 from tessera.study.jobs import Job
-from tessera.tracking.view import Metric, metric_name, read_view, tags_of
+from tessera.tracking.patience import Pulse
+from tessera.tracking.view import Metric, metric_name, name_of, params_of, read_view, tags_of
+
+if TYPE_CHECKING:
+    from tessera.tracking.store import Store
 
 log = logging.getLogger("tessera")
 
 EVERY_S = 30.0
+PATIENCE_S = 30.0  # a finished job waits no longer for a word of MLflow
+LATER = "this job is shown later, by the sync at the end"
 
 
 @contextmanager
@@ -37,18 +44,21 @@ def _logging(job: Job) -> Iterator[None]:
     live = Live(job, job.run.mlflow_uri)
     log.addHandler(live)
     live.thread.start()
+    status = "FINISHED"
     try:
         yield
     except BaseException as error:
-        log.removeHandler(live)
-        live.stop("FAILED" if isinstance(error, Exception) else "KILLED")
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"  # stopped by Ctrl-C or a signal
         raise
-    log.removeHandler(live)
-    live.stop("FINISHED")
+    finally:
+        log.removeHandler(live)
+        live.stop(status)
 
 
 class Live(logging.Handler):
     """Collects records that carry figures, and sends them now and then.
+
+    All that waits for MLflow happens in one thread, which a finished job leaves behind once MLflow answers no more.
 
     Args:
         job: The job that runs.
@@ -58,10 +68,14 @@ class Live(logging.Handler):
     def __init__(self, job: Job, uri: str) -> None:
         super().__init__()
         self.job, self.uri = job, uri
+        self.started_ms = round(1000 * time.time())
         self.waiting: list[Metric] = []
         self.broken = False
+        self.store: Store | None = None
         self.run_id: str | None = None
+        self.status = ""
         self.stopping = threading.Event()
+        self.pulse = Pulse()
         # A daemon: a server that hangs never keeps a finished job from ending.
         self.thread = threading.Thread(target=self._send_now_and_then, daemon=True)
 
@@ -77,36 +91,58 @@ class Live(logging.Handler):
             ]
 
     def stop(self, status: str) -> None:
-        """Sends no more; ends the run where one was begun."""
+        """Sends no more; ends the run where one was begun.
+
+        Waits as long as MLflow answers: a thread that is cut short loses the end of its run.
+        """
+        self.status = status
+        self.pulse.beat()
         self.stopping.set()
-        if self.run_id is not None:
-            self.thread.join(timeout=10)
-            self._guarded(lambda: self._end(status))
+        if not self.pulse.wait(self.thread, PATIENCE_S):
+            self.broken = True
+            log.warning("MLflow at %s: no answer for %.0f s; %s", self.uri, PATIENCE_S, LATER)
 
     def _send_now_and_then(self) -> None:
         while not self.stopping.wait(EVERY_S) and not self.broken:
             if self.waiting:
                 self._guarded(self._send)
+        if self.run_id is not None:
+            self._guarded(self._end)
 
     def _send(self) -> None:
-        from tessera.tracking.store import Store
+        from tessera.tracking.store import PARENT, WHERE, Store
 
         job = self.job
+        if self.store is None:
+            self.store = Store(self.uri, job.run.mlflow_experiment, self.pulse.beat)
         if self.run_id is None:
-            self.store = Store(self.uri, job.run.mlflow_experiment)
             with self.store.alone():
-                tags = tags_of(job.stage, job.key, job.trial, job.run.studies)
-                self.run_id = self.store.start(job.folder, tags)
-        batch, self.waiting = self.waiting, []
-        self.store.log(self.run_id, batch)
+                tags = {**tags_of(job.stage, job.key, job.trial, job.run.studies), WHERE: str(Path().resolve())}
+                above = (self.store.runs(f"results/{study}").get(f"results/{study}") for study in job.run.studies)
+                if (study := next(filter(None, above), None)) is not None:
+                    tags[PARENT] = study.info.run_id
+                name = name_of(job.stage, job.words, job.trial, job.inputs)
+                known = self.store.runs(job.folder).get(job.folder)
+                self.run_id = self.store.start(job.folder, name, tags, self.started_ms, known)
+                self.store.log(self.run_id, tags=tags, params=params_of(job.settings, job.inputs, Path()))
+        self._send_waiting(self.store, self.run_id)
 
-    def _end(self, status: str) -> None:
+    def _send_waiting(self, store: "Store", run_id: str) -> None:
+        self.acquire()  # the lock under which records come
+        batch, self.waiting = self.waiting, []
+        self.release()
+        store.log(run_id, batch)
+
+    def _end(self) -> None:
+        assert self.store is not None
         assert self.run_id is not None
-        if status == "FINISHED":
+        if self.status == "FINISHED":
             with self.store.alone():
-                self.store.record(read_view(Path(self.job.folder), self.job.folder, self.job.run.studies))
+                known = self.store.runs(self.job.folder).get(self.job.folder)
+                self.store.record(read_view(Path(self.job.folder), self.job.folder, self.job.run.studies), known)
         else:
-            self.store.finish(self.run_id, status)
+            self._send_waiting(self.store, self.run_id)
+            self.store.finish(self.run_id, self.status)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         if self.broken:
@@ -117,4 +153,4 @@ class Live(logging.Handler):
             from tessera.tracking.sync import one_line
 
             self.broken = True
-            log.warning("MLflow at %s: %s; this job is shown later, by the sync at the end", self.uri, one_line(error))
+            log.warning("MLflow at %s: %s; %s", self.uri, one_line(error), LATER)

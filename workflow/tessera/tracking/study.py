@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,26 +28,35 @@ class StudyView:
         files: Where a file lies, to the folder that it is shown in.
         table: A row a cell, as `mlflow.log_table` writes tables; None before there is one.
         digest: Of all that is shown: what is there already is not logged again.
+        start_ms: When the work began, in ms since 1970; None where nothing is made.
+        end_ms: When it ended.
     """
 
     artifact: str
     tags: dict[str, str]
     note: str
+    start_ms: int | None = None
+    end_ms: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     files: dict[Path, str] = field(default_factory=dict)
     table: dict[str, Any] | None = None
     digest: str = ""
 
 
-def read_study(summary: SummarizeStudy, root: Path) -> StudyView:
+def read_study(summary: SummarizeStudy, root: Path, times: tuple[int, int] | None = None) -> StudyView:
     """The view of a study: its name alone until its tables are there.
+
+    Args:
+        times: When its work began and ended, in ms since 1970.
 
     Raises:
         ValueError: If a file of the results is damaged.
     """
     folder = root / "results" / summary.name
     tags = {"stage": "study", "studies": summary.name, "scale": summary.scale, "trials": str(summary.trials)}
-    view = StudyView(f"results/{summary.name}", tags, f"# {summary.title}\n\n{summary.description}".strip())
+    view = StudyView(
+        f"results/{summary.name}", tags, f"# {summary.title}\n\n{summary.description}".strip(), *(times or ())
+    )
     if not (root / summary.marker).exists():
         return view
     files = {folder / name: "" for name in _FILES if (folder / name).is_file()}
@@ -59,7 +68,8 @@ def read_study(summary: SummarizeStudy, root: Path) -> StudyView:
     metrics, cells = _means(folder / "metrics.json"), _cells(folder / "table.json")
     sums = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files]
     digest = sha256(json.dumps([tags, summary.key, sums, metrics]).encode()).hexdigest()[:16]
-    return StudyView(view.artifact, tags, _note(folder / "table.md", view.note), metrics, files, cells, digest)
+    note = _note(folder / "table.md", view.note)
+    return replace(view, note=note, metrics=metrics, files=files, table=cells, digest=digest)
 
 
 def _means(path: Path) -> dict[str, float]:
