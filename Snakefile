@@ -28,6 +28,10 @@ include: "rules/summarize_study.smk"
 include: "rules/targets.smk"
 
 
+onstart:
+    ask_slurm_that_answers()
+
+
 onsuccess:
     shell(FINISH)
 
