@@ -31,6 +31,10 @@ include: "rules/targets.smk"
 refuse_unknown_targets()
 
 
+onstart:
+    ask_slurm_that_answers()
+
+
 onsuccess:
     shell(FINISH)
 

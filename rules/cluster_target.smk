@@ -19,7 +19,8 @@ rule cluster_target:
         runtime=minutes_of_job,
     params:
         spec=spec_of_job,
+        gpus=gpus_to_see,
     message:
         "Clustering: {wildcards.job}"
     shell:
-        "python workflow/scripts/cluster_target.py {params.spec} > {log} 2>&1"
+        "TESSERA_GPUS={params.gpus} python workflow/scripts/cluster_target.py {params.spec} > {log} 2>&1"

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import warnings
+from functools import cache
 from pathlib import Path
 
 from snakemake import io as flags
@@ -16,6 +18,7 @@ from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
 from tessera.explain.mixed import mixed
 from tessera.files import replace_text
+from tessera.monitor.cluster import MEMORY, TIME, keeps_no_accounts
 from tessera.monitor.failures import Failures
 from tessera.report import marker
 from tessera.report.rst import rst
@@ -26,7 +29,9 @@ from tessera.study.requested import refuse_unknown, targets_in
 from tessera.study.together import together
 
 prefer_this_python()
-FAILURES = Failures()
+# Snakemake's own, with every executor but the local one: it asks for the sizes of inputs, and drops the question.
+warnings.filterwarnings("ignore", "coroutine 'InputFiles", RuntimeWarning)
+FAILURES = Failures(lambda: workflow.execution_settings.retries)
 if workflow.is_main_process and not workflow.dryrun:
     FAILURES.install()
 
@@ -71,9 +76,31 @@ JOBS = {job.name: job for job in PLAN.jobs.values()}
 SUMMARIES = {**PLAN.studies, **PLAN.others}
 GPUS_A_JOB = 0 if PLAN.config.device == "cpu" else 1
 
-# Without a limit Snakemake takes `gpu` for unlimited. Where there is none, 0 leaves the limit to --cores.
-if workflow.local_exec and "gpu" not in workflow.global_resources:
-    workflow.global_resources["gpu"] = Resource("gpu", num_devices())
+
+class GPUsHere(Resource):
+    """Limit of `gpu`: the GPUs of this machine where it runs the jobs itself, none where a cluster does.
+
+    Without a limit Snakemake takes `gpu` for unlimited. Where there is no GPU, 0 leaves the limit to --cores. A limit cuts
+    what a job asks for, and Snakemake knows its executor only after it has read this file: so the value is found when
+    jobs are made of the rules.
+    """
+
+    def __init__(self):
+        super().__init__("gpu", None)
+
+    @property
+    def value(self):
+        return None if workflow.non_local_exec else self.found()
+
+    def __repr__(self):
+        return "unlimited" if self.value is None else str(self.value)
+
+    found = staticmethod(cache(num_devices))
+
+
+# A cluster's job runs this file once more, where it was sent: what it asked for is left as it is.
+if workflow.is_main_process and "gpu" not in workflow.global_resources:
+    workflow.global_resources["gpu"] = GPUsHere()
 
 ASKED = [study for study in SUMMARIES if study in sys.argv]
 if workflow.is_main_process:
@@ -166,7 +193,8 @@ def made_by(job):
 
 
 def mem_mb_of_job(wildcards, attempt):
-    return 8_000 * attempt
+    """More only where memory was short."""
+    return 8_000 * FAILURES.times(log_of(JOBS[wildcards.job]), MEMORY, attempt)
 
 
 def threads_of_job(wildcards):
@@ -177,10 +205,23 @@ def gpus_of_job(wildcards):
     return GPUS_A_JOB * JOBS[wildcards.job].run.gpus
 
 
+def log_of(job):
+    return f"logs/{FOLDERS[job.stage]}/{job.name}.log"
+
+
+def gpus_to_see(wildcards, resources):
+    """What a cluster was asked for; the job itself sees whether it is there."""
+    return 0 if workflow.is_main_process else resources.get("gpu", 0)
+
+
 def minutes_of_job(wildcards, attempt):
-    """A generous guess: an hour, a minute for every hundred steps, and ten for each measurement in its process."""
+    """A generous guess: an hour, a minute for every hundred steps, and ten for each measurement in its process.
+
+    More only where time was short.
+    """
     first, *others = made_by(JOBS[wildcards.job])
-    return attempt * (minutes_of(first) + 10 * len(others))
+    minutes = minutes_of(first) + 10 * len(others)
+    return minutes * FAILURES.times(log_of(first), TIME, attempt)
 
 
 def minutes_of(job):
@@ -306,6 +347,16 @@ def refuse_unknown_targets():
         )
     except TesseraError as error:
         sys.exit(f"error: {error}")
+
+
+def ask_slurm_that_answers():
+    """Where SLURM keeps no accounts, `sacct` (the executor's own choice) never says that a job has ended."""
+    settings = workflow.executor_settings
+    if getattr(settings, "status_command", None) == "sacct" and keeps_no_accounts():
+        print(
+            "note: this SLURM keeps no accounts, so that squeue is asked how jobs stand"
+        )
+        settings.status_command = "squeue"
 
 
 CONFIGURATION = json.dumps(config)

@@ -19,7 +19,8 @@ rule evaluate_target:
         runtime=minutes_of_job,
     params:
         specs=specs_of_jobs,
+        gpus=gpus_to_see,
     message:
         "Evaluating: {wildcards.job}"
     shell:
-        "python workflow/scripts/evaluate_target.py {params.specs} > {log} 2>&1"
+        "TESSERA_GPUS={params.gpus} python workflow/scripts/evaluate_target.py {params.specs} > {log} 2>&1"

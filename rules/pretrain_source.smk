@@ -20,7 +20,8 @@ rule pretrain_source:
         runtime=minutes_of_job,
     params:
         specs=specs_of_jobs,
+        gpus=gpus_to_see,
     message:
         "Pretraining: {wildcards.job}"
     shell:
-        "python workflow/scripts/pretrain_source.py {params.specs} > {log} 2>&1"
+        "TESSERA_GPUS={params.gpus} python workflow/scripts/pretrain_source.py {params.specs} > {log} 2>&1"

@@ -19,7 +19,8 @@ rule transfer_knowledge:
         runtime=minutes_of_job,
     params:
         specs=specs_of_jobs,
+        gpus=gpus_to_see,
     message:
         "Transferring knowledge: {wildcards.job}"
     shell:
-        "python workflow/scripts/transfer_knowledge.py {params.specs} > {log} 2>&1"
+        "TESSERA_GPUS={params.gpus} python workflow/scripts/transfer_knowledge.py {params.specs} > {log} 2>&1"

@@ -31,7 +31,7 @@ with lease("auto", int(sys.argv[2])) as device:
 @pytest.fixture(autouse=True)
 def own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESSERA_LEASE_DIR", str(tmp_path / "leases"))
-    for name in ("CUDA_VISIBLE_DEVICES", "TESSERA_PRETEND_GPUS", "SLURM_JOB_ID"):
+    for name in ("CUDA_VISIBLE_DEVICES", "TESSERA_PRETEND_GPUS", "TESSERA_GPUS", "SLURM_JOB_ID"):
         monkeypatch.setenv(name, "")  # so that what a lease sets is undone as well
         monkeypatch.delenv(name)
 
@@ -199,3 +199,27 @@ GPU 1: NVIDIA H100 (UUID: GPU-b)
 def test_a_pretended_number_must_be_one() -> None:
     with pytest.raises(TesseraError, match="TESSERA_PRETEND_GPUS should be a number of GPUs, but is 'four'"):
         visible_devices({"TESSERA_PRETEND_GPUS": "four"})
+
+
+@pytest.mark.parametrize(
+    ("requested", "visible", "words"),
+    [
+        ("1", "", "asked the cluster for 1 GPU, but sees none"),
+        ("2", "0", "asked the cluster for 2 GPUs, but sees 1"),
+    ],
+)
+def test_a_job_that_sees_fewer_gpus_than_the_cluster_was_asked_for_ends(
+    requested: str, visible: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSERA_GPUS", requested)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(TesseraError, match=rf"{words}: .*slurm_partition.*`device: cpu`"), lease("auto"):
+        pass
+    # Who says so computes on a processor; and so does a machine of one's own without a GPU.
+    with lease("cpu") as device:
+        assert device == devices.CPU
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for none in ("0", ""):
+        monkeypatch.setenv("TESSERA_GPUS", none)
+        with lease("auto") as device:
+            assert device == devices.CPU

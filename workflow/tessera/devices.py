@@ -24,6 +24,7 @@ log = logging.getLogger("tessera")
 
 PRETEND = "TESSERA_PRETEND_GPUS"
 LEASE_DIR = "TESSERA_LEASE_DIR"
+REQUESTED = "TESSERA_GPUS"  # what the rules asked a cluster for; 0 or absent where jobs run on the machine itself
 _POLL_S = 0.2
 
 
@@ -92,9 +93,12 @@ def lease(wanted: str, number: int = 1) -> Iterator[Device]:
         number: How many GPUs; a processor is always one.
 
     Raises:
-        TesseraError: If `cuda` is wanted and there is no GPU, or there are GPUs, but too few.
+        TesseraError: If `cuda` is wanted and there is no GPU, or there are GPUs, but too few; also where a cluster gave
+            fewer than it was asked for, so that no training is sent to a processor in silence.
     """
     ids = [] if wanted == "cpu" else visible_devices()
+    if wanted != "cpu":
+        _check_given(len(ids), os.environ)
     if not ids:
         if wanted == "cuda":
             raise TesseraError("`device: cuda`, but no GPU is visible here. Set `device: auto` in config/config.yaml.")
@@ -118,6 +122,16 @@ def lease(wanted: str, number: int = 1) -> Iterator[Device]:
             _note("taken", device_id)
             locks.callback(_note, "freed", device_id)
         yield Device("cpu" if pretended else "cuda", names, pretended, number)
+
+
+def _check_given(seen: int, environment: Mapping[str, str]) -> None:
+    requested = int(environment.get(REQUESTED) or 0)
+    if seen < requested:
+        gpus = "1 GPU" if requested == 1 else f"{requested} GPUs"
+        raise TesseraError(
+            f"this job asked the cluster for {gpus}, but sees {seen or 'none'}: see that `slurm_partition` in "
+            "profiles/slurm/config.yaml has GPUs, or set `device: cpu` in config/config.yaml to compute on a processor."
+        )
 
 
 def _take(ids: list[str], number: int, locks: ExitStack) -> list[str]:

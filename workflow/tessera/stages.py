@@ -22,7 +22,7 @@ from tessera import artifacts, joblog, shortages
 from tessera.checkpoint import reached, remove_drafts
 from tessera.devices import CPU, Device, lease
 from tessera.errors import DivergedError, StudyError, TesseraError
-from tessera.manifest import MANIFEST
+from tessera.manifest import MANIFEST, read_manifest
 from tessera.provenance import peak_memory_mb
 from tessera.stopping import Stopped, stoppable
 from tessera.study.jobs import STAGES, Job, StageSettings
@@ -188,7 +188,7 @@ def _cure(job: Job) -> str:
     settings = job.settings
     folder = job.inputs.get("network") or job.inputs.get("source")
     if "optimizer" not in settings.get("source", settings) and folder is not None:
-        settings = artifacts.read_manifest(Path(folder))["settings"]
+        settings = read_manifest(Path(folder), Path(folder)).settings
     section = "source" if "source" in settings else "target"
     options = OptimizerOptions.model_validate(settings.get("source", settings)["optimizer"])
     return cure(options, section)

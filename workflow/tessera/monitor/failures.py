@@ -4,11 +4,15 @@ It listens to Snakemake's own log, in the process that reads the Snakefile. Neve
 """
 
 import logging
+import re
 import signal
+from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from tessera.monitor.cluster import Attempts, end_of, words_on
 from tessera.monitor.standing import is_stop, last_line, tail
 
 SHOWN_LINES = 30  # of a log that ends in a traceback
@@ -17,6 +21,11 @@ _SNAKEMAKE = "snakemake.logging"
 _OF_THE_SHELL = "CalledProcessError in file"
 # What it says once more, when all has been said.
 _LAST_WORDS = ("Exiting because a job execution failed", "At least one job did not complete successfully")
+# What executors add to their word on a job: where its logs are is told anyway.
+_OF_LOGS = re.compile(
+    r"\s*(Detailed failure reason unavailable \(.*?\)\.|Reasons?: Unknown\.|For further error details see the .*)",
+    re.DOTALL,
+)
 
 
 class Failures(logging.Filter):
@@ -24,11 +33,19 @@ class Failures(logging.Filter):
 
     Attributes:
         stopped: Whether the user has pressed Ctrl-C.
+        attempts: Of each job, by its log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retries: Callable[[], int] = lambda: 0) -> None:
+        """Begins with nothing.
+
+        Args:
+            retries: How often Snakemake tries a failed job again: it knows that late.
+        """
         super().__init__()
         self.stopped = False
+        self.attempts: defaultdict[str, Attempts] = defaultdict(Attempts)
+        self._retries = retries
 
     def install(self) -> "Failures":
         """Takes its place in Snakemake's log, and Ctrl-C."""
@@ -40,18 +57,43 @@ class Failures(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether Snakemake may say it; a failed job's record is put in our words."""
         if record.levelno < logging.ERROR:
+            if hasattr(record, "resources") and (logs := getattr(record, "log", None)):  # a job begins
+                self.attempts[logs[0]].begin(dict(record.resources.items()))
             return not (self.stopped and record.levelno < logging.WARNING and "Terminating" in record.getMessage())
         text = str(record.msg)
         if self.stopped or _OF_THE_SHELL in text or any(words in text for words in _LAST_WORDS):
             return False
         if hasattr(record, "rule_name"):
-            said = getattr(record, "rule_msg", None)
-            words = describe(record.rule_name, getattr(record, "log", None) or [], said or "")
+            words = self._describe(
+                record.rule_name, getattr(record, "log", None) or [], getattr(record, "rule_msg", "") or ""
+            )
             if words is None:
                 return False
             record.msg, record.args = words, ()
             record.__dict__.pop("event", None)  # else Snakemake lays it out
         return True
+
+    def times(self, log: str, resource: str, attempt: int) -> int:
+        """How much of a resource a job asks for, as a multiple of what its first attempt did.
+
+        A job's own process knows nothing of earlier attempts: there the number of the attempt has to do.
+        """
+        return self.attempts[log].times(resource) if log in self.attempts else attempt
+
+    def _describe(self, rule: str, logs: list[str], said: str) -> str | None:
+        if not logs:
+            return describe(rule, logs, said)
+        path, end = Path(logs[0]), end_of(said)
+        last, attempts = last_line(path), self.attempts[logs[0]]
+        attempts.end(end, tail(path))
+        words = None if end is None else words_on(end, rule, attempts, 1 + self._retries(), last)
+        if words is None:
+            return describe(rule, logs, said)
+        if end is not None and end.short and attempts.number > self._retries():
+            # Whoever reads the log, and what stands in the study's page, is told as well.
+            with suppress(OSError), path.open("a") as log:
+                log.write(f"error: {words}\n")
+        return f"{rule}: {path.stem} {words}\n  log: {path}"
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopped:  # the jobs have it, too, and end at once; Snakemake waits for them
@@ -65,7 +107,7 @@ def describe(rule: str, logs: list[str], said: str = "") -> str | None:
     """A failed job in words; None where it was stopped.
 
     Args:
-        logs: Its logs.
+        logs: Its own log, and the executor's where it has one.
         said: What the executor says of it.
     """
     path = Path(next(iter(logs), ""))
@@ -73,9 +115,12 @@ def describe(rule: str, logs: list[str], said: str = "") -> str | None:
     if last is not None and is_stop(last):
         return None
     lines = [f"{rule}: {path.stem} failed" if logs else f"{rule} failed"]
-    lines += [f"  {line}" for line in said.strip().splitlines()]
+    lines += [f"  {line}" for line in _OF_LOGS.sub("", said).strip().splitlines()]
     if logs:
         shown = tail(path)
+        if not shown and len(logs) > 1:  # it has not even begun
+            path = Path(logs[1])
+            shown = tail(path)
         if any(line.startswith("error: ") for line in shown):
             lines.append(f"  {last}")
         else:

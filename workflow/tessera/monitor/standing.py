@@ -86,7 +86,9 @@ def _of_job(job: Job, root: Path) -> Standing:
     if (root / job.manifest).exists():
         return standing(State.DONE)
     told, last, changed = read_told(folder), last_line(root / log), _changed(root / log)
-    if _pid(folder) is not None:
+    if last is not None and is_limit(last):
+        why, since = last, changed
+    elif _pid(folder) is not None:
         if _lives(folder, job.name, job.stage):
             return standing(State.RUNNING, told if told is not None and not told.error else None)
         why, since = f"killed; its last word: {last}" if last else "killed", max(changed, _changed(folder / FILE))
@@ -140,6 +142,11 @@ def last_line(path: Path) -> str | None:
 def is_stop(said: str) -> bool:
     """Whether a job's last word is that it was stopped, by Ctrl-C or by whoever ended it: the next run goes on."""
     return said.startswith(("stopped", "KeyboardInterrupt"))
+
+
+def is_limit(said: str) -> bool:
+    """Whether a job's last word is that a cluster ended it at a limit: written there by `monitor.failures`."""
+    return said.startswith("met its ")
 
 
 def tail(path: Path) -> list[str]:

@@ -14,10 +14,9 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import suppress
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import yaml
 from filelock import FileLock
