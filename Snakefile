@@ -32,6 +32,7 @@ refuse_unknown_targets()
 
 
 onstart:
+    write_specifications()
     ask_slurm_that_answers()
 
 

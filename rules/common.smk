@@ -22,9 +22,10 @@ from tessera.monitor.cluster import MEMORY, TIME, keeps_no_accounts
 from tessera.monitor.failures import Failures
 from tessera.report import marker
 from tessera.report.rst import rst
+from tessera.study.config import Config
 from tessera.study.files import read_yaml
-from tessera.study.jobs import FOLDERS
-from tessera.study.plan import make_plan
+from tessera.study.jobs import FOLDERS, Job, SummarizeStudy
+from tessera.study.plan import Plan, make_plan
 from tessera.study.requested import refuse_unknown, targets_in
 from tessera.study.together import together
 
@@ -70,9 +71,25 @@ try:
     if failed := [PLAN.failed[word] for word in sys.argv[1:] if word in PLAN.failed]:
         raise StudyError("\n".join(failed))  # asked for by name
 except TesseraError as error:
-    sys.exit(f"error: {error}")  # a WorkflowError would add places in this file
+    if workflow.is_main_process:
+        sys.exit(f"error: {error}")  # a WorkflowError would add places in this file
+    PLAN = Plan(Config.model_validate(config), Path(workflow.basedir))
 
-JOBS = {job.name: job for job in PLAN.jobs.values()}
+
+class Jobs(dict):
+    """Jobs by name.
+
+    A cluster's job may start days after it was sent, when the study has been edited: it does what was written down.
+    """
+
+    def __missing__(self, name):
+        written = next(Path("resume").glob(f"*/{name}/job.json"), None)
+        if workflow.is_main_process or written is None:
+            raise KeyError(name)
+        return Job.model_validate_json(written.read_bytes())
+
+
+JOBS = Jobs({job.name: job for job in PLAN.jobs.values()})
 SUMMARIES = {**PLAN.studies, **PLAN.others}
 GPUS_A_JOB = 0 if PLAN.config.device == "cpu" else 1
 
@@ -234,8 +251,21 @@ def minutes_of(job):
     return 60 + epochs * training.get("iterations", 0) // 100
 
 
+def summary_of(wildcards):
+    """As with jobs: of a cluster's job, what was written down when it was sent."""
+    summary = SUMMARIES.get(wildcards.study)
+    if workflow.is_main_process or (summary and summary.key == wildcards.key):
+        return summary
+    written = Path(summary_spec(wildcards.study, wildcards.key))
+    return SummarizeStudy.model_validate_json(written.read_bytes())
+
+
+def summary_spec(name, key):
+    return f"resume/summaries/{name}-{key}.json"
+
+
 def inputs_of_study(wildcards):
-    summary = SUMMARIES[wildcards.study]
+    summary = summary_of(wildcards)
     changed = renewed(summary)  # before anyone asks whether its marker is there
     return changed + manifests_for(summary.marker, summary.artifacts)
 
@@ -267,8 +297,8 @@ def renewed(summary):
 
 
 def spec_of_study(wildcards):
-    summary = SUMMARIES[wildcards.study]
-    return spec_file(summary, f"resume/summaries/{summary.name}-{summary.key}.json")
+    summary = summary_of(wildcards)
+    return spec_file(summary, summary_spec(summary.name, summary.key))
 
 
 def results_of(studies):
@@ -347,6 +377,17 @@ def refuse_unknown_targets():
         )
     except TesseraError as error:
         sys.exit(f"error: {error}")
+
+
+def write_specifications():
+    """What a cluster's jobs are to do, whatever becomes of the studies until they start."""
+    if not workflow.non_local_exec:
+        return
+    for job in PLAN.jobs_of(ASKED or PLAN.studies).values():
+        if not Path(job.manifest).exists():
+            spec_file(job, resume_folder(job) / "job.json")
+    for name in ASKED or PLAN.studies:
+        spec_file(SUMMARIES[name], summary_spec(name, SUMMARIES[name].key))
 
 
 def ask_slurm_that_answers():

@@ -79,3 +79,26 @@ def test_a_cluster_is_asked_for_what_a_job_needs(
     assert [job["mem_mb"] for job in trainings] == [8000, 8000]
     assert all("gpu" not in job for job in asked if job["rule"] in ("prepare_dataset", "summarize_study"))
     assert f"met its time limit of {minutes[0]} minutes (attempt 1 of 2)" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", ["image_size: 16", "image_size: [", None])
+def test_a_job_that_starts_after_its_study_was_edited_does_what_it_was_sent_for(
+    run: Run, project: Path, tmp_path: Path, edit: str | None
+) -> None:
+    plugin = tmp_path / "snakemake_executor_plugin_pretended"
+    plugin.mkdir()
+    (plugin / "__init__.py").write_text(EXECUTOR.replace('.write_text("{}")', '.write_text("{}") if 0 else None'))
+    path = f"{tmp_path}:{project / 'workflow'}"
+    sent = ("snakemake", "all_prepare_dataset", "--executor", "pretended", "--jobs", "9", "--latency-wait", "0")
+    run(*sent, at=project, code=1, PYTHONPATH=path)  # it makes nothing, so that the job is still to be done
+    job = next(project.glob("resume/datasets/*/job.json")).parent.name
+    study = project / "config" / "studies" / "tiny.yaml"
+    if edit is None:
+        study.unlink()
+    else:
+        study.write_text(study.read_text().replace("image_size: 32", edit))
+    manifest = f"artifacts/datasets/{job}/artifact.json"
+    target = ("--target-jobs", f"prepare_dataset:job={job}", "--allowed-rules", "prepare_dataset", "--cores", "1")
+    done = run("snakemake", manifest, "--mode", "remote", "--force", *target, "--nolock", "--no-hooks", at=project)
+    assert json.loads((project / manifest).read_text())["settings"]["dataset"]["image_size"] == 32, done.stderr
