@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tessera import stages
+from tessera import artifacts, stages
 from tessera.errors import DataError, DivergedError, StudyError
 from tessera.stages import StageJob, explain, parse_spec, run_stage
 from tessera.stopping import SIGNALS, Stopped, stoppable
@@ -559,9 +559,12 @@ def test_who_measures_names_the_training_that_diverged(
     job: Job, measuring: Job, settings: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    run(job, write, monkeypatch)
-    manifest = json.loads(Path(job.manifest).read_text())
-    Path(job.manifest).write_text(json.dumps({**manifest, "settings": settings}))
+    trained = job.model_copy(update={"settings": settings})
+    draft = Path("draft")
+    draft.mkdir()
+    (draft / "weights.bin").write_text("weights")
+    artifacts.publish(trained, draft, 1.0, {})
+    measuring = measuring.model_copy(update={"inputs": dict.fromkeys(measuring.inputs, trained.folder)})
     monkeypatch.setattr(sys, "argv", ["script", measuring.model_dump_json()])
     with pytest.raises(SystemExit, match="1"):
         run_stage(EvaluateTarget, diverges)

@@ -96,6 +96,7 @@ def test_the_picture_names_tasks_methods_and_unevenness(study: SummarizeStudy, t
     assert (tmp_path / "figures" / "impact.png").stat().st_size > 5_000
 
 
+@pytest.mark.slow
 def test_equal_figures_are_equal_files_in_any_process_without_torch(study: SummarizeStudy, tmp_path: Path) -> None:
     draw_impact(study, tmp_path, tmp_path / "here")
     code = (

@@ -86,6 +86,7 @@ def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...],
         assert image.width == 7.5 * DOTS_PER_INCH
 
 
+@pytest.mark.slow
 def test_equal_figures_are_equal_files_in_any_process(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
     files = make_album(study_of(pretrainings), tmp_path).files
     (tmp_path / "study.json").write_text(study_of(pretrainings).model_dump_json())

@@ -15,7 +15,12 @@ SOFT_TARGETS = {"name": "soft_targets", "probe_epochs": 1}
 
 
 @pytest.mark.parametrize(
-    "transfer", ["none", {"name": "fsp", "calibration_images": 4}, pytest.param(SOFT_TARGETS, marks=pytest.mark.slow)]
+    "transfer",
+    [
+        "none",
+        pytest.param({"name": "fsp", "calibration_images": 4}, marks=pytest.mark.slow),
+        pytest.param(SOFT_TARGETS, marks=pytest.mark.slow),
+    ],
 )
 def test_a_state_that_does_not_fit_is_set_aside(
     transfer: Any,
