@@ -114,8 +114,12 @@ def untimed(figures: dict[str, object]) -> dict[str, object]:
 
 
 def logs(project: Path) -> dict[str, str]:
-    """What each job has said."""
-    return {str(path.relative_to(project)): path.read_text(errors="replace") for path in project.glob("logs/*/*.log")}
+    """What the last process of each job has said, without what it repeats of those before."""
+    found = {}
+    for path in project.glob("logs/*/*.log"):
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        found[str(path.relative_to(project))] = "".join(line for line in lines if not line.startswith("| "))
+    return found
 
 
 def repeated(before: str, after: str) -> int:
