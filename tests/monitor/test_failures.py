@@ -76,7 +76,9 @@ def test_snakemake_says_it_in_our_words(log: Path, failures: Failures) -> None:
     assert said.getMessage() == describe("pretrain_source", [str(log)])
     assert not hasattr(said, "event")  # Snakemake would lay it out, with the whole log
     assert not failures.filter(record(logging.ERROR, 'CalledProcessError in file "rules/x.smk", line 26:'))
-    assert not failures.filter(record(logging.ERROR, "At least one job did not complete successfully."))
+    last = record(logging.ERROR, "WorkflowError:\nAt least one job did not complete successfully.")
+    assert failures.filter(last)
+    assert last.getMessage().startswith("error: a job failed")
     assert failures.filter(record(logging.ERROR, "MissingInputException in rule all"))
     assert failures.filter(record(logging.INFO, "Finished jobid: 3 (Rule: pretrain_source)"))
 

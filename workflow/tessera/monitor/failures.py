@@ -19,8 +19,8 @@ SHOWN_LINES = 30  # of a log that ends in a traceback
 _SNAKEMAKE = "snakemake.logging"
 # The shell's word on a job: what the job's own log says, says more.
 _OF_THE_SHELL = "CalledProcessError in file"
-# What it says once more, when all has been said.
-_LAST_WORDS = ("Exiting because a job execution failed", "At least one job did not complete successfully")
+# What it says before all has been said, and after.
+_SOME_WORDS, _LAST_WORDS = "Exiting because a job execution failed", "At least one job did not complete successfully"
 # What executors add to their word on a job: where its logs are is told anyway.
 _OF_LOGS = re.compile(
     r"\s*(Detailed failure reason unavailable \(.*?\)\.|Reasons?: Unknown\.|For further error details see the .*)",
@@ -61,8 +61,10 @@ class Failures(logging.Filter):
                 self.attempts[logs[0]].begin(dict(record.resources.items()))
             return not (self.stopped and record.levelno < logging.WARNING and "Terminating" in record.getMessage())
         text = str(record.msg)
-        if self.stopped or _OF_THE_SHELL in text or any(words in text for words in _LAST_WORDS):
+        if self.stopped or _OF_THE_SHELL in text or _SOME_WORDS in text:
             return False
+        if _LAST_WORDS in text:  # a table of an earlier run may stand above it
+            record.msg, record.args = "error: a job failed, see above. What is made is kept: run it again to go on.", ()
         if hasattr(record, "rule_name"):
             words = self._describe(
                 record.rule_name, getattr(record, "log", None) or [], getattr(record, "rule_msg", "") or ""
