@@ -37,7 +37,7 @@ def test_results_and_the_figures_that_they_show_are_made_again(run: Run, project
     measured.write_text(figures.replace('"accuracy": ', '"accuracy": 9'))
     marker.unlink()
     said = snakemake(run, project, code=1)
-    assert f"error: {measured.parent.relative_to(project)}: metrics.json has" in said
+    assert f"  {measured.parent.relative_to(project)}: metrics.json has" in said
     assert "the next run makes it again." in said
     assert "Traceback" not in said
     assert not measured.exists()

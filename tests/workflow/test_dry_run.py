@@ -31,13 +31,29 @@ def test_a_plan_of_a_thousand_jobs_never_imports_torch(run: Run, project: Path, 
     assert num_jobs(done.stdout + done.stderr, "total") == 1003
 
 
-@pytest.mark.parametrize("options", [[], ["--resources", "gpu=4"], ["--config", "device=cpu"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in (["--resources", "gpu=4"], ["--config", "device=cpu"])
+        ),
+    ],
+)
 def test_a_machine_without_gpus_runs_the_same_jobs(run: Run, project: Path, options: list[str]) -> None:
     done = run("snakemake", "-n", "--cores", "8", *options, at=project)
     assert num_jobs(done.stdout + done.stderr, "total") == 7
 
 
-@pytest.mark.parametrize(("target", "jobs"), [("tiny", 7), ("all_pretrain_source", 4), ("all_prepare_dataset", 2)])
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        pytest.param("tiny", 7, marks=pytest.mark.slow),
+        ("all_pretrain_source", 4),
+        pytest.param("all_prepare_dataset", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_studies_and_stages_are_targets(run: Run, project: Path, target: str, jobs: int) -> None:
     done = run("snakemake", "-n", target, at=project)
     assert num_jobs(done.stdout + done.stderr, "total") == jobs
