@@ -139,5 +139,6 @@ def test_a_kill_while_the_database_is_made_costs_nothing(uri: str, write_artifac
             shutil.move(tmp_path / "mlflow.db", tmp_path / "made.db")
             database._forget(uri)
     assert killed
-    assert sync(uri, "tessera", {}, tmp_path).recorded == 1
+    last = sync(uri, "tessera", {}, tmp_path)
+    assert (last.failure, last.recorded + last.known) == (None, 1)
     assert not list(tmp_path.glob("*.broken-*"))
