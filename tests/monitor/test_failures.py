@@ -92,3 +92,21 @@ def test_ctrl_c_is_one_line_and_the_second_changes_nothing(
     assert capsys.readouterr().out == "\nstopping: jobs end now, and what is finished is kept\n"
     assert failures.stopped
     assert not failures.filter(record(logging.ERROR, "At least one job did not complete successfully."))
+
+
+def test_a_job_whose_shell_a_signal_has_ended_is_stopped_though_its_log_does_not_say_so_yet(
+    log: Path, failures: Failures
+) -> None:
+    shell = f"Command 'set -euo pipefail;  python x.py > {log} 2>&1' died with <Signals.SIGTERM: 15>."
+    assert not failures.filter(record(logging.ERROR, f'CalledProcessError in file "x.smk", line 26:\n{shell}'))
+    assert not failures.filter(record(logging.ERROR, "Error in rule", rule_name="pretrain_source", log=[str(log)]))
+    last = record(logging.ERROR, "WorkflowError:\nAt least one job did not complete successfully.")
+    assert failures.filter(last)
+    assert last.getMessage().startswith("stopped.")
+
+
+def test_what_a_log_repeats_of_an_earlier_process_is_not_shown(log: Path) -> None:
+    log.write_text("| epoch 1\n| epoch 2\nTraceback (most recent call last)\nKeyError\n")
+    told = describe("pretrain_source", [str(log)])
+    assert told is not None
+    assert told.splitlines()[1:-1] == ["  Traceback (most recent call last)", "  KeyError"]

@@ -19,6 +19,8 @@ SHOWN_LINES = 30  # of a log that ends in a traceback
 _SNAKEMAKE = "snakemake.logging"
 # The shell's word on a job: what the job's own log says, says more.
 _OF_THE_SHELL = "CalledProcessError in file"
+# A signal to all of a run ends the shell before the job, which still writes that it was stopped.
+_ENDED = re.compile(r"> (\S+\.log) 2>&1' died with <Signals\.SIG(?:HUP|INT|TERM)")
 # What it says before all has been said, and after.
 _SOME_WORDS, _LAST_WORDS = "Exiting because a job execution failed", "At least one job did not complete successfully"
 # What executors add to their word on a job: where its logs are is told anyway.
@@ -34,6 +36,8 @@ class Failures(logging.Filter):
     Attributes:
         stopped: Whether the user has pressed Ctrl-C.
         attempts: Of each job, by its log.
+        ended: Logs of jobs that a signal has ended.
+        told: Whether any job has failed.
     """
 
     def __init__(self, retries: Callable[[], int] = lambda: 0) -> None:
@@ -43,7 +47,8 @@ class Failures(logging.Filter):
             retries: How often Snakemake tries a failed job again: it knows that late.
         """
         super().__init__()
-        self.stopped = False
+        self.stopped = self.told = False
+        self.ended: set[str] = set()
         self.attempts: defaultdict[str, Attempts] = defaultdict(Attempts)
         self._retries = retries
 
@@ -62,15 +67,20 @@ class Failures(logging.Filter):
             return not (self.stopped and record.levelno < logging.WARNING and "Terminating" in record.getMessage())
         text = str(record.msg)
         if self.stopped or _OF_THE_SHELL in text or _SOME_WORDS in text:
+            self.ended |= {found[1] for found in [_ENDED.search(text)] if found}
             return False
         if _LAST_WORDS in text:  # a table of an earlier run may stand above it
-            record.msg, record.args = "error: a job failed, see above. What is made is kept: run it again to go on.", ()
+            what = "error: a job failed, see above." if self.told else "stopped."
+            record.msg, record.args = f"{what} What is made is kept: run it again to go on.", ()
         if hasattr(record, "rule_name"):
+            if self.ended & set(getattr(record, "log", None) or []):
+                return False
             words = self._describe(
                 record.rule_name, getattr(record, "log", None) or [], getattr(record, "rule_msg", "") or ""
             )
             if words is None:
                 return False
+            self.told = True
             record.msg, record.args = words, ()
             record.__dict__.pop("event", None)  # else Snakemake lays it out
         return True
@@ -119,7 +129,7 @@ def describe(rule: str, logs: list[str], said: str = "") -> str | None:
     lines = [f"{rule}: {path.stem} failed" if logs else f"{rule} failed"]
     lines += [f"  {line}" for line in _OF_LOGS.sub("", said).strip().splitlines()]
     if logs:
-        shown = tail(path)
+        shown = [line for line in tail(path) if not line.startswith("| ")]  # of the process before
         if not shown and len(logs) > 1:  # it has not even begun
             path = Path(logs[1])
             shown = tail(path)
