@@ -48,7 +48,13 @@ def test_touching_files_in_any_order_plans_nothing(run: Run, project: Path, made
     assert planned(run, project) == {}
 
 
-@pytest.mark.parametrize("stage", ["prepare_dataset", "pretrain_source", "evaluate_target"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "prepare_dataset",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("pretrain_source", "evaluate_target")),
+    ],
+)
 def test_deleting_an_artifact_plans_that_job_and_nothing_else(run: Run, project: Path, made: Plan, stage: str) -> None:
     job = next(job for job in made.jobs.values() if job.stage == stage)
     shutil.rmtree(project / job.folder)
