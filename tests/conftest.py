@@ -1,5 +1,6 @@
 """Every test starts from the same seed, on as many threads wherever it runs."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `misfits`
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run the tests that need minutes")
     parser.addoption("--threads", type=int, default=1, help="threads of torch in each test")
+
+
+def pytest_configure() -> None:
+    # In the background of a script Ctrl-C is ignored, and whatever a test starts would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

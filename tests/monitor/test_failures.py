@@ -110,3 +110,14 @@ def test_what_a_log_repeats_of_an_earlier_process_is_not_shown(log: Path) -> Non
     told = describe("pretrain_source", [str(log)])
     assert told is not None
     assert told.splitlines()[1:-1] == ["  Traceback (most recent call last)", "  KeyError"]
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    failures = Failures().install()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not failures.stopped
+    finally:
+        logging.getLogger("snakemake.logging").removeFilter(failures)
+        signal.signal(signal.SIGINT, before)

@@ -55,8 +55,9 @@ class Failures(logging.Filter):
     def install(self) -> "Failures":
         """Takes its place in Snakemake's log, and Ctrl-C."""
         logging.getLogger(_SNAKEMAKE).addFilter(self)
-        with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGINT, self._stop)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of what a script runs in the background
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(signal.SIGINT, self._stop)
         return self
 
     def filter(self, record: logging.LogRecord) -> bool:
