@@ -116,7 +116,8 @@ def gather(root: Path) -> None:
     results = root / "results"
     (root / "resume").mkdir(exist_ok=True)
     with FileLock(root / "resume" / "results.lock"):  # two studies may end at once
-        remove_drafts(results / "plots")
+        for folder in (results / "plots", *(results / "metrics").glob("*/")):
+            remove_drafts(folder)
         cells: dict[Path, float] = {}
         for path in sorted(results.glob("*/metrics.json")):
             with suppress(OSError, ValueError, AttributeError, RecursionError):  # a damaged one is made again
