@@ -2,6 +2,8 @@
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
+include: "rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -1,27 +1,20 @@
-# What the rules ask of the plan, and of the machine.
+# What the rules ask of the plan. What jobs ask of the machine: resources.smk.
 
 import json
 import os
 import sys
 import warnings
-from functools import cache
 from pathlib import Path
-
-from snakemake import io as flags
-from snakemake.resources import Resource
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from tessera.artifacts import from_other_code, resume_folder
-from tessera.devices import num_devices
 from tessera.environment import prefer_this_python
 from tessera.errors import StudyError, TesseraError
 from tessera.explain.mixed import mixed
 from tessera.files import replace_text
-from tessera.monitor.cluster import MEMORY, TIME, keeps_no_accounts
 from tessera.monitor.failures import Failures
 from tessera.report import marker
-from tessera.report.rst import rst
 from tessera.study.config import Config
 from tessera.study.files import read_yaml
 from tessera.study.jobs import FOLDERS, Job, SummarizeStudy
@@ -91,34 +84,6 @@ class Jobs(dict):
 
 JOBS = Jobs({job.name: job for job in PLAN.jobs.values()})
 SUMMARIES = {**PLAN.studies, **PLAN.others}
-GPUS_A_JOB = 0 if PLAN.config.device == "cpu" else 1
-
-
-class GPUsHere(Resource):
-    """Limit of `gpu`: the GPUs of this machine where it runs the jobs itself, none where a cluster does.
-
-    Without a limit Snakemake takes `gpu` for unlimited. Where there is no GPU, 0 leaves the limit to --cores. A limit cuts
-    what a job asks for, and Snakemake knows its executor only after it has read this file: so the value is found when
-    jobs are made of the rules.
-    """
-
-    def __init__(self):
-        super().__init__("gpu", None)
-
-    @property
-    def value(self):
-        return None if workflow.non_local_exec else self.found()
-
-    def __repr__(self):
-        return "unlimited" if self.value is None else str(self.value)
-
-    found = staticmethod(cache(num_devices))
-
-
-# A cluster's job runs this file once more, where it was sent: what it asked for is left as it is.
-if workflow.is_main_process and "gpu" not in workflow.global_resources:
-    workflow.global_resources["gpu"] = GPUsHere()
-
 ASKED = [study for study in SUMMARIES if study in sys.argv]
 if workflow.is_main_process:
     for note in PLAN.notes(ASKED):
@@ -209,48 +174,6 @@ def made_by(job):
     return [job, *others]
 
 
-def mem_mb_of_job(wildcards, attempt):
-    """More only where memory was short."""
-    return 8_000 * FAILURES.times(log_of(JOBS[wildcards.job]), MEMORY, attempt)
-
-
-def threads_of_job(wildcards):
-    return JOBS[wildcards.job].run.threads
-
-
-def gpus_of_job(wildcards):
-    return GPUS_A_JOB * JOBS[wildcards.job].run.gpus
-
-
-def log_of(job):
-    return f"logs/{FOLDERS[job.stage]}/{job.name}.log"
-
-
-def gpus_to_see(wildcards, resources):
-    """What a cluster was asked for; the job itself sees whether it is there."""
-    return 0 if workflow.is_main_process else resources.get("gpu", 0)
-
-
-def minutes_of_job(wildcards, attempt):
-    """A generous guess: an hour, a minute for every hundred steps, and ten for each measurement in its process.
-
-    More only where time was short.
-    """
-    first, *others = made_by(JOBS[wildcards.job])
-    minutes = minutes_of(first) + 10 * len(others)
-    return minutes * FAILURES.times(log_of(first), TIME, attempt)
-
-
-def minutes_of(job):
-    """Of a job alone; half a day to pack a large dataset."""
-    settings = job.settings
-    if job.stage == "prepare_dataset" and job.run.threads > PLAN.config.threads:
-        return 12 * 60
-    training = settings.get("source", settings)
-    epochs = training.get("epochs", 0) + training.get("first_stage_epochs", 0)
-    return 60 + epochs * training.get("iterations", 0) // 100
-
-
 def summary_of(wildcards):
     """As with jobs: of a cluster's job, what was written down when it was sent."""
     summary = SUMMARIES.get(wildcards.study)
@@ -307,58 +230,6 @@ def results_of(studies):
     return manifests + [SUMMARIES[name].marker for name in studies]
 
 
-def pictures_of(study):
-    """What figures/index.json tells of a study's pictures, by stem; nothing before it is summarized."""
-    index = Path("results", study, "figures", "index.json")
-    try:
-        return {Path(one["file"]).stem: one for one in json.loads(index.read_text())}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}  # a damaged one is made again with the study's results
-
-
-def reported(study):
-    """The files that `snakemake --report` shows, where they are there already.
-
-    They are inputs of targets and no rule's output: a study's marker alone says whether its files are made.
-    """
-    if not Path(SUMMARIES[study].marker).exists():
-        return []
-    found, pictures = [], pictures_of(study)
-    for file, kind in (("report.html", "page"), ("table.csv", "table")):
-        path = f"results/{study}/{file}"
-        about = {
-            "category": study,
-            "subcategory": "Results",
-            "labels": {"result": kind},
-        }
-        if Path(path).exists():
-            found.append(flags.report(path, caption=caption(kind), **about))
-    if pictures:
-        about = {
-            "patterns": [f"{{study,{study}}}/figures/{{picture}}.png"],
-            "category": study,
-            "subcategory": "Pictures",
-            "labels": lambda wildcards: {
-                "result": pictures[wildcards.picture]["title"],
-                "kind": pictures[wildcards.picture]["category"],
-            },
-        }
-        found.append(flags.report("results", caption=caption("picture"), **about))
-    return found
-
-
-def caption(kind):
-    return str(Path(workflow.basedir) / "workflow" / "report" / f"{kind}.rst")
-
-
-def captions_of(studies):
-    """What workflow/report/picture.rst says of each picture."""
-    return {
-        study: {stem: rst(one["caption"]) for stem, one in pictures_of(study).items()}
-        for study in studies
-    }
-
-
 def manifests_of_stage(stage):
     return [
         job.manifest
@@ -388,16 +259,6 @@ def write_specifications():
             spec_file(job, resume_folder(job) / "job.json")
     for name in ASKED or PLAN.studies:
         spec_file(SUMMARIES[name], summary_spec(name, SUMMARIES[name].key))
-
-
-def ask_slurm_that_answers():
-    """Where SLURM keeps no accounts, `sacct` (the executor's own choice) never says that a job has ended."""
-    settings = workflow.executor_settings
-    if getattr(settings, "status_command", None) == "sacct" and keeps_no_accounts():
-        print(
-            "note: this SLURM keeps no accounts, so that squeue is asked how jobs stand"
-        )
-        settings.status_command = "squeue"
 
 
 CONFIGURATION = json.dumps(config)

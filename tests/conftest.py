@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `misfits`
+sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `misfits` and `payloads`
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

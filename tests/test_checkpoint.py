@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import tessera
-from tessera.checkpoint import Checkpoint, reached, remove_drafts
+from tessera.checkpoint import Checkpoint, reached
 from tessera.errors import TesseraError
+from tessera.files import remove_drafts
 
 STATE = {"weights": torch.arange(300.0), "history": [{"epoch": 1, "loss": 0.5}]}
 NEXT = {"weights": torch.arange(300.0) + 1, "history": [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]}
@@ -185,7 +186,7 @@ class _Writing:
 
 def check_after_crash(folder: Path) -> bool:
     """Whether the new state is there, whole; else the old one must be. Removes what the dead process left."""
-    remove_drafts(folder)
+    remove_drafts(folder, alone=True)
     assert {path.name for path in folder.iterdir()} == {"state.pt"}
     found = Checkpoint(folder).load()
     assert is_state(found, NEXT) or is_state(found, STATE)

@@ -1,7 +1,5 @@
 """Many kills at moments that a seed draws: of a job, of Snakemake, of both together. Nothing is lost or made twice."""
 
-import csv
-import json
 import os
 import random
 import re
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from payloads import payloads
 from tessera.study.files import read_yaml
 from tessera.study.plan import make_plan
 
@@ -91,26 +90,6 @@ class Command:
                 if b"workflow/scripts/" in Path(f"/proc/{pid}/cmdline").read_bytes():  # numbers are used again
                     found.append(pid)
         return found
-
-
-def payloads(project: Path) -> dict[str, object]:
-    """What every artifact holds: figures without the times that they took, checksums of all else."""
-    found: dict[str, object] = {}
-    for manifest in sorted(project.glob("artifacts/*/*/artifact.json")):
-        for name, about in json.loads(manifest.read_text())["files"].items():
-            path = manifest.parent / name
-            if name == "metrics.json":
-                content: object = untimed(json.loads(path.read_text()))
-            elif name == "history.csv":
-                content = [untimed(row) for row in csv.DictReader(path.read_text().splitlines())]
-            else:
-                content = about["sha256"]
-            found[str(path.relative_to(project))] = content
-    return found
-
-
-def untimed(figures: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in figures.items() if name not in ("seconds", "images_per_second")}
 
 
 def logs(project: Path) -> dict[str, str]:

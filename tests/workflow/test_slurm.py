@@ -1,7 +1,5 @@
 """A study on a real SLURM of one node with make-believe GPUs: what it asks for, and what ends of jobs cost."""
 
-import csv
-import json
 import os
 import re
 import shutil
@@ -16,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from payloads import payloads
 
 Environment = Callable[..., dict[str, str]]
 
@@ -197,23 +197,7 @@ def wait_for(is_so: Callable[[], object], what: str, seconds: float) -> None:
 
 
 def results(project: Path) -> dict[str, object]:
-    """What artifacts and table hold, without the time that it took to make them."""
-    found: dict[str, object] = {}
-    for manifest in sorted(project.glob("artifacts/*/*/artifact.json")):
-        for name, about in json.loads(manifest.read_text())["files"].items():
-            path = manifest.parent / name
-            if name == "metrics.json":
-                content: object = untimed(json.loads(path.read_text()))
-            elif name == "history.csv":
-                content = [untimed(row) for row in csv.DictReader(path.read_text().splitlines())]
-            else:
-                content = about["sha256"]
-            found[str(path.relative_to(project))] = content
-    return {**found, "table": (project / "results" / "tiny" / "table.csv").read_bytes()}
-
-
-def untimed(figures: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in figures.items() if name not in ("seconds", "images_per_second")}
+    return {**payloads(project), "table": (project / "results" / "tiny" / "table.csv").read_bytes()}
 
 
 @pytest.fixture

@@ -142,12 +142,6 @@ def reached(folder: Path) -> str:
     return newest[0]
 
 
-def remove_drafts(folder: Path) -> None:
-    """Removes what processes that were killed within `save` left here. Call it where the job's lock is held."""
-    for path in folder.glob("*.draft"):
-        path.unlink(missing_ok=True)
-
-
 def _check(file: BinaryIO) -> dict[str, Any]:
     """What a state says of itself.
 

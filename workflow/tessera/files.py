@@ -43,14 +43,17 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.draft")
 
 
-def remove_drafts(folder: Path) -> None:
+def remove_drafts(folder: Path, alone: bool = False) -> None:
     """Removes what killed processes left half-written in a folder.
 
     Spares, for a day, what a process of this machine that lives may be writing, and what is another machine's, which
     may share the folder.
+
+    Args:
+        alone: Nobody else writes here, as where a job's lock is held: nothing is spared.
     """
     for draft in list(folder.glob(".*.draft")):
-        if _is_abandoned(draft):
+        if alone or _is_abandoned(draft):
             with suppress(OSError):  # another process removes it as well, or it is another user's
                 shutil.rmtree(draft) if draft.is_dir() and not draft.is_symlink() else draft.unlink()
 

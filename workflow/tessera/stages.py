@@ -19,9 +19,10 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from tessera import artifacts, joblog, shortages
-from tessera.checkpoint import reached, remove_drafts
+from tessera.checkpoint import reached
 from tessera.devices import CPU, Device, lease
 from tessera.errors import DivergedError, StudyError, TesseraError
+from tessera.files import remove_drafts
 from tessera.manifest import MANIFEST, read_manifest
 from tessera.provenance import peak_memory_mb
 from tessera.stopping import Stopped, stoppable
@@ -222,7 +223,7 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restor
     shutil.rmtree(stage_job.output, ignore_errors=True)
     stage_job.output.mkdir(parents=True)
     stage_job.resume.mkdir(exist_ok=True)
-    remove_drafts(stage_job.resume)
+    remove_drafts(stage_job.resume, alone=True)
     start = time.monotonic()
     log.info("%s: %s", job.stage, job.name, extra={"device": stage_job.device.id})
     make(stage_job)

@@ -11,12 +11,13 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from tessera.errors import StudyError
+from tessera.manifest import MANIFEST
 from tessera.study.config import Config
 from tessera.study.files import parse
 from tessera.study.jobs import FOLDERS
 from tessera.study.plan import Plan, needed_by_studies
 
-LOCK, MANIFEST = ".lock", "artifact.json"
+LOCK = ".lock"
 STATES = ("state", "output")  # of a training that goes on
 SHOWN = 40  # folders that are named before the question
 
