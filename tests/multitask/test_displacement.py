@@ -61,7 +61,7 @@ def share(moved: Tensor, joint: Tensor) -> float:
     return float(moved @ joint / (joint @ joint))
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", [1, 2, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 5))])
 def test_tte_moves_the_encoder_as_far_as_its_tasks_do_together(number: int) -> None:
     tasks = TASKS[:number]
     joint = displacement(tasks, schedule="joint")

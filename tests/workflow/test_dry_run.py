@@ -24,6 +24,7 @@ def no_torch(tmp_path: Path) -> str:
     return str(tmp_path / "blocked")
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_thousand_jobs_never_imports_torch(run: Run, project: Path, no_torch: str) -> None:
     study = project / "config" / "studies" / "tiny.yaml"
     study.write_text(study.read_text().replace("trials: 2", "trials: 500"))
@@ -68,6 +69,7 @@ def test_a_mistake_is_told_without_a_traceback(run: Run, project: Path) -> None:
     assert ".smk" not in message
 
 
+@pytest.mark.slow
 def test_the_stages_of_dvc_wrap_targets_that_exist(run: Run, project: Path) -> None:
     stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
     targets = {stage["cmd"].removeprefix("snakemake --cores all").strip() for stage in stages.values()}
@@ -76,6 +78,7 @@ def test_the_stages_of_dvc_wrap_targets_that_exist(run: Run, project: Path) -> N
     assert {f"all_{name}" for name in stages} - {"all_summarize_study"} == targets - {""}
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_named_at_the_start_and_at_the_end(run: Run, project: Path) -> None:
     study = project / "config" / "studies" / "tiny.yaml"
     study.write_text(
@@ -97,6 +100,7 @@ def test_a_target_that_no_rule_makes_is_told_in_a_line(run: Run, project: Path) 
     assert "MissingRuleException" not in said
 
 
+@pytest.mark.slow
 def test_a_file_given_by_configfile_is_read_as_strictly(run: Run, project: Path) -> None:
     (project / "twice.yaml").write_text("trials: 1\ntrials: 2\n")
     said = run("snakemake", "-n", "--configfile", "twice.yaml", at=project, code=1).stderr

@@ -60,6 +60,7 @@ class Executor(RemoteExecutor):
         pytest.param("", ["--config", "device=cpu"], 0, [70, 140], marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_cluster_is_asked_for_what_a_job_needs(
     run: Run, project: Path, tmp_path: Path, gpus: str, options: list[str], gpu: int, minutes: list[int]
 ) -> None:

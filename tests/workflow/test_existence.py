@@ -67,6 +67,7 @@ def test_deleting_the_marker_refreshes_the_tables_alone(run: Run, project: Path,
 
 
 @pytest.mark.parametrize("what", ["gone", "changed"])
+@pytest.mark.slow
 def test_a_result_file_that_is_not_as_it_was_written_refreshes_the_tables(
     run: Run, project: Path, made: Plan, what: str
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_a_line(run: Run, project:
     assert f"error: {project}/resume cannot be written to" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_made_is_drawn_with_all_that_it_came_of(run: Run, project: Path, made: Plan) -> None:
     drawn = run("snakemake", "--dag", at=project).stdout
     jobs = [*made.jobs.values()]
