@@ -24,7 +24,7 @@ from tessera.data.datasets.options import ImagenetOptions
 from tessera.data.images import image_batches
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import load_dataset
-from tessera.training import index_batches
+from tessera.training.randomness import index_batches
 
 CLASSES = 10
 VARIETY = 50  # images that differ; the others are copies

@@ -18,7 +18,7 @@ from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 NUM_CLASSES = 10
 WANTED_RATIO = 5.0  # making a batch may take a fifth of the step that consumes it

@@ -20,7 +20,9 @@ from tessera.data.store import Dataset, Split
 from tessera.multitask.pretrain import pretrain
 from tessera.study.schema import Source
 from tessera.tasks.base import ImageStatistics
-from tessera.training import Compute, generator_of, make_optimizer
+from tessera.training.compute import Compute
+from tessera.training.optimizer import make_optimizer
+from tessera.training.randomness import generator_of
 
 TASKS = ("jigsaw", "colorization", "segmentation", "reconstruction")
 SCHEDULES = {

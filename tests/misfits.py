@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessera.checkpoint import Checkpoint
+from tessera.training.checkpoint import Checkpoint
 
 State = dict[str, Any]
 

@@ -12,7 +12,7 @@ from tessera.data.store import Split
 from tessera.errors import DataError, StudyError
 from tessera.measure import extract_features, library_threads, percent, predict, with_labels
 from tessera.models.encoders.base import Encoder
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 CPU = Compute(torch.device("cpu"), "float32")
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)

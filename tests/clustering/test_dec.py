@@ -21,7 +21,8 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.targets.options import ClusteringOptions
-from tessera.training import Compute, generator_of, seed_of
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of, seed_of
 
 CPU = Compute(torch.device("cpu"), "float32")
 

@@ -11,7 +11,7 @@ from tessera.data.store import Dataset, Split
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.targets.options import ClusteringOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 @pytest.mark.parametrize("train_encoder", [pytest.param(True, marks=pytest.mark.slow), False])

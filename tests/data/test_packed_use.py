@@ -15,7 +15,7 @@ from tessera.models.encoders.base import Encoder
 from tessera.multitask.learner import Feed, Learner
 from tessera.study.schema import Source
 from tessera.tasks.base import ImageStatistics
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 CPU = torch.device("cpu")
 SOURCE = {

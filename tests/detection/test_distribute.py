@@ -9,11 +9,11 @@ import pytest
 import torch
 from training_stand_ins import painted, settings, source
 
-from tessera.checkpoint import Checkpoint
 from tessera.detection.distribute import ALONE, Share, run_in_processes
 from tessera.detection.train import train_detector
 from tessera.errors import StudyError, TesseraError
-from tessera.training import Compute
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
 
 CPU = torch.device("cpu")
 FINE_TUNE = {"name": "fine_tune", "lr_factor": 0.5}

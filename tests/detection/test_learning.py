@@ -12,7 +12,7 @@ from tessera.detection.protocol import Detection
 from tessera.detection.train import train_detector
 from tessera.study.jobs import TransferKnowledge
 from tessera.targets.options import DetectionOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 @pytest.mark.slow

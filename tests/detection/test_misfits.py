@@ -8,7 +8,7 @@ from training_stand_ins import painted, settings, source
 
 from misfits import check_misfits
 from tessera.detection.train import train_detector
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 def test_a_state_that_does_not_fit_is_set_aside(

@@ -18,7 +18,7 @@ from tessera.measure import Evaluation
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.targets.options import DetectionOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 CPU = Compute(torch.device("cpu"), "float32")
 SIZES = [(64, 128), (32, 32), (100, 50)]  # height, width

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from training_stand_ins import MEAN, STD, Painted, Spot, as_split, painted, settings, source
 
-from tessera.checkpoint import Checkpoint
 from tessera.data.detection import DetectionDataset
 from tessera.detection.augment import make_augmentation
 from tessera.detection.train import train_detector
 from tessera.errors import StudyError, TesseraError
 from tessera.models.store import StoredEncoder
+from tessera.models.trained import Trained
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import Compute, Trained
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
 
 CPU = Compute(torch.device("cpu"), "float32")
 FINE_TUNE: dict[str, Any] = {"name": "fine_tune", "lr_factor": 1.0}

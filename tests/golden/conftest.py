@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tessera.tasks.color import color_table
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `pins`
 

@@ -8,7 +8,7 @@ from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.study.jobs import ClusterTarget
 from tessera.targets.options import ClusteringOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 PINNED: dict[str, float] = {
     "accuracy": 66,

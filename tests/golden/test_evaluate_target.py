@@ -15,7 +15,7 @@ from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.models.networks.base import DetectionNetwork, Detections
 from tessera.study.jobs import EvaluateTarget
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 PINNED: dict[str, dict[str, float]] = {
     "classification": {

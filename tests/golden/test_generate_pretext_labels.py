@@ -11,7 +11,7 @@ from tessera.tasks.colorization import Colorization
 from tessera.tasks.jigsaw import Jigsaw
 from tessera.tasks.jigsaw_plus import JigsawPlus
 from tessera.tasks.options import ColorizationOptions, JigsawOptions, JigsawPlusOptions
-from tessera.training import generator_of
+from tessera.training.randomness import generator_of
 
 PERMUTATIONS = 64471
 PERMUTATIONS_PLUS = 64401

@@ -11,7 +11,7 @@ from tessera.data.store import Dataset, Split
 from tessera.multitask.pretrain import pretrain
 from tessera.study.jobs import PretrainSource
 from tessera.study.schema import Source
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 PAPER = [{"name": "jigsaw", "permutations": 10}, "colorization", "segmentation", "reconstruction"]
 METHODS: dict[str, dict[str, Any]] = {

@@ -12,8 +12,9 @@ from tessera.detection.train import train_detector
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.store import StoredEncoder
+from tessera.models.trained import Trained
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import Compute, Trained
+from tessera.training.compute import Compute
 
 CHANGES: dict[str, dict[str, Any]] = {
     "none": {},

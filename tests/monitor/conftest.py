@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tessera.artifacts import resume_folder
-from tessera.progress import Told
 from tessera.study.config import Config
 from tessera.study.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.study.plan import Plan
+from tessera.told import Told
 
 SOURCE = {"encoder": {"name": "resnet8"}, "dataset": {"image_size": 32}, "batch_size": 10, "tasks": [{"name": "a"}]}
 RUN = Run(studies=("small",))

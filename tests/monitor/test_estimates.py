@@ -7,8 +7,8 @@ import pytest
 from tessera.monitor.estimates import Estimate, Estimates, images_of
 from tessera.monitor.standing import Standing, State
 from tessera.monitor.time_left import time_left
-from tessera.progress import Told
 from tessera.study.jobs import Job
+from tessera.told import Told
 
 Jobs = dict[str, Job]
 HERE = ("this", "cpu")

@@ -17,7 +17,7 @@ from tessera.multitask.regularizers.base import Regularizer
 from tessera.multitask.schedule.base import Schedule
 from tessera.multitask.schedule.options import ScheduleOptions
 from tessera.multitask.sharing.base import Sharing
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 FAMILIES: dict[str, type] = {
     "sharing": Sharing,

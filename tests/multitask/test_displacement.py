@@ -12,7 +12,7 @@ from tessera.data.store import Dataset, Split
 from tessera.multitask.fusion.states import copy_state
 from tessera.multitask.pretrain import _Training
 from tessera.study.schema import Source
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 TASKS = ("rotation", "reconstruction", "colorization", "segmentation", "jigsaw")
 CPU = torch.device("cpu")

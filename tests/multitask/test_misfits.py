@@ -9,7 +9,7 @@ from multitask_stand_ins import tiny_dataset, tiny_source
 
 from misfits import check_misfits
 from tessera.multitask.pretrain import pretrain
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 METHODS: dict[str, dict[str, Any]] = {
     "joint": {"optimizer": {"learning_rate": 0.05, "milestones": (0.5,)}},

@@ -24,7 +24,8 @@ from tessera.multitask.sharing.options import LassoSharingOptions
 from tessera.registry import label
 from tessera.study.resolve import Presets, Resolver
 from tessera.study.schema import Experiment
-from tessera.training import Compute, generator_of, index_batches
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of, index_batches
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
 DATASET = tiny_dataset()

@@ -18,7 +18,10 @@ from tessera.multitask.learner import Learner, head_key, means
 from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.schedule.base import Turn
 from tessera.registry import label
-from tessera.training import Compute, generator_of, index_batches, learning_rate_at, make_optimizer, seed_of
+from tessera.training.compute import Compute
+from tessera.training.learning_rate import learning_rate_at
+from tessera.training.optimizer import make_optimizer
+from tessera.training.randomness import generator_of, index_batches, seed_of
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
 DATASET = tiny_dataset()

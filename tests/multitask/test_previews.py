@@ -16,7 +16,7 @@ from tessera.multitask.previews import MOST_PX, make_previews, save_previews
 from tessera.report.sheets import read_sheet
 from tessera.study.schema import Source
 from tessera.tasks.base import Preview
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
 

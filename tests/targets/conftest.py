@@ -7,7 +7,7 @@ from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 def draw(number: int, num_classes: int, seed: int, noise: float) -> Split:

@@ -12,7 +12,7 @@ from tessera.data.store import Dataset, Split
 from tessera.errors import DivergedError
 from tessera.targets.classification import Classification
 from tessera.targets.options import ClassificationProtocolOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 class Table(torch.nn.Module):

@@ -18,7 +18,8 @@ from tessera.errors import DataError
 from tessera.measure import Evaluation, Protocol
 from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.targets import PARTS
-from tessera.training import Compute, generator_of
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of
 
 QUICK: dict[str, dict[str, Any]] = {
     "clustering": {"iterations": 4, "update_interval": 2, "restarts": 2, "batch_size": 16, "tolerance": 0.0}

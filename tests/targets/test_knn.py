@@ -12,7 +12,7 @@ from tessera.measure import extract_features
 from tessera.models.encoders.base import Encoder
 from tessera.targets.knn import Knn, vote
 from tessera.targets.options import KnnOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 def draw(number: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from tessera.measure import Evaluation, extract_features
 from tessera.models.encoders.base import Encoder
 from tessera.targets.linear_probe import LinearProbe
 from tessera.targets.options import LinearProbeOptions
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 def evaluate(

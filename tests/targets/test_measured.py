@@ -17,7 +17,8 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.store import save_encoder
 from tessera.registry import Options
 from tessera.targets.measured import Measured
-from tessera.training import Compute, seed_of
+from tessera.training.compute import Compute
+from tessera.training.randomness import seed_of
 
 STATISTICS = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
 

@@ -16,7 +16,7 @@ import pytest
 from tessera.study.jobs import Job, Run
 from tessera.tracking import live, sync
 from tessera.tracking.patience import Beating, GivenUpError, Pulse, patiently
-from tessera.training import Progress
+from tessera.training.pace import Pace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
@@ -105,7 +105,7 @@ def test_a_finished_job_leaves_a_dripping_server(
         run=Run(mlflow_uri=dripping_server),
     )
     with caplog.at_level(logging.INFO, "tessera"), live.watch(job):
-        Progress("pretrain", epochs=1).epoch(64, loss=2.0)
+        Pace("pretrain", epochs=1).epoch(64, loss=2.0)
         time.sleep(0.2)
     assert "no answer for 0 s; this job is shown later" in caplog.text
 

@@ -22,7 +22,7 @@ from tessera.tracking import live
 from tessera.tracking.patience import Beating
 from tessera.tracking.store import Store
 from tessera.tracking.sync import sync
-from tessera.training import Progress
+from tessera.training.pace import Pace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
@@ -124,7 +124,7 @@ def test_a_long_training_is_shown_while_it_runs(
     job = make_job(uri)
     store = Store(uri, "tessera")
     with live.watch(job):
-        progress = Progress("pretrain", epochs=2)
+        progress = Pace("pretrain", epochs=2)
         progress.epoch(64, loss=2.0)
         while job.folder not in (runs := store.runs()) or not runs[job.folder].data.metrics:
             time.sleep(0.05)
@@ -150,10 +150,10 @@ def test_a_job_that_ends_early_is_shown_as_it_ended(
     job = make_job(uri)
 
     def train() -> None:
-        Progress("pretrain", epochs=2).epoch(64, loss=2.0)
+        Pace("pretrain", epochs=2).epoch(64, loss=2.0)
         while job.folder not in store.runs():
             time.sleep(0.05)
-        Progress("pretrain", epochs=2, done=1).epoch(64, loss=1.0)
+        Pace("pretrain", epochs=2, done=1).epoch(64, loss=1.0)
         raise error
 
     with pytest.raises(error), live.watch(job):
@@ -180,7 +180,7 @@ def test_a_job_that_ends_while_it_is_first_shown_waits_for_that(
     monkeypatch.setattr(Store, "__init__", slow)
     job = make_job(uri)
     with live.watch(job):
-        Progress("pretrain", epochs=1).epoch(64, loss=2.0)
+        Pace("pretrain", epochs=1).epoch(64, loss=2.0)
         opened.wait(10)
         write_artifact(tmp_path / job.folder, trial=0)
     monkeypatch.undo()
@@ -250,7 +250,7 @@ def test_the_breaker_trips_once_and_the_job_goes_on(
     monkeypatch.setattr(live, "EVERY_S", 0.05)
     job = make_job(closed_port)
     with caplog.at_level(logging.INFO, "tessera"), live.watch(job):
-        progress = Progress("pretrain", epochs=50)
+        progress = Pace("pretrain", epochs=50)
         while not any("MLflow" in record.message for record in caplog.records):
             progress.epoch(64, loss=2.0)
             time.sleep(0.02)
@@ -311,12 +311,12 @@ import logging, sys, time
 from pathlib import Path
 from tessera.study.jobs import Job
 from tessera.tracking import live
-from tessera.training import Progress
+from tessera.training import Pace
 logging.basicConfig(level=logging.INFO)
 logging.getLogger("tessera").setLevel(logging.INFO)
 live.EVERY_S, live.PATIENCE_S = 0.2, 120.0
 with live.watch(Job.model_validate_json(sys.argv[1])):
-    progress = Progress("pretrain", epochs=40)
+    progress = Pace("pretrain", epochs=40)
     for epoch in range(40):
         progress.epoch(64, loss=float(epoch))
         time.sleep(0.1)

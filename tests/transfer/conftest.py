@@ -13,7 +13,7 @@ from tessera.models.encoders.options import ResNet8Options
 from tessera.models.heads import VectorHead
 from tessera.models.store import StoredClassifier
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import Teacher
 
 MakeSettings = Callable[..., TransferKnowledge]

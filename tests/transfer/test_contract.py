@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from tessera import registry
-from tessera.checkpoint import Checkpoint
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
 from tessera.models.store import load_network, save_network
-from tessera.training import Compute, Trained
+from tessera.models.trained import Trained
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
 from tessera.transfer import train
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import train_network

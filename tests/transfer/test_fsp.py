@@ -10,7 +10,7 @@ from tessera.errors import StudyError
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.alignment import Alignment, Scale
 from tessera.transfer.base import TargetImages, Teacher, Views
 from tessera.transfer.fsp import Fsp, fsp_loss, gram, pool_to

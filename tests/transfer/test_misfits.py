@@ -7,7 +7,7 @@ import pytest
 
 from misfits import check_misfits
 from tessera.data.store import Dataset
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import train_network
 

@@ -13,7 +13,7 @@ from tessera.data.views import flip_and_crop
 from tessera.errors import DataError, StudyError
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import TargetImages, Teacher, Views
 from tessera.transfer.clusters import Clusters
 from tessera.transfer.options import SoftTargetsOptions

@@ -23,7 +23,7 @@ from tessera.models.store import (
     save_network,
 )
 from tessera.report.curves import HEADER, curves
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import train_network
 

@@ -8,7 +8,7 @@ from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError, TesseraError
 from tessera.models.networks.encoder_classifier import EncoderClassifier
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import Teacher, TransferMethod
 from tessera.transfer.none import NoTransfer
 from tessera.transfer.train import train_network

@@ -15,7 +15,7 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer import clusters, probe
 from tessera.transfer.base import TargetImages, Teacher, Views, chunks
 from tessera.transfer.clusters import Clusters

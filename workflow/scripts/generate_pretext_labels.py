@@ -10,7 +10,7 @@ def generate(job: StageJob[GeneratePretextLabels]) -> None:
 
     from tessera import registry
     from tessera.data.store import load_dataset
-    from tessera.training import generator_of
+    from tessera.training.randomness import generator_of
 
     settings = dict(job.settings.task)
     image_size = settings.pop("image_size", 0)  # only where labels are made from images

@@ -37,11 +37,11 @@ _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn
 # What of the package determines the result of a stage; a change is recorded, though only `version` changes keys.
 _CODE = {
     "prepare_dataset": ("data",),
-    "generate_pretext_labels": ("data", "tasks", "models", "training.py"),
-    "pretrain_source": ("data", "tasks", "models", "multitask", "training.py", "optimizers.py"),
-    "transfer_knowledge": ("data", "models", "transfer", "detection", "training.py", "optimizers.py", "measure.py"),
-    "evaluate_target": ("data", "models", "targets", "detection", "training.py", "measure.py"),
-    "cluster_target": ("data", "models", "targets", "clustering", "training.py", "optimizers.py", "measure.py"),
+    "generate_pretext_labels": ("data", "tasks", "models", "training"),
+    "pretrain_source": ("data", "tasks", "models", "multitask", "training"),
+    "transfer_knowledge": ("data", "models", "transfer", "detection", "training", "measure.py"),
+    "evaluate_target": ("data", "models", "targets", "detection", "training", "measure.py"),
+    "cluster_target": ("data", "models", "targets", "clustering", "training", "measure.py"),
 }
 
 

@@ -20,7 +20,8 @@ from tessera.data.views import to_unit
 from tessera.errors import DataError, DivergedError, StudyError
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.registry import suggest
-from tessera.training import Compute, generator_of
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of
 
 Statistics = tuple[float, float, float]
 Read = tuple[str | None, int]  # a layer, None for the last; and the height and width to which its map is pooled

@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from tessera import artifacts, joblog, shortages
-from tessera.checkpoint import reached
 from tessera.devices import CPU, Device, lease
 from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.files import remove_drafts
@@ -29,11 +28,12 @@ from tessera.stopping import Stopped, stoppable
 from tessera.study.jobs import STAGES, Job, StageSettings
 from tessera.study.own_code import refuse_other_code
 from tessera.tracking.live import watch
+from tessera.training.checkpoint import reached
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tessera.training import Compute
+    from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
 
@@ -78,7 +78,8 @@ class StageJob(Generic[S]):
         """Where and how precisely to compute: seeds, threads and determinism are set by then."""
         import torch
 
-        from tessera.training import Compute, repeat_exactly, seed_of
+        from tessera.training.compute import Compute, repeat_exactly
+        from tessera.training.randomness import seed_of
 
         torch.set_num_threads(num_threads(self.run.threads))
         torch.manual_seed(seed_of(self.trial, self.job.stage))
@@ -183,8 +184,8 @@ def _in_words(job: Job) -> Iterator[None]:
 
 def _cure(job: Job) -> str:
     """What to change where weights diverged: of the job's own optimiser, else of what it measures."""
-    from tessera.study.schema import OptimizerOptions
-    from tessera.training import cure
+    from tessera.training.options import OptimizerOptions
+    from tessera.training.steps import cure
 
     settings = job.settings
     folder = job.inputs.get("network") or job.inputs.get("source")

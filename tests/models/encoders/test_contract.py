@@ -10,7 +10,7 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import EncoderOptions
 from tessera.multitask.fusion.states import layer_parameters
 from tessera.multitask.statistics import batch_norms, reestimate_statistics
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 @pytest.fixture(scope="module", params=sorted(registry.parts("encoder")))

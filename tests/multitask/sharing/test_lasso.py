@@ -13,8 +13,8 @@ from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.sharing.lasso import LassoSharing
 from tessera.multitask.sharing.options import LassoSharingOptions
-from tessera.study.schema import OptimizerOptions
-from tessera.training import make_optimizer
+from tessera.training.optimizer import make_optimizer
+from tessera.training.options import OptimizerOptions
 
 TASKS = ["a", "b.c"]
 IMAGES = (3, 3, 8, 8)

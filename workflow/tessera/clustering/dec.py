@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tessera.checkpoint import Checkpoint
 from tessera.clustering.assignment import divergence, log_soft_assignment, target_distribution
 from tessera.clustering.embedding import embed_features
 from tessera.clustering.retrieval import nearest_neighbors, recalls
@@ -21,17 +20,12 @@ from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, TesseraError
 from tessera.measure import Evaluation, Protocol, Statistics, extract_features, normalizer, with_labels
 from tessera.models.encoders.base import LayeredNetwork
-from tessera.study.schema import OptimizerOptions
-from tessera.training import (
-    Compute,
-    check_course,
-    generator_of,
-    index_batches,
-    load_optimizer,
-    make_optimizer,
-    run_steps,
-    seed_of,
-)
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
+from tessera.training.optimizer import load_optimizer, make_optimizer
+from tessera.training.options import OptimizerOptions
+from tessera.training.randomness import generator_of, index_batches, seed_of
+from tessera.training.steps import check_course, run_steps
 
 log = logging.getLogger("tessera")
 

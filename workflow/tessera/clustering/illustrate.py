@@ -12,7 +12,7 @@ from tessera.data.images import concatenate
 from tessera.data.store import Dataset
 from tessera.data.thumbnails import save_sheet, shrink
 from tessera.measure import library_threads
-from tessera.training import generator_of, seed_of
+from tessera.training.randomness import generator_of, seed_of
 
 QUERIES, NEAREST = 10, 8
 MOST_PX = 96  # of a picture's side

@@ -13,7 +13,7 @@ from tessera.data.detection import DetectionSplit, Objects
 from tessera.detection.augment import Augmentation, View, seeded
 from tessera.detection.distribute import ALONE, Share
 from tessera.errors import TesseraError
-from tessera.training import generator_of, index_batches, seed_of
+from tessera.training.randomness import generator_of, index_batches, seed_of
 
 AHEAD = 4  # batches that each worker makes before they are asked for
 

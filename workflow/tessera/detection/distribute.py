@@ -20,7 +20,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from torch.nn.parallel import DistributedDataParallel
 
 from tessera.errors import TesseraError
-from tessera.training import Compute, repeat_exactly
+from tessera.training.compute import Compute, repeat_exactly
 
 log = logging.getLogger("tessera")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from tessera.data.detection import load_detection
 from tessera.detection.train import train_detector
 from tessera.models.store import load_encoder
+from tessera.models.trained import Trained
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import Compute, Trained
+from tessera.training.compute import Compute
 
 
 def train(

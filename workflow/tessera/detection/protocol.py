@@ -20,7 +20,7 @@ from tessera.detection.examples import choose_examples
 from tessera.errors import DataError, StudyError
 from tessera.measure import Evaluation, Protocol, Statistics, normalizer
 from tessera.models.networks.base import DetectionNetwork
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
-from tessera.checkpoint import Checkpoint
 from tessera.data.detection import DetectionDataset, Objects
 from tessera.data.views import to_unit
 from tessera.detection.augment import make_augmentation
@@ -23,19 +22,15 @@ from tessera.errors import StudyError
 from tessera.models.encoders.freezing import freeze
 from tessera.models.networks.base import DetectionNetwork
 from tessera.models.store import NetworkAbout, StoredEncoder
+from tessera.models.trained import Trained
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import (
-    Compute,
-    Progress,
-    Trained,
-    check_course,
-    check_loss,
-    learning_rates,
-    load_optimizer,
-    make_optimizer,
-    run_steps,
-    seed_of,
-)
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
+from tessera.training.learning_rate import learning_rates
+from tessera.training.optimizer import load_optimizer, make_optimizer
+from tessera.training.pace import Pace
+from tessera.training.randomness import seed_of
+from tessera.training.steps import check_course, check_loss, run_steps
 
 FIGURES = ("loss", "localization", "classification", "positives")
 
@@ -179,7 +174,7 @@ class _Training:
     def _train(self, batches: Iterator[tuple[Tensor, list[Objects]]]) -> None:
         settings, optimizer, history = self.settings, self.optimizer, self.history
         network = self.share.wrap(self.network)
-        progress = Progress("detection", settings.epochs, len(history))
+        progress = Pace("detection", settings.epochs, len(history))
         for epoch in range(len(history), settings.epochs):
             torch.manual_seed(seed_of(self.trial, "detection", "dropout", epoch, self.share.rank))
             network.train()

@@ -10,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from tessera.artifacts import resume_folder
-from tessera.progress import FILE, Told, read_told
 from tessera.study.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.study.plan import Plan
+from tessera.told import FILE, Told, read_told
 
 SUMMARIZE = "summarize_study"
 SILENT_S = 180.0  # a job on another machine that has not touched its file for so long is taken for dead

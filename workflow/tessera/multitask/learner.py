@@ -18,7 +18,10 @@ from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.statistics import batch_statistics
 from tessera.study.schema import Source
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
-from tessera.training import Compute, generator_of, index_batches, learning_rate_at, run_steps, seed_of
+from tessera.training.compute import Compute
+from tessera.training.learning_rate import learning_rate_at
+from tessera.training.randomness import generator_of, index_batches, seed_of
+from tessera.training.steps import run_steps
 
 HELD_OUT_IMAGES = 512
 LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in parts of 2^16, as in Pillow: gray images stay what they are

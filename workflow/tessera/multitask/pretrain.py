@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
-from tessera.checkpoint import Checkpoint
 from tessera.data.store import Dataset
 from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder
@@ -24,16 +23,13 @@ from tessera.multitask.schedule.base import Schedule, Turn
 from tessera.multitask.statistics import reestimate_statistics
 from tessera.study.schema import Source
 from tessera.tasks.base import Preview
-from tessera.training import (
-    Compute,
-    Progress,
-    check_course,
-    cure,
-    generator_of,
-    learning_rate_at,
-    load_optimizer,
-    make_optimizer,
-)
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
+from tessera.training.learning_rate import learning_rate_at
+from tessera.training.optimizer import load_optimizer, make_optimizer
+from tessera.training.pace import Pace
+from tessera.training.randomness import generator_of
+from tessera.training.steps import check_course, cure
 
 
 @dataclass
@@ -81,7 +77,7 @@ def pretrain(
     training = checkpoint.resume(
         lambda: _Training(source, dataset, labels, compute, trial), lambda fresh, state: fresh.load_state_dict(state)
     )
-    progress = Progress("pretrain_source", source.epochs, done=len(training.history))
+    progress = Pace("pretrain_source", source.epochs, done=len(training.history))
     for epoch in range(len(training.history), source.epochs):
         row = training.epoch(epoch)
         checkpoint.save(training.state_dict(), f"epoch {epoch + 1} of {source.epochs}")

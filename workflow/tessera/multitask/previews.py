@@ -10,7 +10,7 @@ from tessera.data.thumbnails import save_sheet, shrink
 from tessera.multitask.learner import Learner
 from tessera.multitask.statistics import batch_statistics
 from tessera.tasks.base import Preview
-from tessera.training import generator_of
+from tessera.training.randomness import generator_of
 
 IMAGES = 6
 MOST_PX = 96  # of a picture's side

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 def batch_norms(*modules: nn.Module) -> list[_BatchNorm]:

@@ -14,7 +14,8 @@ from tessera.study.options import (
     ProtocolPart,
     TransferPart,
 )
-from tessera.study.schema import Comparison, Model, OptimizerOptions, Source
+from tessera.study.schema import Comparison, Model, Source
+from tessera.training.options import OptimizerOptions
 
 
 class Run(Model):

@@ -15,18 +15,8 @@ from tessera.study.config import Config, DvcConfig, MlflowConfig, Tracking
 from tessera.study.files import parse, read_yaml
 from tessera.study.json_schema import METHOD, model_schema
 from tessera.study.options import PART_OF
-from tessera.study.schema import (
-    Comparison,
-    Experiment,
-    Grid,
-    Method,
-    OptimizerOptions,
-    Row,
-    Scale,
-    Source,
-    Study,
-    Target,
-)
+from tessera.study.schema import Comparison, Experiment, Grid, Method, Row, Scale, Source, Study, Target
+from tessera.training.options import OptimizerOptions
 
 TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
     "The configuration": (("config", Config), ("tracking", Tracking), ("mlflow", MlflowConfig), ("dvc", DvcConfig)),

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from tessera.data.store import Dataset, Split
 from tessera.measure import Evaluation, Protocol, Statistics, percent, predict, with_labels
 from tessera.models.encoders.base import LayeredNetwork
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 class Classification(Protocol):

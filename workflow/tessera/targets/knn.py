@@ -10,7 +10,7 @@ from torch import Tensor
 from tessera.data.store import Dataset, Split
 from tessera.measure import Evaluation, Protocol, Read, Statistics, percent
 from tessera.models.encoders.base import LayeredNetwork
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 def vote(

@@ -16,7 +16,7 @@ from tessera.data.store import Dataset, Split
 from tessera.errors import DataError
 from tessera.measure import Evaluation, Protocol, Read, Statistics, library_threads
 from tessera.models.encoders.base import LayeredNetwork
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
 

@@ -10,7 +10,7 @@ from tessera import registry
 from tessera.measure import Evaluation, Features, Protocol
 from tessera.models.store import load_measured
 from tessera.registry import Options
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 class Measured:

@@ -11,9 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tessera.monitor.standing import SILENT_S
-from tessera.progress import FILE, read_told
 from tessera.study.jobs import SummarizeStudy
 from tessera.study.plan import Asked
+from tessera.told import FILE, read_told
 from tessera.tracking.cells import CURRENT, Chains, read_cells
 from tessera.tracking.database import database_of
 from tessera.tracking.patience import Pulse, patiently

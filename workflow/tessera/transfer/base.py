@@ -16,7 +16,7 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.store import StoredClassifier, StoredEncoder
 from tessera.registry import Options
-from tessera.training import Compute
+from tessera.training.compute import Compute
 
 
 class Augment(Protocol):

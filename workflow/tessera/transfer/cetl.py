@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tessera.data.images import image_batches
 from tessera.models.networks.base import TargetNetwork
-from tessera.training import Compute, generator_of, index_batches
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of, index_batches
 from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
 from tessera.transfer.options import CetlOptions
 

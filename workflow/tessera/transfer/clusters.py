@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from tessera.errors import StudyError
 from tessera.measure import library_threads
 from tessera.models.networks.base import TargetNetwork
-from tessera.training import Compute, generator_of, seed_of
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of, seed_of
 from tessera.transfer.base import TargetImages, Teacher
 from tessera.transfer.options import SoftTargetsOptions
 from tessera.transfer.oracle import Oracle, features_of

@@ -14,7 +14,8 @@ from tessera.errors import StudyError
 from tessera.models.encoders.base import LayeredNetwork
 from tessera.models.networks.base import TargetNetwork
 from tessera.registry import suggest
-from tessera.training import Compute, generator_of
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of
 from tessera.transfer.alignment import ALIGNMENTS, Alignment, Moments
 from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views, chunks
 from tessera.transfer.options import FspOptions

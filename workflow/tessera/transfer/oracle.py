@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tessera.data.images import Images
 from tessera.data.views import to_unit
 from tessera.models.networks.base import TargetNetwork
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import TargetImages, Teacher, chunks
 from tessera.transfer.options import SoftTargetsOptions
 

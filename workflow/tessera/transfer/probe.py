@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from tessera.data.store import Split, label_subset
 from tessera.errors import DataError
 from tessera.models.networks.base import TargetNetwork
-from tessera.optimizers import Adam
-from tessera.training import Compute, generator_of, index_batches
+from tessera.training.compute import Compute
+from tessera.training.optimizer import Adam
+from tessera.training.randomness import generator_of, index_batches
 from tessera.transfer.base import TargetImages, Teacher
 from tessera.transfer.options import SoftTargetsOptions
 from tessera.transfer.oracle import Oracle, features_of

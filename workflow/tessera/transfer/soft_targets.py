@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.models.networks.base import TargetNetwork
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
 from tessera.transfer.clusters import Clusters
 from tessera.transfer.options import SoftTargetsOptions

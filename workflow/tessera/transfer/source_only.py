@@ -5,7 +5,7 @@ from torch import Tensor
 from tessera.errors import StudyError
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
-from tessera.training import Compute
+from tessera.training.compute import Compute
 from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
 from tessera.transfer.options import SourceOnlyOptions
 

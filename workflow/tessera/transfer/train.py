@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
-from tessera.checkpoint import Checkpoint
 from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split, label_subset
 from tessera.data.views import flip_and_crop
@@ -18,21 +17,15 @@ from tessera.errors import DataError
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout
+from tessera.models.trained import Trained
 from tessera.study.jobs import TransferKnowledge
-from tessera.training import (
-    Compute,
-    Progress,
-    Trained,
-    check_course,
-    check_loss,
-    generator_of,
-    index_batches,
-    learning_rates,
-    load_optimizer,
-    make_optimizer,
-    run_steps,
-    seed_of,
-)
+from tessera.training.checkpoint import Checkpoint
+from tessera.training.compute import Compute
+from tessera.training.learning_rate import learning_rates
+from tessera.training.optimizer import load_optimizer, make_optimizer
+from tessera.training.pace import Pace
+from tessera.training.randomness import generator_of, index_batches, seed_of
+from tessera.training.steps import check_course, check_loss, run_steps
 from tessera.transfer.base import Augment, TargetImages, Teacher, TransferMethod, Views
 
 CROP_FRACTION = 8  # the crop moves by at most an eighth of the image
@@ -169,7 +162,7 @@ class _Training:
 
     def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
         settings, options = self.settings, self.settings.optimizer
-        progress = Progress(f"{registry.label(settings.transfer.name)}, {stage.name} stage", stage.epochs, done)
+        progress = Pace(f"{registry.label(settings.transfer.name)}, {stage.name} stage", stage.epochs, done)
         for epoch in range(done, stage.epochs):
             torch.manual_seed(seed_of(self.trial, stage.name, "begin", epoch))
             found = stage.begin(epoch)

@@ -138,7 +138,7 @@ class _Teller(logging.Handler):
 
 
 def _take_epoch(told: Told, record: Mapping[str, Any]) -> None:
-    """What `tessera.training.Progress` says, or whoever logs the same fields."""
+    """What `tessera.training.pace.Pace` says, or whoever logs the same fields."""
     told.what, told.epoch, told.epochs = str(record.get("what", "")), int(record.get("epoch", 0)), int(record["epochs"])
     told.epoch_s, told.images_per_s = record.get("epoch_s"), record.get("images_per_s")
     told.remaining_s = record.get("remaining_s")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tessera import optimizers
+from tessera.training import optimizer as optimizers
 
 PAIRS = [
     (optimizers.SGD, torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
@@ -73,7 +73,7 @@ def test_hooks_of_a_step_are_called() -> None:
 def test_the_compiler_is_not_imported() -> None:
     program = """
 import sys, torch
-from tessera.optimizers import SGD
+from tessera.training.optimizer import SGD
 network = torch.nn.Linear(3, 1)
 optimizer = SGD(network.parameters(), lr=0.1, momentum=0.9)
 network(torch.ones(1, 3)).sum().backward()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tessera import progress
+from tessera import told
 from tessera.artifacts import resume_folder
-from tessera.progress import Told, read_told, telling
 from tessera.study.jobs import Job
-from tessera.training import Progress
+from tessera.told import Told, read_told, telling
+from tessera.training.pace import Pace
 
 JOB = Job(stage="pretrain_source", words="e", version=1, trial=0, settings={}, inputs={})
 FOLDER = resume_folder(JOB)
@@ -21,7 +21,7 @@ FOLDER = resume_folder(JOB)
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(progress, "EVERY_S", 0.02)
+    monkeypatch.setattr(told, "EVERY_S", 0.02)
     caplog.set_level(logging.INFO, "tessera")
     FOLDER.mkdir(parents=True)
 
@@ -38,7 +38,7 @@ def wait_for(condition: Callable[[Told], bool]) -> Told:
 def test_every_epoch_is_told() -> None:
     with telling(JOB):
         logging.getLogger("tessera").info("GPU %s leased", "3", extra={"device": "3"})
-        shown = Progress("pretrain_source", epochs=4)
+        shown = Pace("pretrain_source", epochs=4)
         begun = wait_for(lambda told: told.epochs == 4)
         assert (begun.epoch, begun.device, begun.said) == (0, "3", "pretrain_source: 4 epochs")
         for _ in range(2):
@@ -63,11 +63,11 @@ def test_a_failure_is_the_last_word() -> None:
 
 
 def test_the_file_shows_that_a_silent_job_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "BEAT_S", 0.05)
+    monkeypatch.setattr(told, "BEAT_S", 0.05)
     with telling(JOB):
-        before = (FOLDER / progress.FILE).stat().st_mtime_ns
+        before = (FOLDER / told.FILE).stat().st_mtime_ns
         until = time.monotonic() + 5
-        while (FOLDER / progress.FILE).stat().st_mtime_ns == before:
+        while (FOLDER / told.FILE).stat().st_mtime_ns == before:
             assert time.monotonic() < until
             time.sleep(0.01)
 
@@ -76,14 +76,14 @@ def test_a_disk_that_refuses_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(path: Path, text: str) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(progress, "replace_text", refuse)
+    monkeypatch.setattr(told, "replace_text", refuse)
     with telling(JOB):
-        Progress("w", epochs=1).epoch(1, loss=1.0)
+        Pace("w", epochs=1).epoch(1, loss=1.0)
         time.sleep(0.1)
 
 
 def test_what_cannot_be_read_says_nothing() -> None:
-    file = FOLDER / progress.FILE
+    file = FOLDER / told.FILE
     for text in ("", "[]", "{}", '{"pid": 1'):
         file.write_text(text)
         assert read_told(FOLDER) is None

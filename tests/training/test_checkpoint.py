@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import tessera
-from tessera.checkpoint import Checkpoint, reached
 from tessera.errors import TesseraError
 from tessera.files import remove_drafts
+from tessera.training.checkpoint import Checkpoint, reached
 
 STATE = {"weights": torch.arange(300.0), "history": [{"epoch": 1, "loss": 0.5}]}
 NEXT = {"weights": torch.arange(300.0) + 1, "history": [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]}
@@ -221,7 +221,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_checkpoint import NEXT, STATE, Operations, check_after_crash
-from tessera.checkpoint import Checkpoint
+from tessera.training.checkpoint import Checkpoint
 
 folder = Path("words-12345678/state")
 for last in range(100):
@@ -264,7 +264,7 @@ def test_a_failed_save_leaves_no_draft(checkpoint: Checkpoint, folder: Path, mon
 
 
 def test_asking_how_far_it_came_imports_no_torch(checkpoint: Checkpoint, folder: Path) -> None:
-    code = "import sys; from pathlib import Path; from tessera.checkpoint import reached; "
+    code = "import sys; from pathlib import Path; from tessera.training.checkpoint import reached; "
     code += "print(reached(Path(sys.argv[1])), 'torch' in sys.modules)"
     package = str(Path(tessera.__file__).parent.parent)
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""Training: what every training shares. Knows no task, teacher, balancer or tracker."""
