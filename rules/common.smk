@@ -17,7 +17,7 @@ from tessera.monitor.failures import Failures
 from tessera.report import marker
 from tessera.study.config import Config
 from tessera.study.files import read_yaml
-from tessera.study.jobs import FOLDERS, Job, SummarizeStudy
+from tessera.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.study.plan import Plan, make_plan
 from tessera.study.requested import refuse_unknown, targets_in
 from tessera.study.together import together

@@ -10,7 +10,7 @@ import pytest
 from tessera import artifacts, manifest
 from tessera.errors import ArtifactError
 from tessera.files import replace_text
-from tessera.study.jobs import FOLDERS, Job
+from tessera.jobs import FOLDERS, Job
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tessera import artifacts
 from tessera.errors import ArtifactError
-from tessera.study.jobs import Job, key_of
+from tessera.jobs import Job, key_of
 
 
 @pytest.fixture(autouse=True)

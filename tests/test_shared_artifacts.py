@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tessera import artifacts
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 
 SECONDS = 0.7
 PREPARE = """
@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from tessera import artifacts
 from tessera.errors import ArtifactError
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 
 job = Job.model_validate_json(sys.argv[1])
 artifacts.git_state = lambda _: None

@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 
 from tessera import shortages
+from tessera.jobs import Job
 from tessera.shortages import describe
-from tessera.study.jobs import Job
 
 HUGE = 10**15  # more than a processor can address, however freely the system promises memory
 

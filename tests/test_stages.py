@@ -17,9 +17,9 @@ import pytest
 
 from tessera import artifacts, stages
 from tessera.errors import DataError, DivergedError, StudyError
+from tessera.jobs import EvaluateTarget, Job, PrepareDataset
 from tessera.stages import StageJob, explain, parse_spec, run_stage
 from tessera.stopping import SIGNALS, Stopped, stoppable
-from tessera.study.jobs import EvaluateTarget, Job, PrepareDataset
 from tessera.tracking.live import Live, watch
 
 Make = Callable[[StageJob[PrepareDataset]], None]
@@ -28,7 +28,7 @@ Process = subprocess.Popen[str]
 SLOW_STAGE = """
 import os, sys, time
 from tessera.stages import run_stage
-from tessera.study.jobs import PrepareDataset
+from tessera.jobs import PrepareDataset
 
 def make(job):
     with open("journal", "a") as journal:
@@ -357,7 +357,7 @@ def test_a_new_job_goes_on_when_the_orphan_is_killed(job: Job, start: Callable[[
 
 
 OTHER_STAGE = """
-from tessera.study.jobs import EvaluateTarget
+from tessera.jobs import EvaluateTarget
 
 def evaluate_target(job):
     assert isinstance(job.settings, EvaluateTarget)
@@ -408,7 +408,7 @@ def test_a_job_whose_inputs_are_not_made_is_left_to_its_own_process(
 STOPPED_STAGE = """
 import json, sys, time
 from tessera.stages import run_stage
-from tessera.study.jobs import PrepareDataset
+from tessera.jobs import PrepareDataset
 
 def make(job):
     if sys.stdin.readline() == "state\\n":

@@ -10,7 +10,7 @@ import pytest
 
 from tessera import told
 from tessera.artifacts import resume_folder
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.told import Told, read_told, telling
 from tessera.training.pace import Pace
 

@@ -11,7 +11,7 @@ import yaml
 from tessera.__main__ import main
 from tessera.artifacts import code_hash, resume_folder
 from tessera.files import replace_text
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
 REPOSITORY = Path(__file__).parents[2]

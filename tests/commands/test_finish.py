@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tessera.commands.finish import _show_unfinished
+from tessera.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.monitor.standing import Standing, State
 from tessera.study.config import Config
-from tessera.study.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.study.plan import Plan
 
 

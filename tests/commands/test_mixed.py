@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tessera.explain.mixed import mixed
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 
 
 @pytest.mark.parametrize(

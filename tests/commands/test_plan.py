@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tessera.__main__ import main
+from tessera.jobs import Job
 from tessera.provenance import hardware
-from tessera.study.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from tessera.__main__ import main
 from tessera.artifacts import resume_folder
 from tessera.explain import nearest
-from tessera.study.jobs import Job, PretrainSource
+from tessera.jobs import Job, PretrainSource
 from tessera.study.plan import Plan
 
 Edit = Callable[[Any], None]

@@ -13,7 +13,7 @@ from tessera.data.store import Dataset, Split, load_dataset
 from tessera.measure import extract_features, predict
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.learner import Feed, Learner
-from tessera.study.schema import Source
+from tessera.multitask.source import Source
 from tessera.tasks.base import ImageStatistics
 from tessera.training.compute import Compute
 

@@ -10,7 +10,7 @@ from tessera.data.detection import DetectionDataset, load_detection
 from tessera.data.prepare import prepare_dataset
 from tessera.detection.protocol import Detection
 from tessera.detection.train import train_detector
-from tessera.study.jobs import TransferKnowledge
+from tessera.jobs import TransferKnowledge
 from tessera.targets.options import DetectionOptions
 from tessera.training.compute import Compute
 

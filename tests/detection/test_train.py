@@ -15,9 +15,9 @@ from tessera.data.detection import DetectionDataset
 from tessera.detection.augment import make_augmentation
 from tessera.detection.train import train_detector
 from tessera.errors import StudyError, TesseraError
+from tessera.jobs import TransferKnowledge
 from tessera.models.store import StoredEncoder
 from tessera.models.trained import Trained
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.detection import DetectionDataset, DetectionSplit, Objects
+from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.base import Encoder
 from tessera.models.networks.base import DetectionNetwork, Detections, ObjectsOfImage
 from tessera.models.networks.options import EncoderOfNetwork, NetworkOptions
 from tessera.models.store import StoredEncoder
 from tessera.registry import Options
-from tessera.study.jobs import TransferKnowledge
 
 SIZE, CELLS = 32, 4
 COLORS = torch.tensor([[230, 30, 30], [30, 30, 230]], dtype=torch.uint8)

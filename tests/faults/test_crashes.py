@@ -20,11 +20,11 @@ from PIL import Image
 from tessera import artifacts
 from tessera.data.prepare import prepare_dataset
 from tessera.errors import ArtifactError
+from tessera.jobs import Cell, EvaluateTarget, Job, PrepareDataset, SummarizeStudy
 from tessera.manifest import MANIFEST, inspect
 from tessera.report.index import write_index
 from tessera.report.summary import summarize
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import Cell, EvaluateTarget, Job, PrepareDataset, SummarizeStudy
 from tessera.tracking.dvc import gather
 
 SAMPLE = 41  # of how many operations one is disturbed, unless slow tests are asked for

@@ -6,7 +6,7 @@ import torch
 
 from tessera import registry
 from tessera.data.store import Dataset, Split
-from tessera.study.jobs import ClusterTarget
+from tessera.jobs import ClusterTarget
 from tessera.targets.options import ClusteringOptions
 from tessera.training.compute import Compute
 

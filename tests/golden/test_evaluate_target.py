@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from tessera import registry
 from tessera.data.store import Dataset, Split
+from tessera.jobs import EvaluateTarget
 from tessera.models.networks.base import DetectionNetwork, Detections
-from tessera.study.jobs import EvaluateTarget
 from tessera.training.compute import Compute
 
 PINNED: dict[str, dict[str, float]] = {

@@ -6,7 +6,7 @@ import torch
 from scipy.special import entr
 
 from tessera.data.store import Dataset, Split
-from tessera.study.jobs import GeneratePretextLabels
+from tessera.jobs import GeneratePretextLabels
 from tessera.tasks.colorization import Colorization
 from tessera.tasks.jigsaw import Jigsaw
 from tessera.tasks.jigsaw_plus import JigsawPlus

@@ -18,7 +18,7 @@ from tessera.data.datasets.options import (
 from tessera.data.detection import DetectionDataset, load_detection
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, load_dataset
-from tessera.study.jobs import PrepareDataset
+from tessera.jobs import PrepareDataset
 
 # Photographs that a library decodes and Pillow resizes: their other releases may differ by a level in some pixels.
 DECODED = 1e-4

@@ -8,9 +8,9 @@ import torch
 
 from tessera import registry
 from tessera.data.store import Dataset, Split
+from tessera.jobs import PretrainSource
 from tessera.multitask.pretrain import pretrain
-from tessera.study.jobs import PretrainSource
-from tessera.study.schema import Source
+from tessera.multitask.source import Source
 from tessera.training.compute import Compute
 
 PAPER = [{"name": "jigsaw", "permutations": 10}, "colorization", "segmentation", "reconstruction"]

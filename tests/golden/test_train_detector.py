@@ -9,11 +9,11 @@ from scenes import squares
 
 from tessera.detection.augment import AUGMENTATIONS
 from tessera.detection.train import train_detector
+from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.store import StoredEncoder
 from tessera.models.trained import Trained
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.compute import Compute
 
 CHANGES: dict[str, dict[str, Any]] = {

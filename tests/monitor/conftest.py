@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tessera.artifacts import resume_folder
+from tessera.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.study.config import Config
-from tessera.study.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.study.plan import Plan
 from tessera.told import Told
 

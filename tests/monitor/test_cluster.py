@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tessera.artifacts import resume_folder
+from tessera.jobs import Job
 from tessera.monitor import cluster
 from tessera.monitor.cluster import MEMORY, TIME, End, end_of, keeps_no_accounts
 from tessera.monitor.failures import Failures
 from tessera.monitor.standing import State, look
-from tessera.study.jobs import Job
 from tessera.study.plan import Plan
 
 LIMITS = {"runtime": 61, "mem_mb": 8000, "gpu": 1}

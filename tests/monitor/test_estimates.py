@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from tessera.jobs import Job
 from tessera.monitor.estimates import Estimate, Estimates, images_of
 from tessera.monitor.standing import Standing, State
 from tessera.monitor.time_left import time_left
-from tessera.study.jobs import Job
 from tessera.told import Told
 
 Jobs = dict[str, Job]

@@ -9,10 +9,10 @@ import pytest
 from rich.cells import cell_len
 
 from tessera.commands import watch
+from tessera.jobs import Job
 from tessera.monitor.screen import failure, lines, one_line
 from tessera.monitor.standing import State
 from tessera.monitor.view import View, Watcher
-from tessera.study.jobs import Job
 from tessera.study.plan import Plan
 
 Jobs = dict[str, Job]

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from tessera.artifacts import resume_folder
+from tessera.jobs import Job
 from tessera.monitor.standing import State, last_line, look, strangers
-from tessera.study.jobs import Job
 from tessera.study.plan import Plan
 
 Jobs = dict[str, Job]

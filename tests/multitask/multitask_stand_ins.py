@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
+from tessera.multitask.source import Source
 from tessera.registry import Options
-from tessera.study.schema import Source
 from tessera.tasks.base import Task, TaskBatch
 from tessera.tasks.options import TaskOptions
 

@@ -11,7 +11,7 @@ from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.multitask.fusion.states import copy_state
 from tessera.multitask.pretrain import _Training
-from tessera.study.schema import Source
+from tessera.multitask.source import Source
 from tessera.training.compute import Compute
 
 TASKS = ("rotation", "reconstruction", "colorization", "segmentation", "jigsaw")

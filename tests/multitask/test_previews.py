@@ -13,8 +13,8 @@ from sklearn.datasets import load_sample_image
 from tessera.data.store import Dataset, Split
 from tessera.multitask.learner import Learner
 from tessera.multitask.previews import MOST_PX, make_previews, save_previews
+from tessera.multitask.source import Source
 from tessera.report.sheets import read_sheet
-from tessera.study.schema import Source
 from tessera.tasks.base import Preview
 from tessera.training.compute import Compute
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from tessera.study.jobs import Cell, SummarizeStudy
-from tessera.study.schema import Comparison
+from tessera.jobs import Cell, Comparison, SummarizeStudy
 
 Write = Callable[..., str]
 

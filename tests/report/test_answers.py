@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 import pytest
 
+from tessera.jobs import Cell, Comparison, SummarizeStudy
 from tessera.report.answers import Answer, Line, answers, gaps, headline, warnings
 from tessera.report.data import as_json
 from tessera.report.markdown import markdown
 from tessera.report.runs import Runs
 from tessera.report.table import read_table
-from tessera.study.jobs import Cell, SummarizeStudy
-from tessera.study.schema import Comparison
 
 AGAINST = [24.0, 22.0, 26.0]
 UNTRAINED = "untrained encoder"

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tessera.errors import ArtifactError
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.boxes import place_labels, shared
 from tessera.report.detections import (
     draw_mistakes,
@@ -23,7 +24,6 @@ from tessera.report.detections import (
 from tessera.report.pictures import Picture
 from tessera.report.precision_recall import POINTS, read_curves
 from tessera.report.precision_recall import _draw_class as whole
-from tessera.study.jobs import Cell, SummarizeStudy
 
 MAKERS = (draw_predictions, draw_mistakes, draw_precision_recall, per_class_table)
 Make = Callable[..., SummarizeStudy]

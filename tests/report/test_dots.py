@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.dots import enclosing, plots
 from tessera.report.table import read_table
-from tessera.study.jobs import Cell, SummarizeStudy
 
 
 def test_columns_of_a_figure_share_their_limits(write: Any, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from tessera.jobs import SummarizeStudy
 from tessera.report.glossary import TERMS, glossary
 from tessera.report.runs import Runs
 from tessera.report.table import read_table
-from tessera.study.jobs import SummarizeStudy
 
 
 def words(study: SummarizeStudy, root: Path) -> dict[str, str]:

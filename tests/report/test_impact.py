@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.impact import draw_impact, read_panels
 from tessera.report.lineage import pretrainings, short_names
 from tessera.report.previews import draw_previews
 from tessera.report.retrieval import draw_confusion, draw_map, draw_retrieval
-from tessera.study.jobs import Cell, SummarizeStudy
 
 HISTORY = "epoch,order,jigsaw.loss,jigsaw.impact,my.package:Task.impact\n1,a > b,2,{0},0.002\n2,b > a,1,{1},0.001\n"
 
@@ -101,7 +101,7 @@ def test_equal_figures_are_equal_files_in_any_process_without_torch(study: Summa
     draw_impact(study, tmp_path, tmp_path / "here")
     code = (
         "import sys; from pathlib import Path; from tessera.report.impact import draw_impact;"
-        "from tessera.study.jobs import SummarizeStudy; import tessera.report.retrieval, tessera.report.previews;"
+        "from tessera.jobs import SummarizeStudy; import tessera.report.retrieval, tessera.report.previews;"
         "draw_impact(SummarizeStudy.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]));"
         "sys.exit('torch' in sys.modules)"
     )

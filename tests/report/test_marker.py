@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tessera.jobs import SummarizeStudy
 from tessera.report.index import write_index
 from tessera.report.marker import differing, set_aside
 from tessera.report.summary import summarize
-from tessera.study.jobs import SummarizeStudy
 from tessera.tracking.dvc import gather
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.index import write_index
 from tessera.report.page import Failure
 from tessera.report.pictures import PICTURES
 from tessera.report.summary import summarize
 from tessera.report.unfinished import write_unfinished
-from tessera.study.jobs import Cell, SummarizeStudy
 
 Write = Callable[..., str]
 HOSTILE = """<script>alert(1)</script> & "quoted" {{ 7 * 7 }} </style>"""

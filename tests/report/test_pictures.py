@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from tessera.jobs import SummarizeStudy
 from tessera.report import pictures
 from tessera.report.pictures import Album, Picture, drawing, legend_below, make_album, save
-from tessera.study.jobs import SummarizeStudy
 
 STUDY = SummarizeStudy(
     name="toy", title="", description="", scale="smoke", trials=1, rows=(), columns=(), cells=(), artifacts=()

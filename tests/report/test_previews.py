@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tessera.errors import ArtifactError
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.previews import draw_previews, read_previews
-from tessera.study.jobs import Cell, SummarizeStudy
 
 NAMES = ("turned back as predicted", "right")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.retrieval import _confusion, _methods, draw_confusion, draw_map, draw_retrieval
-from tessera.study.jobs import Cell, SummarizeStudy
 
 # Of each method: classes of the neighbours of three queries, of classes 0, 1 and 2.
 NEIGHBORS = {"TTE": [[0, 1, 0], [1, 1, 1], [0, 0, 1]], "MSVL": [[1, 1, 0], [1, 0, 1], [0, 0, 2]]}

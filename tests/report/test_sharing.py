@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tessera.jobs import SummarizeStudy
 from tessera.report.pictures import DOTS_PER_INCH, make_album
 from tessera.report.sharing import draw_sharing, read_panels
-from tessera.study.jobs import SummarizeStudy
 
 WORDS = "cifar10.resnet26.round_robin.jig-col"
 UNITS = ("stage3.unit1", "stage3")
@@ -92,7 +92,7 @@ def test_equal_figures_are_equal_files_in_any_process(pretrainings: tuple[str, .
     (tmp_path / "study.json").write_text(study_of(pretrainings).model_dump_json())
     code = (
         "import sys; from pathlib import Path; from tessera.report.pictures import make_album;"
-        "from tessera.study.jobs import SummarizeStudy; root = Path(sys.argv[1]);"
+        "from tessera.jobs import SummarizeStudy; root = Path(sys.argv[1]);"
         "study = SummarizeStudy.model_validate_json((root / 'study.json').read_text());"
         "make_album(study, root).write(root / 'again');"
         "sys.exit('torch' in sys.modules)"

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from tessera.errors import ArtifactError
+from tessera.jobs import Cell, Comparison, SummarizeStudy
 from tessera.report.summary import summarize
-from tessera.study.jobs import Cell, SummarizeStudy
-from tessera.study.schema import Comparison
 
 
 def results(root: Path, name: str) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tessera.errors import ArtifactError
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.training import Series, draw_pretraining, draw_transfer, read_history
-from tessera.study.jobs import Cell, SummarizeStudy
 
 Write = Callable[..., str]
 TASK = "my.package:Task"

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from tessera.data.datasets.options import DigitsMOptions
+from tessera.multitask.source import Source
 from tessera.study.files import describe
-from tessera.study.schema import Source, Target
+from tessera.study.schema import Target
 
 
 @pytest.mark.parametrize(

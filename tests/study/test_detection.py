@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tessera.errors import StudyError
-from tessera.study.jobs import Job, TransferKnowledge
+from tessera.jobs import Job, TransferKnowledge
 from tessera.study.plan import Plan
 
 PlanOf = Callable[..., Plan]

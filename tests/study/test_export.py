@@ -11,14 +11,15 @@ from pydantic import BaseModel
 
 from tessera import registry
 from tessera.errors import StudyError
+from tessera.multitask.source import Source
+from tessera.parts import PART_OF
 from tessera.study import export
 from tessera.study.config import Config
 from tessera.study.grid import expand
 from tessera.study.json_schema import json_schema, model_schema
-from tessera.study.options import PART_OF
 from tessera.study.reference import TABLES, config_reference, parts_overview, parts_page, type_text
 from tessera.study.resolve import Presets, Resolver
-from tessera.study.schema import Method, Scale, Source, Study
+from tessera.study.schema import Method, Scale, Study
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tessera.jobs import FOLDERS
 from tessera.study import plan
-from tessera.study.jobs import FOLDERS
 
 ROOT = Path(__file__).parent.parent.parent
 PINNED = Path(__file__).with_name("keys.csv")

@@ -10,7 +10,7 @@ from tessera import registry
 from tessera.errors import StudyError
 from tessera.explain.facts import Lineage, changes
 from tessera.explain.recipe import Shelf, of_job
-from tessera.study.own_code import own_code, refuse_other_code
+from tessera.own_code import own_code, refuse_other_code
 from tessera.study.plan import Plan
 
 PlanOf = Callable[..., Plan]

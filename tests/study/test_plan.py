@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tessera.errors import StudyError
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
 PlanOf = Callable[..., Plan]

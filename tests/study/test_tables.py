@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
 ROOT = Path(__file__).parents[2]

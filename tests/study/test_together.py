@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.together import together
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import Plan, make_plan
 from tessera.tracking.cells import Chains, read_cells
 from tessera.tracking.view import RunView, read_view

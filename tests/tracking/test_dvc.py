@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tessera.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.study.config import Config
-from tessera.study.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.study.plan import Plan
 from tessera.tracking.dvc import STAGES, SUMMARIZE, commit, complete_stages, gather, why, why_not
 

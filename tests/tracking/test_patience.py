@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tessera.study.jobs import Job, Run
+from tessera.jobs import Job, Run
 from tessera.tracking import live, sync
 from tessera.tracking.patience import Beating, GivenUpError, Pulse, patiently
 from tessera.training.pace import Pace

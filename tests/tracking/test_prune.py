@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from tessera.__main__ import main
+from tessera.jobs import Job, SummarizeStudy
 from tessera.study.config import Config
-from tessera.study.jobs import Job, SummarizeStudy
 from tessera.study.plan import Plan
 from tessera.tracking.prune import Waste, describe, find_waste, needed_by_chosen, remove
 

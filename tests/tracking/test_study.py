@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tessera.study.jobs import Cell, SummarizeStudy
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.tracking.store import PARENT, Store
 from tessera.tracking.study import TABLE, read_study
 from tessera.tracking.sync import sync

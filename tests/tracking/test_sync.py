@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tessera.study.jobs import Job, Run
+from tessera.jobs import Job, Run
 from tessera.tracking import live
 from tessera.tracking.patience import Beating
 from tessera.tracking.store import Store
@@ -264,7 +264,7 @@ def test_the_breaker_trips_once_and_the_job_goes_on(
 def test_a_short_job_never_imports_mlflow(tmp_path: Path) -> None:
     code = """
 import sys
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.tracking.live import watch
 with watch(Job.model_validate_json(sys.argv[1])):
     pass
@@ -309,7 +309,7 @@ def test_eight_processes_make_one_new_store_and_lose_nothing(write_artifact: Wri
 LIVE = """
 import logging, sys, time
 from pathlib import Path
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.tracking import live
 from tessera.training import Pace
 logging.basicConfig(level=logging.INFO)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from tessera.data.store import Dataset, Split
+from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.heads import VectorHead
 from tessera.models.store import StoredClassifier
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.compute import Compute
 from tessera.transfer.base import Teacher
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tessera.artifacts import resume_folder
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import make_plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

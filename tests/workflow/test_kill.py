@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tessera.jobs import Job
 from tessera.study.files import read_yaml
-from tessera.study.jobs import Job
 from tessera.study.plan import make_plan
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -1,7 +1,7 @@
 """Stage `cluster_target`: cluster the target's images in the source encoder's features, and retrieve among them."""
 
+from tessera.jobs import ClusterTarget
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import ClusterTarget
 
 
 def cluster_target(job: StageJob[ClusterTarget]) -> None:

@@ -1,7 +1,7 @@
 """Stage `evaluate_target`: measure a target network, or the source encoder itself, by one protocol or by several."""
 
+from tessera.jobs import EvaluateTarget
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import EvaluateTarget
 
 
 def evaluate_target(job: StageJob[EvaluateTarget]) -> None:

@@ -1,7 +1,7 @@
 """Stage `generate_pretext_labels`: make what a task needs beforehand."""
 
+from tessera.jobs import GeneratePretextLabels
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import GeneratePretextLabels
 
 
 def generate(job: StageJob[GeneratePretextLabels]) -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from tessera.jobs import PrepareDataset
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import PrepareDataset
 
 
 def prepare(job: StageJob[PrepareDataset]) -> None:

@@ -1,7 +1,7 @@
 """Stage `pretrain_source`: learn one encoder from all tasks."""
 
+from tessera.jobs import PretrainSource
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import PretrainSource
 
 
 def pretrain_source(job: StageJob[PretrainSource]) -> None:

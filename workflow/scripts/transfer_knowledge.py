@@ -1,7 +1,7 @@
 """Stage `transfer_knowledge`: train one target network under one transfer method."""
 
+from tessera.jobs import TransferKnowledge
 from tessera.stages import StageJob, run_stage
-from tessera.study.jobs import TransferKnowledge
 
 
 def transfer_knowledge(job: StageJob[TransferKnowledge]) -> None:

@@ -24,9 +24,9 @@ from typing import Any
 
 from tessera.errors import ArtifactError
 from tessera.files import draft_of, remove_drafts, replace_bytes, replace_text, settle, sha256_of
+from tessera.jobs import FOLDERS, Job
 from tessera.manifest import MANIFEST, DamagedError, Manifest, check, inspect, parse_manifest
 from tessera.provenance import git_state, hardware
-from tessera.study.jobs import FOLDERS, Job
 
 log = logging.getLogger("tessera")
 

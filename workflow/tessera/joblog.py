@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tessera.artifacts import resume_folder
 from tessera.files import replace_text
-from tessera.study.jobs import FOLDERS, Job
+from tessera.jobs import FOLDERS, Job
 
 FILE = "log"
 _MARK = "| "

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tessera.errors import ArtifactError
 from tessera.files import sha256_of
-from tessera.study.jobs import FOLDERS, key_of
+from tessera.jobs import FOLDERS, key_of
 
 MANIFEST = "artifact.json"
 CHECKED_BYTES = 64 * 2**20  # larger inputs are checked by size alone when they are read

@@ -1,7 +1,8 @@
 """Finds parts by name: each family writes its parts out in one table, and this page reads those tables.
 
-A family is a package whose `__init__` holds `PARTS`, a table from name to `Part`. Those pages and the options
-they name never import torch, so that a plan is quick; the class itself is imported when it is used.
+A family is a package whose `__init__` holds `PARTS`, a table from name to `Part`, and `BASE`, the options model that
+those of its parts extend. These pages and the options they name never import torch, so that a plan is quick; the class
+itself is imported when it is used.
 """
 
 import difflib
@@ -80,6 +81,12 @@ def parts(family: str) -> dict[str, Part]:
     """The written-out table of a family."""
     table: dict[str, Part] = importlib.import_module(FAMILIES[family]).PARTS
     return table
+
+
+def base(family: str) -> type[Options]:
+    """What the plan asks of every part of a family: the model that the options of its parts extend."""
+    model: type[Options] = importlib.import_module(FAMILIES[family]).BASE
+    return model
 
 
 def find(family: str, name: str) -> Part:

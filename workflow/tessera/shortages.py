@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Rust's words, C's, SQLite's.

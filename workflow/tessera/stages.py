@@ -22,11 +22,11 @@ from tessera import artifacts, joblog, shortages
 from tessera.devices import CPU, Device, lease
 from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.files import remove_drafts
+from tessera.jobs import STAGES, Job, StageSettings
 from tessera.manifest import MANIFEST, read_manifest
+from tessera.own_code import refuse_other_code
 from tessera.provenance import peak_memory_mb
 from tessera.stopping import Stopped, stoppable
-from tessera.study.jobs import STAGES, Job, StageSettings
-from tessera.study.own_code import refuse_other_code
 from tessera.tracking.live import watch
 from tessera.training.checkpoint import reached
 

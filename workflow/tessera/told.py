@@ -18,7 +18,7 @@ from typing import Any
 
 from tessera.artifacts import resume_folder
 from tessera.files import replace_text
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 
 log = logging.getLogger("tessera")
 

@@ -3,8 +3,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tessera import registry
 from tessera.models.encoders.options import ResNet26Options, VGG16Options
-from tessera.models.networks.options import DetectorOptions, NetworkOptions, SSD300Options
-from tessera.study.options import NetworkPart
+from tessera.models.networks.options import DetectorOptions, NetworkOptions, NetworkPart, SSD300Options
 
 
 def test_every_network_says_whether_it_detects_and_what_trains_it() -> None:

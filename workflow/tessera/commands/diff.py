@@ -12,9 +12,9 @@ from tessera.explain.facts import Change, Lineage, changes
 from tessera.explain.recipe import Shelf
 from tessera.explain.subjects import RowOf, Subjects
 from tessera.explain.words import change_lines, wrapped
+from tessera.jobs import Cell
 from tessera.monitor.words import shortened
 from tessera.report.records import figures
-from tessera.study.jobs import Cell
 from tessera.study.plan import Plan
 
 HELP = "what two rows of a study, or two artifacts, differ in: settings, then figures"

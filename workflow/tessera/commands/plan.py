@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from tessera.commands.options import add_studies, chosen, say
 from tessera.explain.mixed import mixed
 from tessera.explain.words import wrapped
+from tessera.jobs import STAGES
 from tessera.monitor.estimates import Estimate, Estimates
 from tessera.monitor.standing import SUMMARIZE, Standing, State, look
 from tessera.monitor.words import count, device_time
-from tessera.study.jobs import STAGES
 from tessera.study.plan import Plan
 
 HELP = "what would run, what is made already, and how long the rest will take"

@@ -12,9 +12,9 @@ from tessera.explain.nearest import Explainer, Reason, Why, causes
 from tessera.explain.recipe import Recipe
 from tessera.explain.subjects import RowOf, Subjects
 from tessera.explain.words import change_lines, some, wrapped
+from tessera.jobs import STAGES, Job, SummarizeStudy
 from tessera.monitor.standing import State, look
 from tessera.monitor.words import count, duration, shortened
-from tessera.study.jobs import STAGES, Job, SummarizeStudy
 from tessera.study.plan import Plan
 
 HELP = "why a job or a study would run: which setting, which input, since which artifact"

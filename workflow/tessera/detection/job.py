@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tessera.data.detection import load_detection
 from tessera.detection.train import train_detector
+from tessera.jobs import TransferKnowledge
 from tessera.models.store import load_encoder
 from tessera.models.trained import Trained
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.compute import Compute
 
 

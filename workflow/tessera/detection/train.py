@@ -19,11 +19,11 @@ from tessera.detection.augment import make_augmentation
 from tessera.detection.batches import Order, load_batches
 from tessera.detection.distribute import ALONE, Share, run_in_processes
 from tessera.errors import StudyError
+from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.freezing import freeze
 from tessera.models.networks.base import DetectionNetwork
 from tessera.models.store import NetworkAbout, StoredEncoder
 from tessera.models.trained import Trained
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rates

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import Plan
 
 _LISTED = 3

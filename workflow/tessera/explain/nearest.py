@@ -8,7 +8,7 @@ from tessera.artifacts import code_hash
 from tessera.explain.facts import Change, Lineage, changes
 from tessera.explain.recipe import Recipe, Shelf, of_job
 from tessera.explain.words import numbers
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import Plan
 
 _CLOSER_LOOK = 12  # of the candidates with the fewest differing facts, those whose causes are counted

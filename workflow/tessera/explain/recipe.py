@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tessera.jobs import STAGES, Job, key_of
 from tessera.manifest import MANIFEST, PRECISIONS
 from tessera.monitor.words import without_trial
-from tessera.study.jobs import STAGES, Job, key_of
 from tessera.study.plan import Plan
 
 

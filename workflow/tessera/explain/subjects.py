@@ -7,8 +7,8 @@ from functools import cached_property
 
 from tessera.errors import StudyError
 from tessera.explain.recipe import Shelf
+from tessera.jobs import SummarizeStudy
 from tessera.monitor.words import shortened
-from tessera.study.jobs import SummarizeStudy
 from tessera.study.plan import Plan
 
 _SHOWN = 6

@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any
 
 from tessera.devices import num_devices
+from tessera.jobs import STAGES, Job
 from tessera.monitor.costs import cost_of
 from tessera.monitor.words import without_trial
 from tessera.provenance import hardware
-from tessera.study.jobs import STAGES, Job
 
 # How much is done, not what: two jobs that differ in these alone take times in proportion to the images they train on.
 _LENGTHS = ("epochs", "first_stage_epochs", "iterations", "batch_size", "statistics_batches", "optimizer")

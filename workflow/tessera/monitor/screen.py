@@ -6,10 +6,10 @@ import time
 from rich.cells import cell_len
 from rich.text import Text
 
+from tessera.jobs import STAGES
 from tessera.monitor.standing import SUMMARIZE, Standing, State
 from tessera.monitor.view import View
 from tessera.monitor.words import count, duration, shortened
-from tessera.study.jobs import STAGES
 
 _BAR = 20
 _STYLES = {State.DONE: "green", State.RUNNING: "cyan", State.FAILED: "bold red", State.BLOCKED: "yellow"}

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tessera.artifacts import resume_folder
-from tessera.study.jobs import FOLDERS, Job, SummarizeStudy
+from tessera.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.study.plan import Plan
 from tessera.told import FILE, Told, read_told
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tessera.jobs import Job
 from tessera.monitor.estimates import Estimates
 from tessera.monitor.standing import Standing, State
-from tessera.study.jobs import Job
 
 
 @dataclass(frozen=True)

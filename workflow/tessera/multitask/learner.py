@@ -15,8 +15,8 @@ from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.regularizers.base import Regularizer
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.base import Sharing
+from tessera.multitask.source import Source
 from tessera.multitask.statistics import batch_statistics
-from tessera.study.schema import Source
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at

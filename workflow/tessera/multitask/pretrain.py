@@ -20,8 +20,8 @@ from tessera.multitask.history import Row, summary
 from tessera.multitask.learner import Learner, Record, means
 from tessera.multitask.previews import make_previews
 from tessera.multitask.schedule.base import Schedule, Turn
+from tessera.multitask.source import Source
 from tessera.multitask.statistics import reestimate_statistics
-from tessera.study.schema import Source
 from tessera.tasks.base import Preview
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute

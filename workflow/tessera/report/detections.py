@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tessera.data.formats import FORMATS
 from tessera.errors import ArtifactError
 from tessera.files import replace_text
+from tessera.jobs import SummarizeStudy
 from tessera.report import boxes, statistics
 from tessera.report.boxes import ABREAST, Drawn, Panel, compress, draw_panels
 from tessera.report.pictures import Picture, drawing, save
 from tessera.report.precision_recall import MOST, Row, classes_of, draw_curves, draw_table, read_curves
 from tessera.report.records import figures, manifest, read_json
 from tessera.report.statistics import Value
-from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
     import numpy as np

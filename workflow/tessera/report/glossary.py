@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tessera import registry
+from tessera.jobs import PretrainSource
 from tessera.report.runs import Runs
 from tessera.report.table import Table
-from tessera.study.jobs import PretrainSource
 
 
 @dataclass(frozen=True)

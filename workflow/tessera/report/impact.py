@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from tessera.jobs import SummarizeStudy
 from tessera.report.lineage import Pretraining, pretrainings
 from tessera.report.pictures import Picture, drawing, legend_below, save
 from tessera.report.records import figures
-from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

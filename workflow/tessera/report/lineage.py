@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tessera.jobs import FOLDERS, SummarizeStudy
 from tessera.report.records import manifest
 from tessera.report.sentences import listed
-from tessera.study.jobs import FOLDERS, SummarizeStudy
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tessera.files import sha256_of
+from tessera.jobs import SummarizeStudy
 from tessera.manifest import File, is_inside
-from tessera.study.jobs import SummarizeStudy
 
 SHARED = ("index.html",)  # of all studies, in results/
 

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from tessera.data.formats import FORMATS
+from tessera.jobs import GeneratePretextLabels, PrepareDataset, SummarizeStudy
 from tessera.report.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.dots import plots
 from tessera.report.embed import embedded
@@ -25,7 +26,6 @@ from tessera.report.records import duration, versions
 from tessera.report.runs import ArtifactRun, Runs
 from tessera.report.sentences import number
 from tessera.report.table import Figure, Table, digits
-from tessera.study.jobs import GeneratePretextLabels, PrepareDataset, SummarizeStudy
 
 PREPARED = (PrepareDataset.stage, GeneratePretextLabels.stage)  # what many cells share
 HOUSEKEEPING = ("epoch", "learning_rate", "seconds")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tessera.data.formats import FORMATS
 from tessera.files import remove_drafts, replace_bytes
-from tessera.study.jobs import SummarizeStudy
+from tessera.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

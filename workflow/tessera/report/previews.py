@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tessera.jobs import SummarizeStudy
 from tessera.report.lineage import Pretraining, pretrainings
 from tessera.report.pictures import Picture, drawing, save, text_inches
 from tessera.report.records import read_json
 from tessera.report.sheets import read_sheet
-from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
     import numpy as np

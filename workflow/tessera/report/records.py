@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import ArtifactError
-from tessera.study.jobs import FOLDERS
+from tessera.jobs import FOLDERS
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from tessera.jobs import FOLDERS, Cell, SummarizeStudy
 from tessera.report.pictures import Picture, drawing, legend_below, save, text_inches
 from tessera.report.records import figures, manifest, read_json
 from tessera.report.sentences import number
 from tessera.report.sheets import read_sheet
-from tessera.study.jobs import FOLDERS, Cell, SummarizeStudy
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from tessera.jobs import FOLDERS
 from tessera.report.records import figures, manifest
-from tessera.study.jobs import FOLDERS
 
 STAGE_OF = {folder: stage for stage, folder in FOLDERS.items()}
 

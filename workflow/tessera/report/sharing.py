@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from tessera.jobs import FOLDERS, PretrainSource, SummarizeStudy
 from tessera.report.pictures import Picture, drawing, save
 from tessera.report.records import figures, manifest
-from tessera.study.jobs import FOLDERS, PretrainSource, SummarizeStudy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

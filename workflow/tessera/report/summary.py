@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.files import remove_drafts, replace_text
+from tessera.jobs import STAGES, SummarizeStudy
 from tessera.report import marker as markers
 from tessera.report.curves import curves
 from tessera.report.data import as_csv, as_json, as_metrics
@@ -17,7 +18,6 @@ from tessera.report.records import versions
 from tessera.report.runs import Runs
 from tessera.report.table import Table, read_table
 from tessera.report.unfinished import FILE as UNFINISHED
-from tessera.study.jobs import STAGES, SummarizeStudy
 
 
 def summarize(summary: SummarizeStudy, root: Path) -> str:

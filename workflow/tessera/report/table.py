@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import ArtifactError
+from tessera.jobs import Cell, Comparison, SummarizeStudy
 from tessera.registry import suggest
 from tessera.report import statistics
 from tessera.report.records import Cost, chance, cost, figures
 from tessera.report.statistics import Difference, Value, paired_difference
-from tessera.study.jobs import Cell, SummarizeStudy
-from tessera.study.schema import Comparison
 
 # Their smaller value is the better one; every other figure is better when larger.
 LOWER_IS_BETTER = ("cross_entropy", "loss", "error")

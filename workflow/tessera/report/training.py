@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tessera.errors import ArtifactError
+from tessera.jobs import SummarizeStudy
 from tessera.report.lineage import Training, pretrainings, transfers
 from tessera.report.pictures import Picture, drawing, legend_below, save
-from tessera.study.jobs import SummarizeStudy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tessera.files import replace_text
+from tessera.jobs import SummarizeStudy
 from tessera.report.page import Failure, Unfinished, study_page
 from tessera.report.pictures import make_album
 from tessera.report.table import read_table
-from tessera.study.jobs import SummarizeStudy
 
 FILE = "unfinished.html"
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 from tessera import registry
 from tessera.errors import StudyError
+from tessera.jobs import EvaluateTarget
 from tessera.study.chain import determining
 from tessera.study.detection import detects
 from tessera.study.grid import GridCell
-from tessera.study.jobs import EvaluateTarget
 from tessera.study.schema import Experiment, Settings
 from tessera.study.settings import Keys, answers, paths_of, spelled
 from tessera.transfer.options import NoTransferOptions

@@ -3,9 +3,7 @@
 import re
 
 from tessera.data.datasets.options import DatasetOptions
-from tessera.registry import Options, label
-from tessera.study.detection import AUGMENTATIONS, detects, with_encoder
-from tessera.study.jobs import (
+from tessera.jobs import (
     ClusterTarget,
     EvaluateTarget,
     GeneratePretextLabels,
@@ -16,8 +14,11 @@ from tessera.study.jobs import (
     StageSettings,
     TransferKnowledge,
 )
-from tessera.study.own_code import own_code
-from tessera.study.schema import Experiment, Source
+from tessera.multitask.source import Source
+from tessera.own_code import own_code
+from tessera.registry import Options, label
+from tessera.study.detection import AUGMENTATIONS, detects, with_encoder
+from tessera.study.schema import Experiment
 
 PACKING_THREADS = 8
 MOST_LETTERS = 200  # of the words of a name, since file systems take 255 with its key and what is put behind it
@@ -27,7 +28,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
     """The jobs that fill one cell in one trial, the measuring one last.
 
     Args:
-        known_code: Own parts whose code was looked at already; those of this cell are added (`study.own_code`).
+        known_code: Own parts whose code was looked at already; those of this cell are added (`tessera.own_code`).
         shown: File, row and column, for messages.
 
     Raises:

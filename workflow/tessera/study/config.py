@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tessera.study.schema import Model
+from tessera.registry import Checked
 
 
-class MlflowConfig(Model):
+class MlflowConfig(Checked):
     """Where runs are shown."""
 
     enabled: bool = Field(True, description="Log every run to MLflow.")
@@ -15,13 +15,13 @@ class MlflowConfig(Model):
     experiment: str = Field("tessera", description="Name of the experiment there.")
 
 
-class DvcConfig(Model):
+class DvcConfig(Checked):
     """Where artifacts are stored."""
 
     enabled: bool = Field(True, description="`dvc commit` complete stages when Snakemake ends, in a DVC repository.")
 
 
-class Tracking(Model):
+class Tracking(Checked):
     """Tracking of runs and artifacts; neither is needed to run."""
 
     mlflow: MlflowConfig = Field(MlflowConfig(), description="MLflow.")
@@ -32,7 +32,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class Config(Model):
+class Config(Checked):
     """config/config.yaml: which studies, how big, where the data lie, how to run."""
 
     studies: Annotated[list[str], BeforeValidator(_as_list)] = Field(

@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from tessera import registry
+from tessera.jobs import Comparison
+from tessera.multitask.source import Source
+from tessera.parts import PART_OF
 from tessera.study.config import Config
-from tessera.study.options import PART_OF
-from tessera.study.schema import Comparison, Experiment, Grid, Method, Row, Scale, Source, Study, Target
+from tessera.study.schema import Experiment, Grid, Method, Row, Scale, Study, Target
 
 Schema = dict[str, Any]
 DIALECT = "http://json-schema.org/draft-07/schema#"

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tessera import registry
+from tessera.parts import PartOf
 from tessera.registry import Options
 from tessera.study.files import describe, dotted
-from tessera.study.options import PartOf
 from tessera.study.schema import Experiment
 from tessera.study.settings import PARTS, keys_at, slots
 

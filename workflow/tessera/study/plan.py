@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
+from tessera.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
 from tessera.registry import label, suggest
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
 from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
-from tessera.study.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
 from tessera.study.left_out import LeftOut, Place, group
 from tessera.study.published import read_published
 from tessera.study.resolve import NoStandInError, Presets, Resolver

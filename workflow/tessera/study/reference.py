@@ -10,12 +10,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tessera import registry
+from tessera.jobs import Comparison
+from tessera.multitask.source import Source
+from tessera.parts import PART_OF
 from tessera.registry import Options
 from tessera.study.config import Config, DvcConfig, MlflowConfig, Tracking
 from tessera.study.files import parse, read_yaml
 from tessera.study.json_schema import METHOD, model_schema
-from tessera.study.options import PART_OF
-from tessera.study.schema import Comparison, Experiment, Grid, Method, Row, Scale, Source, Study, Target
+from tessera.study.schema import Experiment, Grid, Method, Row, Scale, Study, Target
 from tessera.training.options import OptimizerOptions
 
 TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
@@ -33,7 +35,7 @@ HEADINGS = {model.__name__: heading for tables in TABLES.values() for heading, m
 
 INTRODUCTION = """# Every key
 
-Generated from the models in `workflow/tessera/study/schema.py` and the tables of parts. Do not edit it: run
+Generated from the models in `workflow/tessera/study/schema.py`, `multitask/source.py` and the tables of parts. Do not edit it: run
 `python -m tessera.study.export`.
 
 - `config.yaml` says what to run. `quickstart.yaml` is the same for a first run.

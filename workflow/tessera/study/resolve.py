@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from tessera.errors import StudyError, brief
+from tessera.multitask.source import Source
+from tessera.parts import named
 from tessera.registry import suggest
 from tessera.study.files import MOST_ERRORS, describe, parse, read_yaml
-from tessera.study.options import named
 from tessera.study.overridden import mistakes
-from tessera.study.schema import Experiment, Method, Scale, Settings, Source, Target
+from tessera.study.schema import Experiment, Method, Scale, Settings, Target
 from tessera.study.settings import PARTS, Keys, answers, keys_at, nested, normalized, overlay, slots
 
 

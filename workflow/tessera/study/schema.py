@@ -1,115 +1,25 @@
 """The study language: pydantic models of studies, scales and methods."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tessera.data.datasets.options import DatasetPart
 from tessera.errors import StudyError, brief
-from tessera.models.encoders.options import ResNet26Options
-from tessera.models.networks.options import ReducedAlexNetOptions
-from tessera.multitask.balancing.options import EqualOptions
-from tessera.multitask.fusion.options import NoFusionOptions
-from tessera.multitask.regularizers.options import NoRegularizerOptions
-from tessera.multitask.schedule.options import JointOptions
-from tessera.multitask.sharing.options import HardSharingOptions
+from tessera.jobs import Comparison
+from tessera.models.networks.options import NetworkPart, ReducedAlexNetOptions
+from tessera.multitask.source import Source
+from tessera.parts import PartOf, named
 from tessera.registry import FAMILIES, Checked, Part, find, suggest
-from tessera.study.detection import check_target, check_transfer, has_boxes
+from tessera.study.detection import check_target, check_transfer
 from tessera.study.files import describe
-from tessera.study.options import (
-    BalancingPart,
-    DatasetPart,
-    EncoderPart,
-    FusionPart,
-    NetworkPart,
-    PartOf,
-    ProtocolPart,
-    RegularizerPart,
-    SchedulePart,
-    SharingPart,
-    TaskPart,
-    TransferPart,
-    named,
-)
-from tessera.targets.options import ClassificationProtocolOptions
+from tessera.targets.options import ClassificationProtocolOptions, ProtocolPart
 from tessera.training.options import OptimizerOptions
-from tessera.transfer.options import NoTransferOptions
+from tessera.transfer.options import NoTransferOptions, TransferPart
 
 
-class Model(Checked):
-    """What a study, a scale, a method or a job says."""
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, str | dict):
-        raise ValueError("should be a list of tasks, as in `[jigsaw, colorization]`")
-    return value
-
-
-class Source(Model):
-    """The source: images without labels, an encoder, and the tasks that train it."""
-
-    dataset: DatasetPart = Field(description="Images that the encoder learns from.")
-    encoder: EncoderPart = Field(ResNet26Options(), description="The network that is learned.")
-    tasks: Annotated[tuple[TaskPart, ...], BeforeValidator(_listed)] = Field((), description="Tasks, trained together.")
-    sharing: SharingPart = Field(HardSharingOptions(), description="How the tasks share the encoder.")
-    schedule: SchedulePart = Field(JointOptions(), description="In which order the tasks take steps.")
-    balancing: BalancingPart = Field(EqualOptions(), description="How losses are weighed.")
-    regularizer: RegularizerPart = Field(NoRegularizerOptions(), description="What keeps the features steady.")
-    fusion: FusionPart = Field(NoFusionOptions(), description="How the tasks' weights become one encoder.")
-    harmonize: bool = Field(
-        False, description="Show gray images to the tasks that do not predict colours, in training and validation."
-    )
-    epochs: int = Field(50, ge=0, description="Epochs; 0 leaves the encoder untrained.")
-    iterations: int = Field(2_000, ge=1, description="Task batches an epoch (see `schedule.iterations_scope`).")
-    batch_size: int = Field(64, ge=2, description="Images a batch.")
-    optimizer: OptimizerOptions = Field(OptimizerOptions(), description="Optimiser of encoder and heads.")
-    statistics_batches: int = Field(
-        200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
-    )
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Source":
-        names = [task.name for task in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError(f"tasks names a task twice: {', '.join(names)}")
-        if self.epochs > 0 and not names:
-            raise ValueError("tasks is empty: name at least one, or use method `random` for an untrained encoder")
-        for index, task in enumerate(self.tasks):
-            try:
-                task.check_image_size(self.dataset.pixels())
-            except ValueError as error:
-                raise ValueError(f"tasks[{index}]: {error}") from None
-            if task.uses_class_labels and has_boxes(self.dataset):
-                raise ValueError(
-                    f"tasks[{index}]: {task.name} learns the class of each image, but dataset `{self.dataset.name}` "
-                    "has boxes instead: choose a dataset with classes, or tasks that make their own labels"
-                )
-            shown, least = task.shown_px(self.dataset.pixels()), getattr(self.encoder, "smallest_px", 1)
-            if shown < least:
-                raise ValueError(
-                    f"tasks[{index}]: {task.name} shows encoder `{self.encoder.name}` {shown} px, but it needs {least} "
-                    "px or more: raise the task's sizes, or choose another encoder"
-                )
-        if not names:
-            return self
-        if self.schedule.branching == "parallel" and len(names) > 1 and not self.fusion.merges:
-            raise ValueError(
-                f"schedule `{self.schedule.name}` throws all but one branch away without a fusion: name one"
-            )
-        if self.fusion.needs_turns and self.schedule.branching == "none":
-            raise ValueError(
-                f"fusion `{self.fusion.name}` needs weights of each task's own turn, which schedule "
-                f"`{self.schedule.name}` has not: use `branches` or `sequential`"
-            )
-        self.fusion.check_branching(self.schedule.branching)
-        alphas = getattr(self.fusion, "alpha_values", None)
-        if alphas is not None and len(alphas) != len(names):
-            raise ValueError(f"fusion.alpha_values has {len(alphas)} values for {len(names)} tasks")
-        return self
-
-
-class Target(Model):
+class Target(Checked):
     """The target: labelled images, a small network, and how it is measured."""
 
     dataset: DatasetPart = Field(description="Images and labels that the target network learns from.")
@@ -149,7 +59,7 @@ class Target(Model):
         return self
 
 
-class Experiment(Model):
+class Experiment(Checked):
     """One cell of a table: source, transfer and target, every option resolved."""
 
     source: Source
@@ -185,7 +95,7 @@ class Experiment(Model):
 Settings = dict[str, Any]
 
 
-class Row(Model):
+class Row(Checked):
     """An extra row: a label, and the settings that make it (dotted keys)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -196,18 +106,7 @@ class Row(Model):
     )
 
 
-class Comparison(Model):
-    """Two rows compared trial by trial, below the table."""
-
-    row: str = Field(description="Label of the row in question.")
-    against: str = Field(description="Label of the row it is compared with.")
-    question: str | None = Field(None, description="What the comparison answers, in a few words.")
-    yes_if: Literal["better", "worse"] | None = Field(
-        None, description="What of the row answers the question with yes; without it the answer is above or below."
-    )
-
-
-class Grid(Model):
+class Grid(Checked):
     """Settings that vary: `{key: [values]}` (all combinations), or a list of `{label, key: value}`."""
 
     rows: dict[str, list[Any]] | list[Settings] = Field({}, description="One row of the table for each.")
@@ -239,7 +138,7 @@ class Grid(Model):
         return value
 
 
-class Study(Model):
+class Study(Checked):
     """A study: data, never code."""
 
     title: str = Field(min_length=1, description="What the study asks, in a sentence.")
@@ -262,7 +161,7 @@ def _find(family: str, name: str, where: str) -> Part:
         raise ValueError(f"`{where}`: {error}") from None
 
 
-class Scale(Model):
+class Scale(Checked):
     """How big a run is: budgets, image sizes and stand-ins, apart from what the study asks."""
 
     title: str = Field(min_length=1, description="What the scale is for.")
@@ -334,7 +233,7 @@ class Scale(Model):
             raise ValueError(describe({**item, "loc": (*where.split("."), *item["loc"])}, known)) from None
 
 
-class Method(Model):
+class Method(Checked):
     """A named method of the literature: a combination of parts."""
 
     title: str = Field(min_length=1, description="What the method is.")

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from tessera import registry
 from tessera.errors import StudyError, brief
+from tessera.multitask.source import Source
+from tessera.parts import PartOf, named
 from tessera.study.files import dotted
-from tessera.study.options import PartOf, named
-from tessera.study.schema import Experiment, Settings, Source, Target
+from tessera.study.schema import Experiment, Settings, Target
 
 Keys = tuple[str, ...]
 

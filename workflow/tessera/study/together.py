@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tessera.study.jobs import EvaluateTarget, Job
+from tessera.jobs import EvaluateTarget, Job
 
 
 class Together(NamedTuple):

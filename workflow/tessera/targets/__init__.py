@@ -7,8 +7,10 @@ from tessera.targets.options import (
     DetectionOptions,
     KnnOptions,
     LinearProbeOptions,
+    ProtocolOptions,
 )
 
+BASE = ProtocolOptions
 PARTS = {
     "classification": Part(
         "tessera.targets.classification:Classification", ClassificationProtocolOptions, "top-1 accuracy of the network"

@@ -1,9 +1,10 @@
 """What can be set of the protocol by which a target is measured."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -91,3 +92,6 @@ class ClusteringOptions(ProtocolOptions):
     learning_rate: float = Field(0.01, gt=0, description="Learning rate of SGD with momentum 0.9.")
     train_encoder: bool = Field(True, description="Adapt the encoder as well as embedding and centres.")
     images: int | None = Field(None, ge=10, description="Only this many images, drawn by the trial's seed; null: all.")
+
+
+ProtocolPart = Annotated[ProtocolOptions, PartOf("protocol")]

@@ -10,8 +10,10 @@ from tessera.tasks.options import (
     RotationOptions,
     RotationWithClassificationOptions,
     SegmentationOptions,
+    TaskOptions,
 )
 
+BASE = TaskOptions
 PARTS = {
     "jigsaw": Part(
         "tessera.tasks.jigsaw:Jigsaw", JigsawOptions, "which permutation of nine tiles?", "Noroozi & Favaro 2016"

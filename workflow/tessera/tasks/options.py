@@ -1,9 +1,10 @@
 """What can be set of a task, and which image sizes it can carry. Torch-free: read while a plan is made."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -398,3 +399,6 @@ class ClassificationOptions(TaskOptions):
     name: Literal["classification"] = "classification"
     hidden: tuple[int, ...] = Field((512, 256), description="Units of the head's hidden layers.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the hidden layers.")
+
+
+TaskPart = Annotated[TaskOptions, PartOf("task")]

@@ -11,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from tessera.jobs import Cell, SummarizeStudy
 from tessera.registry import Options, label
-from tessera.study.jobs import Cell, SummarizeStudy
 from tessera.study.plan import Asked
 from tessera.study.settings import Keys, answers, spelled
 from tessera.tracking.store import SHOWN

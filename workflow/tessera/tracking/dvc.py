@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock
 
 from tessera.files import remove_drafts, replace_text
-from tessera.study.jobs import FOLDERS
+from tessera.jobs import FOLDERS
 from tessera.study.plan import Plan
 
 SUMMARIZE = "summarize_study"

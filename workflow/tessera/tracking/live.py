@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.told import telling
 from tessera.tracking.patience import Pulse
 from tessera.tracking.view import Metric, metric_name, name_of, params_of, read_view, tags_of

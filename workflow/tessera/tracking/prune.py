@@ -11,10 +11,10 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from tessera.errors import StudyError
+from tessera.jobs import FOLDERS
 from tessera.manifest import MANIFEST
 from tessera.study.config import Config
 from tessera.study.files import parse
-from tessera.study.jobs import FOLDERS
 from tessera.study.plan import Plan, needed_by_studies
 
 LOCK = ".lock"

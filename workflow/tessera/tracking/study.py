@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.files import sha256_of
-from tessera.study.jobs import SummarizeStudy
+from tessera.jobs import SummarizeStudy
 from tessera.tracking.view import metric_name
 
 TABLE = "cells.json"

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tessera.jobs import SummarizeStudy
 from tessera.monitor.standing import SILENT_S
-from tessera.study.jobs import SummarizeStudy
 from tessera.study.plan import Asked
 from tessera.told import FILE, read_told
 from tessera.tracking.cells import CURRENT, Chains, read_cells

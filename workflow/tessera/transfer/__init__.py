@@ -8,8 +8,10 @@ from tessera.transfer.options import (
     NoTransferOptions,
     SoftTargetsOptions,
     SourceOnlyOptions,
+    TransferOptions,
 )
 
+BASE = TransferOptions
 PARTS = {
     "none": Part("tessera.transfer.none:NoTransfer", NoTransferOptions, "target only"),
     "source_only": Part(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tessera.data.store import load_dataset
+from tessera.jobs import TransferKnowledge
 from tessera.models.store import load_classifier, load_encoder
 from tessera.models.trained import Trained
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.compute import Compute
 from tessera.transfer.base import Teacher
 from tessera.transfer.train import train_network

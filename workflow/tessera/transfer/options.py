@@ -1,9 +1,10 @@
 """What can be set of the way knowledge reaches the target network."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -118,3 +119,6 @@ class CetlOptions(TransferOptions):
     fisher_batches: int = Field(4, ge=1, description="Batches of 64 images that the Fisher weights are estimated on.")
     width: int = Field(64, ge=8, description="Channels of the aligned maps, the decoder's input.")
     image_px: int = Field(64, ge=8, description="Images are rebuilt at no more than this height and width, px.")
+
+
+TransferPart = Annotated[TransferOptions, PartOf("transfer")]

@@ -14,11 +14,11 @@ from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split, label_subset
 from tessera.data.views import flip_and_crop
 from tessera.errors import DataError
+from tessera.jobs import TransferKnowledge
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout
 from tessera.models.trained import Trained
-from tessera.study.jobs import TransferKnowledge
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rates

@@ -4,6 +4,7 @@ from tessera.data.datasets.options import (
     C10sOptions,
     Cifar10Options,
     Cifar100Options,
+    DatasetOptions,
     DigitsMOptions,
     DigitsScenesOptions,
     ImageFolderOptions,
@@ -15,6 +16,7 @@ from tessera.data.datasets.options import (
 )
 from tessera.registry import Part
 
+BASE = DatasetOptions
 PARTS = {
     "digits_m": Part(
         "tessera.data.datasets.digits_m:DigitsM",

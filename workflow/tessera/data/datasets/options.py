@@ -2,11 +2,12 @@
 
 import difflib
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tessera.data.datasets import listing
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -349,3 +350,6 @@ class Places365Options(LicensedOptions):
     name: Literal["places365"] = "places365"
     path: str = Field("places365", description="Folder under `data_root`.", min_length=1)
     small: bool = Field(True, description="Read the images of 256 x 256 px, not the large ones.")
+
+
+DatasetPart = Annotated[DatasetOptions, PartOf("dataset")]

@@ -7,8 +7,9 @@ from tessera.models.encoders.options import (
     ResNet50Options,
     VGG16Options,
 )
-from tessera.registry import Part
+from tessera.registry import Options, Part
 
+BASE = Options
 PARTS = {
     "resnet8": Part(
         "tessera.models.encoders.cifar_resnet:ResNet8", ResNet8Options, "CIFAR ResNet, 8 layers", "He et al. 2016"

@@ -1,9 +1,10 @@
 """What can be set of an encoder."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -60,3 +61,6 @@ class ResNet50Options(EncoderOptions):
     name: Literal["resnet50"] = "resnet50"
     stem_stride: Literal[1, 2] = Field(2, description="Stride of the first convolution; 1 for small images.")
     stem_pool: bool = Field(True, description="Max pooling after the first convolution; false for small images.")
+
+
+EncoderPart = Annotated[Options, PartOf("encoder")]

@@ -1,8 +1,9 @@
 """Target networks: the small network that is measured in the end, or the detector on top of the source encoder."""
 
-from tessera.models.networks.options import ReducedAlexNetOptions, SSD300Options
+from tessera.models.networks.options import NetworkOptions, ReducedAlexNetOptions, SSD300Options
 from tessera.registry import Part
 
+BASE = NetworkOptions
 PARTS = {
     "reduced_alexnet": Part(
         "tessera.models.networks.reduced_alexnet:ReducedAlexNet",

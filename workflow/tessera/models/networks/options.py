@@ -1,9 +1,11 @@
 """What can be set of a target network."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
+from pydantic import Field
 
+from tessera.models.encoders.options import EncoderPart
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -31,25 +33,13 @@ class ReducedAlexNetOptions(NetworkOptions):
     batch_norm: bool = Field(True, description="Batch normalisation after each convolution; the paper has none.")
 
 
-def _encoder(value: Any) -> Any:
-    # Imported when it is called: the study language reads this page.
-    from tessera.study.options import PartOf
-
-    return PartOf("encoder").parse(value)
-
-
-EncoderOfNetwork = Annotated[
-    SerializeAsAny[Options], BeforeValidator(_encoder), WithJsonSchema({"x-part-of": "encoder"})
-]
-
-
 class DetectorOptions(NetworkOptions):
     """What every network that finds objects knows: the encoder under it and the size of its input."""
 
     detects: ClassVar[bool] = True
     trainer: ClassVar[str] = "tessera.detection.job:train"
 
-    encoder: EncoderOfNetwork | None = Field(
+    encoder: EncoderPart | None = Field(
         None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
     )
     image_size: int = Field(300, ge=32, description="Height and width of its input, px.")
@@ -65,3 +55,6 @@ class SSD300Options(DetectorOptions):
     )
     topk_candidates: int = Field(400, ge=1, description="Best boxes of each class that are compared so.")
     detections_per_image: int = Field(200, ge=1, description="Best boxes of an image that are kept.")
+
+
+NetworkPart = Annotated[NetworkOptions, PartOf("network")]

@@ -1,9 +1,10 @@
 """What can be set of the way losses or gradients are weighed."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -12,3 +13,6 @@ class EqualOptions(Options):
 
     name: Literal["equal"] = "equal"
     average: bool = Field(False, description="Divide the sum of a step's losses by their number.")
+
+
+BalancingPart = Annotated[Options, PartOf("balancing")]

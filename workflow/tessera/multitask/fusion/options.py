@@ -1,9 +1,10 @@
 """What can be set of the way the tasks' weights become one encoder."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -109,3 +110,6 @@ class TteOptions(WindowOptions):
         if self.alpha_values is not None and (min(self.alpha_values) < 0 or sum(self.alpha_values) <= 0):
             raise ValueError("alpha_values must not be negative, and not all zero")
         return self
+
+
+FusionPart = Annotated[FusionOptions, PartOf("fusion")]

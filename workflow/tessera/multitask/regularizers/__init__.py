@@ -1,8 +1,9 @@
 """Regularizers: what keeps the features steady while tasks take turns?"""
 
 from tessera.multitask.regularizers.options import DivergenceOptions, NoRegularizerOptions
-from tessera.registry import Part
+from tessera.registry import Options, Part
 
+BASE = Options
 PARTS = {
     "none": Part("tessera.multitask.regularizers.none:NoRegularizer", NoRegularizerOptions, "nothing"),
     "divergence": Part(

@@ -1,9 +1,10 @@
 """What can be set of the regularizer that keeps the features steady."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -33,3 +34,6 @@ class DivergenceOptions(Options):
     decay: float = Field(0.99, ge=0, lt=1, description="Decay of `running_mean`, a step.")
     scaled: bool = Field(False, description="`hellinger` with the factor 1/sqrt(2); `wasserstein` divided by C - 1.")
     seed: int = Field(0, ge=0, description="Seed of `prior_gaussian`.")
+
+
+RegularizerPart = Annotated[Options, PartOf("regularizer")]

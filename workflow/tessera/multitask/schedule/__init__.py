@@ -1,8 +1,15 @@
 """Schedules: in which order do the tasks take steps?"""
 
-from tessera.multitask.schedule.options import BranchesOptions, JointOptions, RoundRobinOptions, SequentialOptions
+from tessera.multitask.schedule.options import (
+    BranchesOptions,
+    JointOptions,
+    RoundRobinOptions,
+    ScheduleOptions,
+    SequentialOptions,
+)
 from tessera.registry import Part
 
+BASE = ScheduleOptions
 PARTS = {
     "branches": Part(
         "tessera.multitask.schedule.branches:Branches", BranchesOptions, "every task from the fused weights"

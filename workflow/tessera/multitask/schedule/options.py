@@ -1,9 +1,10 @@
 """What can be set of the order in which tasks take steps."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -60,3 +61,6 @@ class JointOptions(ScheduleOptions):
     """Every task in every step; balancing puts their gradients together."""
 
     name: Literal["joint"] = "joint"
+
+
+SchedulePart = Annotated[ScheduleOptions, PartOf("schedule")]

@@ -1,9 +1,10 @@
 """What can be set of the way tasks share the encoder."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.parts import PartOf
 from tessera.registry import Options
 
 
@@ -31,3 +32,6 @@ class LassoSharingOptions(SharingOptions):
     name: Literal["lasso"] = "lasso"
     weight: float = Field(1e-3, ge=0, description="Weight of the L1 penalty on a task's normalised row.")
     lr_factor: float = Field(10.0, gt=0, description="Factor on the learning rate of the rows.")
+
+
+SharingPart = Annotated[Options, PartOf("sharing")]

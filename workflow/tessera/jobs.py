@@ -3,22 +3,20 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tessera.models.networks.options import NetworkOptions
-from tessera.study.options import (
-    DatasetPart,
-    NetworkPart,
-    ProtocolPart,
-    TransferPart,
-)
-from tessera.study.schema import Comparison, Model, Source
+from tessera.data.datasets.options import DatasetPart
+from tessera.models.networks.options import NetworkOptions, NetworkPart
+from tessera.multitask.source import Source
+from tessera.registry import Checked
+from tessera.targets.options import ProtocolPart
 from tessera.training.options import OptimizerOptions
+from tessera.transfer.options import TransferPart
 
 
-class Run(Model):
+class Run(Checked):
     """How a job runs. No part of its key, save a precision that is asked for by name."""
 
     data_root: str = "data"
@@ -31,7 +29,7 @@ class Run(Model):
     studies: tuple[str, ...] = ()
 
 
-class Job(Model):
+class Job(Checked):
     """One run of a stage. Its key is a hash of exactly what determines its result."""
 
     stage: str = Field(description="Name of the stage, as of its rule.")
@@ -80,7 +78,7 @@ def key_of(
     Args:
         inputs: Role to artifact folder.
         precision: As it was asked for: one that is named is part of the key, where the stage computes.
-        own_code: Parts from outside of Tessera to the version of their code (`study.own_code`).
+        own_code: Parts from outside of Tessera to the version of their code (`tessera.own_code`).
     """
     content: list[Any] = [stage, version, trial, settings]
     content.append({role: folder.rpartition("-")[2] for role, folder in inputs.items()})
@@ -91,7 +89,7 @@ def key_of(
     return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
 
-class StageSettings(Model):
+class StageSettings(Checked):
     """Settings of a stage, typed. Bump `version` when the stage's *results* change; a golden test guards it."""
 
     stage: ClassVar[str]
@@ -178,7 +176,18 @@ STAGES: dict[str, type[StageSettings]] = {
 FOLDERS = {name: cls.folder for name, cls in STAGES.items()}
 
 
-class Cell(Model):
+class Comparison(Checked):
+    """Two rows compared trial by trial, below the table."""
+
+    row: str = Field(description="Label of the row in question.")
+    against: str = Field(description="Label of the row it is compared with.")
+    question: str | None = Field(None, description="What the comparison answers, in a few words.")
+    yes_if: Literal["better", "worse"] | None = Field(
+        None, description="What of the row answers the question with yes; without it the answer is above or below."
+    )
+
+
+class Cell(Checked):
     """One cell of a table: what fills it, one artifact a trial.
 
     Attributes:
@@ -195,7 +204,7 @@ class Cell(Model):
     published: float | None = None
 
 
-class SummarizeStudy(Model):
+class SummarizeStudy(Checked):
     """A study's table: rows, columns and cells, in order. Its key names the marker that its rule writes."""
 
     name: str

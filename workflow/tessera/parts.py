@@ -2,30 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tessera import registry
-from tessera.data.datasets.options import DatasetOptions
 from tessera.errors import StudyError
-from tessera.multitask.fusion.options import FusionOptions
-from tessera.multitask.schedule.options import ScheduleOptions
 from tessera.registry import Options
-from tessera.targets.options import ProtocolOptions
-from tessera.tasks.options import TaskOptions
-from tessera.transfer.options import TransferOptions
 
 PART_OF = "x-part-of"
-BASES: dict[str, type[Options]] = {  # what the plan asks of every part of a family
-    "dataset": DatasetOptions,
-    "task": TaskOptions,
-    "schedule": ScheduleOptions,
-    "fusion": FusionOptions,
-    "transfer": TransferOptions,
-    "protocol": ProtocolOptions,
-}
 
 
 def named(value: Any) -> Any:
@@ -56,8 +42,8 @@ class PartOf:
             part = registry.find(self.family, str(value["name"]))
         except StudyError as error:
             raise PydanticCustomError("part", "{message}", {"message": str(error)}) from None
-        if ":" in part.target and not issubclass(part.options, BASES.get(self.family, Options)):
-            base = BASES[self.family]
+        base = registry.base(self.family)
+        if ":" in part.target and not issubclass(part.options, base):
             message = f"the `Options` of `{part.target}` should be a subclass of {base.__module__}.{base.__name__}"
             raise PydanticCustomError("part", "{message}", {"message": message})
         return _adapter(part.options).validate_python(value)
@@ -79,16 +65,3 @@ def _dump(value: Options, info: Any) -> dict[str, Any]:
 @cache
 def _adapter(options: type[Options]) -> TypeAdapter[Options]:
     return TypeAdapter(options)
-
-
-DatasetPart = Annotated[DatasetOptions, PartOf("dataset")]
-EncoderPart = Annotated[Options, PartOf("encoder")]
-NetworkPart = Annotated[Options, PartOf("network")]
-TaskPart = Annotated[TaskOptions, PartOf("task")]
-SharingPart = Annotated[Options, PartOf("sharing")]
-SchedulePart = Annotated[ScheduleOptions, PartOf("schedule")]
-BalancingPart = Annotated[Options, PartOf("balancing")]
-RegularizerPart = Annotated[Options, PartOf("regularizer")]
-FusionPart = Annotated[FusionOptions, PartOf("fusion")]
-TransferPart = Annotated[TransferOptions, PartOf("transfer")]
-ProtocolPart = Annotated[ProtocolOptions, PartOf("protocol")]
