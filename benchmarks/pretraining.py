@@ -18,7 +18,7 @@ import torch
 from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.multitask.pretrain import pretrain
-from tessera.study.schema import Source
+from tessera.multitask.source import Source
 from tessera.tasks.base import ImageStatistics
 from tessera.training.compute import Compute
 from tessera.training.optimizer import make_optimizer

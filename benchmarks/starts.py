@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from tessera.artifacts import resume_folder
-from tessera.study.jobs import Job
+from tessera.jobs import Job
 from tessera.study.plan import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent

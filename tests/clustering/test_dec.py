@@ -16,11 +16,12 @@ from tessera.clustering.embedding import embed_features
 from tessera.clustering.kmeans import kmeans
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, TesseraError
-from tessera.measure import Evaluation, extract_features
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
-from tessera.targets.options import ClusteringOptions
+from tessera.protocols.base import Evaluation, Measured
+from tessera.protocols.features import extract_features
+from tessera.protocols.options import ClusteringOptions
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, seed_of
 
@@ -51,7 +52,7 @@ def cluster(
 ) -> Evaluation:
     quick = {"iterations": 6, "update_interval": 2, "restarts": 2, "batch_size": 16, "tolerance": 0.0}
     protocol = DeepEmbeddedClustering(ClusteringOptions(**{**quick, **options}))
-    return protocol.evaluate(encoder, dataset.mean, dataset.std, dataset, dataset.train, CPU, trial, resume)
+    return protocol.evaluate(Measured(encoder, dataset.normalization), dataset, dataset.train, CPU, trial, resume)
 
 
 @pytest.mark.parametrize("embedding", ["linear10", "gap", "pca"])
@@ -80,7 +81,7 @@ def test_no_iterations_is_plain_kmeans(encoder: Encoder) -> None:
     data = make_dataset(noise=0.6)
     found = cluster(encoder, data, iterations=0, embedding="gap")
     images = torch.cat([data.train.images, data.test.images])
-    features = extract_features(encoder, images, data.mean, data.std, CPU)
+    features = extract_features(encoder, images, data.normalization, CPU)
     plain = kmeans(features, 3, 2, seed_of(0, "clustering", "kmeans"))
     assert np.array_equal(found.arrays["assignments"], plain.assignments.numpy())
     assert found.metrics["accuracy"] == found.metrics["initial_accuracy"]
@@ -94,7 +95,7 @@ def test_a_turn_equals_plain_steps_on_the_whole_loss(encoder: Encoder) -> None:
         encoder, data, iterations=2, update_interval=2, batch_size=90, learning_rate=0.5, train_encoder=False
     )
     images = torch.cat([data.train.images, data.test.images])
-    features = extract_features(encoder, images, data.mean, data.std, CPU)
+    features = extract_features(encoder, images, data.normalization, CPU)
     layer, start = embed_features("linear10", features, 3, 2, seed_of(0, "clustering", "kmeans"))
     centers = start.centers.clone().requires_grad_()
     weights = [centers, *layer.parameters()]
@@ -217,7 +218,7 @@ def test_a_collapse_is_said(encoder: Encoder, caplog: pytest.LogCaptureFixture) 
     data = make_dataset()
     same = {name: Split(torch.full_like(split.images, 9), split.labels) for name, split in data.splits.items()}
     with caplog.at_level(logging.WARNING, logger="tessera"):
-        found = cluster(encoder, Dataset(data.classes, 8, data.mean, data.std, same))
+        found = cluster(encoder, Dataset(data.classes, 8, *data.normalization, same))
     assert "collapsed: 2 clusters are empty" in caplog.text
     assert all(np.isfinite(value) for value in found.metrics.values())
 

@@ -7,10 +7,12 @@ import torch
 
 from misfits import check_misfits
 from tessera.clustering.dec import DeepEmbeddedClustering
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
-from tessera.targets.options import ClusteringOptions
+from tessera.protocols.base import Measured
+from tessera.protocols.options import ClusteringOptions
 from tessera.training.compute import Compute
 
 
@@ -28,7 +30,9 @@ def test_a_state_that_does_not_fit_is_set_aside(
     encoder, compute = ResNet8(ResNet8Options()), Compute(torch.device("cpu"), "float32")
 
     def train(resume: Path | None) -> bytes:
-        found = DeepEmbeddedClustering(options).evaluate(encoder, mean, std, dataset, split, compute, 0, resume)
+        found = DeepEmbeddedClustering(options).evaluate(
+            Measured(encoder, Normalization(mean, std)), dataset, split, compute, 0, resume
+        )
         arrays = b"".join(array.tobytes() for array in found.arrays.values())
         return arrays + repr(found.history).encode() + repr(found.metrics).encode()
 

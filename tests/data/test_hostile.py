@@ -618,5 +618,5 @@ def test_images_of_one_colour_have_a_deviation_to_divide_by(value: int, tmp_path
     dataset = load_dataset(tmp_path / "made", torch.device("cpu"))
     assert dataset.mean == pytest.approx([value / 255] * 3)
     assert min(dataset.std) > 0
-    mean, std = (torch.tensor(values)[:, None, None] for values in (dataset.mean, dataset.std))
+    mean, std = (torch.tensor(values)[:, None, None] for values in dataset.normalization)
     assert ((dataset.train.images[torch.arange(2)] / 255 - mean) / std).abs().max() < 1e-2

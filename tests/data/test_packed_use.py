@@ -10,10 +10,11 @@ from tessera.data.datasets.options import ImageFolderOptions
 from tessera.data.packed import PackedImages
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, Split, load_dataset
-from tessera.measure import extract_features, predict
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.learner import Feed, Learner
 from tessera.multitask.source import Source
+from tessera.protocols.base import Measured
+from tessera.protocols.features import extract_features, predict
 from tessera.tasks.base import ImageStatistics
 from tessera.training.compute import Compute
 
@@ -59,11 +60,11 @@ def encoder() -> Encoder:
 def test_features_and_outputs(both: tuple[Dataset, Dataset]) -> None:
     compute, network = Compute(CPU, "float32"), encoder()
     one, other = (
-        extract_features(network, data.train.images, data.mean, data.std, compute, batch_size=10) for data in both
+        extract_features(network, data.train.images, data.normalization, compute, batch_size=10) for data in both
     )
     assert torch.equal(one, other)
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
-    one, other = (predict(flat, data.test.images, data.mean, data.std, compute, batch_size=7) for data in both)
+    one, other = (predict(flat, data.test.images, data.normalization, compute, batch_size=7) for data in both)
     assert torch.equal(one, other)
 
 
@@ -75,7 +76,9 @@ def test_clusters(both: tuple[Dataset, Dataset], train_encoder: bool) -> None:
     found = []
     for data in both:
         protocol = registry.load("protocol", "clustering")(options)
-        result = protocol.evaluate(encoder(), data.mean, data.std, data, data.train, Compute(CPU, "float32"), 0)
+        result = protocol.evaluate(
+            Measured(encoder(), data.normalization), data, data.train, Compute(CPU, "float32"), 0
+        )
         found.append(result)
     assert found[0].metrics == found[1].metrics
     assert np.array_equal(found[0].arrays["embedding"], found[1].arrays["embedding"])
@@ -107,7 +110,7 @@ def test_training_batches_and_held_out_figures(both: tuple[Dataset, Dataset]) ->
 
 def test_source_split_of_packed_images(both: tuple[Dataset, Dataset]) -> None:
     one, other = (
-        Dataset(d.classes, 32, d.mean, d.std, {"train": d.train, "test": d.test, "unlabeled": d.test}) for d in both
+        Dataset(d.classes, 32, *d.normalization, {"train": d.train, "test": d.test, "unlabeled": d.test}) for d in both
     )
     joined = one.source_split()
     assert isinstance(joined.images, PackedImages)

@@ -11,7 +11,8 @@ from tessera.data.prepare import prepare_dataset
 from tessera.detection.protocol import Detection
 from tessera.detection.train import train_detector
 from tessera.jobs import TransferKnowledge
-from tessera.targets.options import DetectionOptions
+from tessera.protocols.base import Measured
+from tessera.protocols.options import DetectionOptions
 from tessera.training.compute import Compute
 
 
@@ -20,7 +21,7 @@ def test_a_detector_finds_the_objects_that_it_was_trained_on(tmp_path: Path) -> 
     cpu = Compute(torch.device("cpu"), "float32")
     prepare_dataset(DigitsScenesOptions(image_size=64, num_train=12, num_test=4), Path(), tmp_path)
     dataset = load_detection(tmp_path)
-    seen = DetectionDataset(dataset.classes, dataset.mean, dataset.std, {**dataset.splits, "test": dataset.train})
+    seen = DetectionDataset(dataset.classes, *dataset.normalization, {**dataset.splits, "test": dataset.train})
     maps = []
     for rate, epochs in ((1e-12, 1), (0.02, 8)):
         settings = TransferKnowledge.model_validate({
@@ -36,7 +37,9 @@ def test_a_detector_finds_the_objects_that_it_was_trained_on(tmp_path: Path) -> 
         })  # fmt: skip
         trained = train_detector(settings, None, dataset, cpu, trial=0, resume=None)
         about = trained.about
-        found = Detection(DetectionOptions()).evaluate(trained.network, about.mean, about.std, seen, None, cpu, 0)
+        found = Detection(DetectionOptions()).evaluate(
+            Measured(trained.network, about.normalization), seen, None, cpu, 0
+        )
         maps.append(found.metrics["map_area"])
         losses = [row["loss"] for row in trained.history]
     assert losses[-1] < losses[0] / 2

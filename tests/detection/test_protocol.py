@@ -14,10 +14,10 @@ from tessera import registry
 from tessera.detection import protocol as page
 from tessera.detection.protocol import Detection
 from tessera.errors import DataError, StudyError
-from tessera.measure import Evaluation
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
-from tessera.targets.options import DetectionOptions
+from tessera.protocols.base import Evaluation, Measured
+from tessera.protocols.options import DetectionOptions
 from tessera.training.compute import Compute
 
 CPU = Compute(torch.device("cpu"), "float32")
@@ -40,7 +40,7 @@ def evaluate(
 ) -> Evaluation:
     dataset = dataset_of(Scenes(sizes, marked))
     protocol = Detection(DetectionOptions(**options))
-    return protocol.evaluate(Oracle(answers), dataset.mean, dataset.std, dataset, None, CPU, 0)
+    return protocol.evaluate(Measured(Oracle(answers), dataset.normalization), dataset, None, CPU, 0)
 
 
 def test_boxes_are_scaled_back_to_each_image_and_clipped() -> None:
@@ -150,7 +150,7 @@ def test_batches_keep_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_network_stays_as_it_is() -> None:
     network, dataset = Oracle(ANSWERS).train(), dataset_of(Scenes(SIZES, MARKED))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    Detection(DetectionOptions()).evaluate(network, dataset.mean, dataset.std, dataset, None, CPU, 0)
+    Detection(DetectionOptions()).evaluate(Measured(network, dataset.normalization), dataset, None, CPU, 0)
     assert not network.training
     assert network.batches == [3]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -166,8 +166,8 @@ def test_what_does_not_fit_is_refused() -> None:
     protocol = Detection(DetectionOptions())
     empty = dataset_of(Scenes([], []))
     with pytest.raises(DataError, match="the test split has no images"):
-        protocol.evaluate(Oracle([]), dataset.mean, dataset.std, empty, None, CPU, 0)
+        protocol.evaluate(Measured(Oracle([]), dataset.normalization), empty, None, CPU, 0)
     with pytest.raises(DataError, match="the network tells 2 classes, but the dataset has 3"):
-        protocol.evaluate(Oracle(ANSWERS, 2), dataset.mean, dataset.std, dataset, None, CPU, 0)
+        protocol.evaluate(Measured(Oracle(ANSWERS, 2), dataset.normalization), dataset, None, CPU, 0)
     with pytest.raises(StudyError, match="`detection` measures detectors, but ResNet8 finds no objects"):
-        protocol.evaluate(ResNet8(ResNet8Options()), dataset.mean, dataset.std, dataset, None, CPU, 0)  # type: ignore[arg-type]
+        protocol.evaluate(Measured(ResNet8(ResNet8Options()), dataset.normalization), dataset, None, CPU, 0)  # type: ignore[arg-type]

@@ -144,14 +144,14 @@ def test_methods_of_a_trial_differ_in_the_encoder_alone(monkeypatch: pytest.Monk
         return inputs * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
 
     for one, other in zip(none.inputs, tuned.inputs, strict=True):  # the same pixels, each normalised in its own way
-        torch.testing.assert_close(pixels(one, dataset.mean, dataset.std), pixels(other, MEAN, STD))
+        torch.testing.assert_close(pixels(one, *dataset.normalization), pixels(other, MEAN, STD))
 
 
 def test_it_records_the_statistics_that_its_encoder_knows() -> None:
     dataset = painted()
     none, tuned = train(settings()).about, train(settings(FINE_TUNE), source()).about
-    assert (none.mean, none.std) == (dataset.mean, dataset.std)
-    assert (tuned.mean, tuned.std) == (MEAN, STD)
+    assert none.normalization == dataset.normalization
+    assert tuned.normalization == (MEAN, STD)
     assert (tuned.family, tuned.num_classes, tuned.image_size) == ("network", 2, 32)
     assert tuned.options == settings().network
 
@@ -221,7 +221,7 @@ def test_the_network_sees_the_augmentation_that_was_asked_for(monkeypatch: pytes
     train(settings(augmentation="none"))
     train(settings(augmentation="ssd"))
     dataset = painted()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (dataset.mean, dataset.std))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in dataset.normalization)
     resize = make_augmentation("none", 32, dataset.mean)
     plain = []
     for row in range(12):

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.detection import DetectionDataset, DetectionSplit, Objects
+from tessera.data.normalization import Normalization
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.options import EncoderPart
 from tessera.models.networks.base import DetectionNetwork, Detections, ObjectsOfImage
-from tessera.models.networks.options import EncoderOfNetwork, NetworkOptions
+from tessera.models.networks.options import NetworkOptions
 from tessera.models.store import StoredEncoder
 from tessera.registry import Options
 
@@ -52,7 +54,7 @@ class SpotOptions(NetworkOptions):
     detects: ClassVar[bool] = True
 
     name: Literal["training_stand_ins:Spot"] = "training_stand_ins:Spot"
-    encoder: EncoderOfNetwork | None = None
+    encoder: EncoderPart | None = None
     dies_after: int | None = None
 
 
@@ -144,7 +146,7 @@ def source(seed: int = 7, **options: Any) -> StoredEncoder:
     """An encoder as an artifact would give it."""
     torch.manual_seed(seed)
     given = LeanOptions(**options)
-    return StoredEncoder(LeanEncoder(given).eval(), given, MEAN, STD)
+    return StoredEncoder(LeanEncoder(given).eval(), given, Normalization(MEAN, STD))
 
 
 def settings(transfer: str | dict[str, Any] = "none", **changes: Any) -> TransferKnowledge:

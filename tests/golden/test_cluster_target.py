@@ -7,7 +7,8 @@ import torch
 from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.jobs import ClusterTarget
-from tessera.targets.options import ClusteringOptions
+from tessera.protocols.base import Measured
+from tessera.protocols.options import ClusteringOptions
 from tessera.training.compute import Compute
 
 PINNED: dict[str, float] = {
@@ -45,7 +46,7 @@ def test_results_change_only_with_the_version(cpu: Compute) -> None:
         iterations=6, update_interval=3, restarts=3, batch_size=32, tolerance=0.0, learning_rate=0.01
     )
     evaluation = registry.load("protocol", "clustering")(options).evaluate(
-        encoder, dataset.mean, dataset.std, dataset, dataset.train, cpu, 0
+        Measured(encoder, dataset.normalization), dataset, dataset.train, cpu, 0
     )
     found = {**evaluation.metrics, **{f"kl[{i}]": row["kl"] for i, row in enumerate(evaluation.history)}}
     points = evaluation.arrays["embedding"]

@@ -15,6 +15,7 @@ from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.jobs import EvaluateTarget
 from tessera.models.networks.base import DetectionNetwork, Detections
+from tessera.protocols.base import Measured
 from tessera.training.compute import Compute
 
 PINNED: dict[str, dict[str, float]] = {
@@ -112,7 +113,7 @@ def test_results_change_only_with_the_version(name: str, cpu: Compute, monkeypat
     part, dataset = registry.find("protocol", name), make_dataset()
     options: Any = part.options(name=name)
     evaluation = registry.load("protocol", name)(options).evaluate(
-        models()[options.measures], dataset.mean, dataset.std, dataset, dataset.train, cpu, 0
+        Measured(models()[options.measures], dataset.normalization), dataset, dataset.train, cpu, 0
     )
     found = {**evaluation.metrics, **pins.projections(evaluation.arrays | fitted)}
     pins.compare(found, PINNED[name], "EvaluateTarget")
@@ -151,7 +152,7 @@ def test_detection_changes_only_with_the_version(detector: Callable[[], nn.Modul
     assert EvaluateTarget.version == 1, "pin the new version's numbers"
     dataset = squares()
     protocol = registry.load("protocol", "detection")(registry.find("protocol", "detection").options(name="detection"))
-    evaluation = protocol.evaluate(detector(), dataset.mean, dataset.std, dataset, None, cpu, 0)
+    evaluation = protocol.evaluate(Measured(detector(), dataset.normalization), dataset, None, cpu, 0)
     arrays = {name: array for name, array in evaluation.arrays.items() if array.dtype.kind in "iuf"}
     found = {**evaluation.metrics, **pins.projections(arrays)}
     pins.compare(found, PINNED[detector.__name__], "EvaluateTarget")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scenes import squares
 
+from tessera.data.normalization import Normalization
 from tessera.detection.augment import AUGMENTATIONS
 from tessera.detection.train import train_detector
 from tessera.jobs import TransferKnowledge
@@ -87,7 +88,7 @@ PINNED: dict[str, dict[str, float]] = {
 
 def source() -> StoredEncoder:
     encoder = pins.fill(ResNet8(ResNet8Options())).eval()
-    return StoredEncoder(encoder, ResNet8Options(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return StoredEncoder(encoder, ResNet8Options(), Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 
 
 def train(cpu: Compute, **changes: Any) -> Trained:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
@@ -147,7 +148,7 @@ def teacher(images: torch.Tensor) -> Teacher:
             module.momentum = None
     with torch.no_grad():
         encoder(images / 255 * 4 - 2)
-    return Teacher(encoder, ResNet8Options(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return Teacher(encoder, ResNet8Options(), Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 
 
 @pytest.mark.parametrize("which", sorted(METHODS))

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
+from tessera.data.normalization import Normalization
 from tessera.errors import ArtifactError, DivergedError, StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options, VGG16Options
@@ -29,11 +30,11 @@ from tessera.models.store import (
 )
 
 CPU = torch.device("cpu")
-MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+NORMALIZATION = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 ABOUTS = [
-    NetworkAbout("network", ReducedAlexNetOptions(hidden=8, batch_norm=False), 5, 16, MEAN, STD),
-    NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD),
-    NetworkAbout("encoder", ResNet8Options(), 5, 16, MEAN, STD, hidden=(7, 6)),
+    NetworkAbout("network", ReducedAlexNetOptions(hidden=8, batch_norm=False), 5, 16, NORMALIZATION),
+    NetworkAbout("encoder", ResNet8Options(), 5, 16, NORMALIZATION),
+    NetworkAbout("encoder", ResNet8Options(), 5, 16, NORMALIZATION, hidden=(7, 6)),
 ]
 
 
@@ -42,8 +43,7 @@ DETECTOR = NetworkAbout(
     SSD300Options(encoder=VGG16Options(width="quarter"), image_size=64, nms_iou=0.3),
     2,
     64,
-    MEAN,
-    STD,
+    NORMALIZATION,
     classes=("cat", "dog"),
 )
 
@@ -57,16 +57,16 @@ def trained_encoder() -> ResNet8:
 
 def test_an_encoder_comes_back_as_it_was(tmp_path: Path) -> None:
     encoder = trained_encoder()
-    save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path)
+    save_encoder(encoder, ResNet8Options(), NORMALIZATION, tmp_path)
     stored = load_encoder(tmp_path, CPU)
     images = torch.randn(2, 3, 16, 16)
     assert_close(stored.encoder(images), encoder.eval()(images))
-    assert (stored.options, stored.mean, stored.std) == (ResNet8Options(), MEAN, STD)
+    assert (stored.options, stored.normalization) == (ResNet8Options(), NORMALIZATION)
     assert not stored.encoder.training
 
 
 def test_names_in_the_file_are_those_of_torchvision(tmp_path: Path) -> None:
-    save_encoder(trained_encoder(), ResNet8Options(), MEAN, STD, tmp_path)
+    save_encoder(trained_encoder(), ResNet8Options(), NORMALIZATION, tmp_path)
     names = set(load_file(tmp_path / "encoder.safetensors"))
     assert {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer2.0.downsample.1.running_var"} <= names
 
@@ -80,7 +80,7 @@ def test_a_network_comes_back_as_it_was(about: NetworkAbout, tmp_path: Path) -> 
     images = torch.randn(2, 3, 16, 16)
     assert_close(stored.network(images), network.eval()(images))
     assert stored.about == about
-    assert (stored.mean, stored.std) == (MEAN, STD)
+    assert stored.normalization == NORMALIZATION
 
 
 def test_a_detector_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_detector_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_detector_is_what_is_measured(tmp_path: Path) -> None:
     save_network(DETECTOR.build(), DETECTOR, tmp_path)
-    network, mean, std = load_measured(tmp_path, CPU)
+    network, normalization = load_measured(tmp_path, CPU)
     assert isinstance(network, DetectionNetwork)
-    assert (mean, std) == (MEAN, STD)
+    assert normalization == NORMALIZATION
 
 
 def test_the_encoder_of_a_detector_is_named_as_in_torchvision(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_encoder_of_a_detector_is_named_as_in_torchvision(tmp_path: Path) ->
 
 def test_a_detector_without_an_encoder_is_not_built() -> None:
     with pytest.raises(StudyError, match=r"network `ssd300` has no encoder\. Set its `encoder`"):
-        NetworkAbout("network", SSD300Options(), 2, 300, MEAN, STD).build()
+        NetworkAbout("network", SSD300Options(), 2, 300, NORMALIZATION).build()
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     written = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path / name)
+        save_encoder(encoder, ResNet8Options(), NORMALIZATION, tmp_path / name)
         written.append((tmp_path / name / "encoder.safetensors").read_bytes())
         encoder = encoder.to(memory_format=torch.contiguous_format)
     assert written[0] == written[1]
@@ -213,7 +213,7 @@ def test_a_damaged_file_is_told_in_one_line(
     what: str, about: NetworkAbout | None, damage: object, tmp_path: Path
 ) -> None:
     if about is None:
-        save_encoder(trained_encoder(), ResNet8Options(), MEAN, STD, tmp_path)
+        save_encoder(trained_encoder(), ResNet8Options(), NORMALIZATION, tmp_path)
     else:
         save_network(about.build(), about, tmp_path)
     assert callable(damage)
@@ -229,7 +229,7 @@ def test_what_diverged_is_not_written(name: str, value: float, tmp_path: Path) -
     encoder = ResNet8(ResNet8Options())
     encoder.state_dict()[name].view(-1)[-1] = value
     with pytest.raises(DivergedError, match=rf"encoder: `{name}` is not finite: the training diverged\."):
-        save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path)
+        save_encoder(encoder, ResNet8Options(), NORMALIZATION, tmp_path)
     heads = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
     for head in heads.values():
         nn.init.constant_(head.bias, value)

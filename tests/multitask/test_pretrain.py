@@ -377,7 +377,7 @@ def test_bfloat16_learns_alike() -> None:
 
 def test_unlabelled_images_are_learned_from_but_by_supervised_tasks_and_heads_have_safe_names() -> None:
     splits = {**DATASET.splits, "unlabeled": tiny_dataset(num_train=5).train}
-    dataset = type(DATASET)(DATASET.classes, 16, DATASET.mean, DATASET.std, splits)
+    dataset = type(DATASET)(DATASET.classes, 16, *DATASET.normalization, splits)
     learner = Learner(tiny_source(tasks=[TURN, "classification"]), dataset, {}, COMPUTE, 0)
     assert {name: len(split) for name, split in learner.splits.items()} == {label(TURN): 53, "classification": 48}
     assert head_key("package.module:SomeTask") == "some_task"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
@@ -58,7 +59,7 @@ def teacher(dataset: Dataset) -> Teacher:
     with torch.no_grad():
         encoder((pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
     head = VectorHead(encoder.num_features, (6, 5), 3).eval()
-    return Teacher(encoder, ResNet8Options(), mean, std, StoredClassifier(head, (6, 5), dataset.classes))
+    return Teacher(encoder, ResNet8Options(), Normalization(mean, std), StoredClassifier(head, (6, 5), dataset.classes))
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_training_repeats_moves_the_student_and_leaves_the_teacher(
     stored = load_network(tmp_path, compute.device)
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(stored.network(images), trained.network(images))
-    assert stored.mean == (dataset.mean if trains else teacher.mean)
+    assert stored.normalization == (dataset.normalization if trains else teacher.normalization)
 
 
 class KilledError(Exception):

@@ -168,7 +168,7 @@ def test_labels_that_may_not_be_read_are_not(
         train = Split(dataset.train.images, dataset.train.labels.clone())
         train.labels[1::2] = secret
         shown = train.subset(torch.arange(0, len(train), 2))
-        altered = Dataset(dataset.classes, 16, dataset.mean, dataset.std, {"train": train, "test": dataset.test})
+        altered = Dataset(dataset.classes, 16, *dataset.normalization, {"train": train, "test": dataset.test})
         images = TargetImages(altered, shown, partial(flip_and_crop, padding=2), lambda pixels: pixels)
         found.append(Probe(quick()).fit(network, teacher, images, compute, trial=0))
     assert found[0] == found[1]

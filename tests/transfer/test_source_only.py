@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tessera.artifacts import save_history, save_metrics
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
@@ -42,7 +43,7 @@ def test_logits_are_those_of_the_sources_head_on_its_encoder(
         "supervised": VectorHead(encoder.num_features, hidden, 3, dropout=0.5),
         "pretext": VectorHead(encoder.num_features, (4,), 3),
     }).eval()  # fmt: skip
-    save_encoder(encoder, ResNet8Options(), MEAN, STD, tmp_path)
+    save_encoder(encoder, ResNet8Options(), Normalization(MEAN, STD), tmp_path)
     save_heads(heads, tmp_path, "supervised", dataset.classes)
     images = torch.randn(5, 3, 16, 16)
     with torch.no_grad():
@@ -57,7 +58,7 @@ def test_logits_are_those_of_the_sources_head_on_its_encoder(
     with torch.no_grad():
         assert torch.equal(trained.network(images), expected)
         assert torch.equal(stored.network(images), expected)
-    assert (stored.mean, stored.std, stored.about.hidden) == (MEAN, STD, hidden)
+    assert (*stored.normalization, stored.about.hidden) == (MEAN, STD, hidden)
 
 
 def test_a_history_without_epochs_is_a_file_without_lines(tmp_path: Path) -> None:

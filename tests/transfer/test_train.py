@@ -183,7 +183,7 @@ def test_advice_names_nothing_that_is_absent(settings: Any, dataset: Dataset, co
 
 def test_a_target_without_labels_is_refused(settings: Any, dataset: Dataset, compute: Compute) -> None:
     bare = Split(dataset.train.images, torch.full_like(dataset.train.labels, -1))
-    altered = Dataset(dataset.classes, 16, dataset.mean, dataset.std, {"train": bare, "test": dataset.test})
+    altered = Dataset(dataset.classes, 16, *dataset.normalization, {"train": bare, "test": dataset.test})
     with pytest.raises(DataError, match="have no labels"):
         train_network(settings("none"), None, altered, compute, trial=0, resume=None)
 

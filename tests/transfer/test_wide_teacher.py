@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tessera.data.images import Images
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import ResNet8Options
@@ -52,7 +53,7 @@ class Uneven(Encoder):
 
 def uneven(*channels: int) -> Teacher:
     torch.manual_seed(2)
-    return Teacher(Uneven(channels), ResNet8Options(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return Teacher(Uneven(channels), ResNet8Options(), Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 
 
 class Packed:
@@ -111,7 +112,7 @@ def test_packed_images_and_2048_channels_give_what_tensors_give(
     found = []
     for packed in (False, True):
         train = Split(cast(Images, Packed(dataset.train.images[:])), dataset.train.labels) if packed else dataset.train
-        altered = Dataset(dataset.classes, 16, dataset.mean, dataset.std, {"train": train, "test": dataset.test})
+        altered = Dataset(dataset.classes, 16, *dataset.normalization, {"train": train, "test": dataset.test})
         asked = settings(transfer, epochs=1, first_stage_epochs=1, iterations=1)
         trained = train_network(asked, uneven(5, 6, 7, 2048), altered, compute, trial=0, resume=None)
         found.append([row["loss"] for row in trained.history])

@@ -6,18 +6,14 @@ from tessera.stages import StageJob, run_stage
 
 def cluster_target(job: StageJob[ClusterTarget]) -> None:
     """Clusters, and keeps figures, assignments, the course of the refinement, and what of it can be looked at."""
-    from tessera import registry
     from tessera.clustering.illustrate import illustrate
-    from tessera.data.store import load_dataset
-    from tessera.models.store import load_encoder
+    from tessera.protocols.session import protocol_of
 
     options, compute = job.settings.protocol, job.compute
-    dataset = load_dataset(job.inputs["dataset"], compute.device)
-    source = load_encoder(job.inputs["source"], compute.device)
-    protocol = registry.load("protocol", options.name)(options)
-    found = protocol.evaluate(
-        source.encoder, source.mean, source.std, dataset, dataset.train, compute, job.trial, job.resume
-    )
+    protocol = protocol_of(options)
+    dataset = protocol.load(job.inputs["dataset"], compute.device)
+    measured = protocol.model(job.inputs["source"], compute.device)
+    found = protocol.evaluate(measured, dataset, dataset.train, compute, job.trial, job.resume)
     job.save_metrics(found.metrics)
     job.save_history(found.history)
     job.save_arrays(found.arrays, "assignments.npz")

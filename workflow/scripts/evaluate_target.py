@@ -6,14 +6,14 @@ from tessera.stages import StageJob, run_stage
 
 def evaluate_target(job: StageJob[EvaluateTarget]) -> None:
     """Measures, and keeps figures, predictions and what else the protocol leaves."""
-    from tessera.targets.measured import Measured
+    from tessera.protocols.session import Session
 
     compute = job.compute
-    measured: Measured | None = job.kept.get("measured")  # what the job before loaded, of the same model and images
-    if measured is None or (measured.inputs, measured.trial) != (job.inputs, job.trial):
-        measured = Measured(job.inputs, job.trial, compute, [one.protocol for one in job.beside])
-    job.kept["measured"] = measured
-    found = measured.by(job.settings.protocol, job.settings.label_fraction, compute, job.resume)
+    session: Session | None = job.kept.get("session")  # what the job before loaded, of the same model and images
+    if session is None or (session.inputs, session.trial) != (job.inputs, job.trial):
+        session = Session(job.inputs, job.trial, compute, [one.protocol for one in job.beside])
+    job.kept["session"] = session
+    found = session.by(job.settings.protocol, job.settings.label_fraction, compute, job.resume)
     job.save_metrics(found.metrics)
     job.save_arrays(found.arrays, "predictions.npz")
     job.save_files(found.files)

@@ -19,7 +19,7 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     prepared = {role: folder for role, folder in job.inputs.items() if role.startswith("labels.")}
     labels = {role.removeprefix("labels."): load_file(path / "labels.safetensors") for role, path in prepared.items()}
     pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
-    save_encoder(pretrained.encoder, source.encoder, dataset.mean, dataset.std, job.output)
+    save_encoder(pretrained.encoder, source.encoder, dataset.normalization, job.output)
     supervised = [head_key(task.name) for task in source.tasks if task.uses_class_labels]
     save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
     job.save_history(pretrained.history)

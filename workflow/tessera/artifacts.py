@@ -39,9 +39,9 @@ _CODE = {
     "prepare_dataset": ("data",),
     "generate_pretext_labels": ("data", "tasks", "models", "training"),
     "pretrain_source": ("data", "tasks", "models", "multitask", "training"),
-    "transfer_knowledge": ("data", "models", "transfer", "detection", "training", "measure.py"),
-    "evaluate_target": ("data", "models", "targets", "detection", "training", "measure.py"),
-    "cluster_target": ("data", "models", "targets", "clustering", "training", "measure.py"),
+    "transfer_knowledge": ("data", "models", "transfer", "detection", "training"),
+    "evaluate_target": ("data", "models", "protocols", "detection", "training"),
+    "cluster_target": ("data", "models", "protocols", "clustering", "training"),
 }
 
 

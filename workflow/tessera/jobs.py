@@ -10,8 +10,8 @@ from pydantic import Field
 from tessera.data.datasets.options import DatasetPart
 from tessera.models.networks.options import NetworkOptions, NetworkPart
 from tessera.multitask.source import Source
+from tessera.protocols.options import ProtocolPart
 from tessera.registry import Checked
-from tessera.targets.options import ProtocolPart
 from tessera.training.options import OptimizerOptions
 from tessera.transfer.options import TransferPart
 

@@ -29,7 +29,7 @@ FAMILIES = {
     "regularizer": "tessera.multitask.regularizers",
     "fusion": "tessera.multitask.fusion",
     "transfer": "tessera.transfer",
-    "protocol": "tessera.targets",
+    "protocol": "tessera.protocols",
 }
 
 

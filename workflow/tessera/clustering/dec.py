@@ -18,8 +18,10 @@ from tessera.clustering.scores import agreement, match_clusters, size_entropy
 from tessera.data.images import Images, concatenate, image_batches, in_slices
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, TesseraError
-from tessera.measure import Evaluation, Protocol, Statistics, extract_features, normalizer, with_labels
 from tessera.models.encoders.base import LayeredNetwork
+from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.features import extract_features
+from tessera.protocols.labels import with_labels
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 from tessera.training.optimizer import load_optimizer, make_optimizer
@@ -114,26 +116,24 @@ class DeepEmbeddedClustering(Protocol):
 
     def evaluate(
         self,
-        model: LayeredNetwork,
-        mean: Statistics,
-        std: Statistics,
+        measured: Measured,
         dataset: Dataset,
         labeled: Split,
         compute: Compute,
         trial: int,
         resume: Path | None = None,
     ) -> Evaluation:
-        options = self.options
+        options, model = self.options, measured.model
         split, index = self._draw(dataset, trial)
         clusters = options.clusters or len(dataset.classes)
         if len(split) < clusters:
             raise DataError(f"clustering: {len(split)} images cannot make {clusters} clusters: lower `clusters`")
         images, labels = split.images.to(compute.device), split.labels.cpu().numpy()
 
-        features = extract_features(model, images, mean, std, compute)
+        features = extract_features(model, images, measured.normalization, compute)
         seed = seed_of(trial, "clustering", "kmeans")
         embedding, first = embed_features(options.embedding, features, clusters, options.restarts, seed)
-        normalize = normalizer(mean, std, compute.device)
+        normalize = measured.normalization.of_images(compute.device)
         inputs: Images = images if options.train_encoder else features
 
         def build() -> ClusterNetwork:

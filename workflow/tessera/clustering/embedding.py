@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from tessera.clustering.kmeans import Clusters, kmeans
-from tessera.measure import library_threads
+from tessera.training.compute import library_threads
 
 log = logging.getLogger("tessera")
 

@@ -11,7 +11,7 @@ from sklearn.manifold import TSNE
 from tessera.data.images import concatenate
 from tessera.data.store import Dataset
 from tessera.data.thumbnails import save_sheet, shrink
-from tessera.measure import library_threads
+from tessera.training.compute import library_threads
 from tessera.training.randomness import generator_of, seed_of
 
 QUERIES, NEAREST = 10, 8

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from tessera.measure import library_threads
+from tessera.training.compute import library_threads
 
 
 class Clusters(NamedTuple):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tessera.measure import percent
+from tessera.protocols.labels import percent
 
 
 def nearest_neighbors(points: Tensor, count: int) -> Tensor:

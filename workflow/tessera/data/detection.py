@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tessera.data.normalization import Normalization
 from tessera.data.packed import Shards
 from tessera.data.store import read_about, save_packed
 from tessera.errors import ArtifactError, DataError
@@ -105,6 +106,11 @@ class DetectionDataset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     splits: Mapping[str, DetectionSplit]
+
+    @property
+    def normalization(self) -> Normalization:
+        """What a network that learns from these images is to do with its input."""
+        return Normalization(self.mean, self.std)
 
     @property
     def train(self) -> DetectionSplit:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tessera.data.images import Images, concatenate, in_slices
+from tessera.data.normalization import Normalization
 from tessera.data.packed import PackedImages, Shards
 from tessera.errors import ArtifactError, DataError
 
@@ -55,6 +56,11 @@ class Dataset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     splits: Mapping[str, Split]
+
+    @property
+    def normalization(self) -> Normalization:
+        """What a network that learns from these images is to do with its input."""
+        return Normalization(self.mean, self.std)
 
     @property
     def train(self) -> Split:

@@ -9,9 +9,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from tessera.data.normalization import Channels
 from tessera.errors import StudyError
-
-Statistics = tuple[float, float, float]
 
 ZOOM = (1.0, 4.0)  # the canvas, in sides of the image
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, 0.5, 0.5, 18 / 360
@@ -60,7 +59,7 @@ class Augmentation:
         return View(*(tensor.as_subclass(Tensor) for tensor in changed))
 
 
-def make_augmentation(name: str, image_size: int, mean: Statistics) -> Augmentation:
+def make_augmentation(name: str, image_size: int, mean: Channels) -> Augmentation:
     """The augmentation of this name.
 
     Args:
@@ -76,7 +75,7 @@ def make_augmentation(name: str, image_size: int, mean: Statistics) -> Augmentat
     return Augmentation(AUGMENTATIONS[name](mean), image_size)
 
 
-def ssd_steps(mean: Statistics) -> list[v2.Transform]:
+def ssd_steps(mean: Channels) -> list[v2.Transform]:
     """Colours, zoom out, a crop that keeps an object, flip.
 
     Source: Liu et al. 2016 (SSD), sections 2.2 and 3.6, and its Caffe code. torchvision differs in this: brightness
@@ -115,7 +114,7 @@ def _labels(sample: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return sample[2]
 
 
-AUGMENTATIONS: dict[str, Callable[[Statistics], list[v2.Transform]]] = {"none": lambda _: [], "ssd": ssd_steps}
+AUGMENTATIONS: dict[str, Callable[[Channels], list[v2.Transform]]] = {"none": lambda _: [], "ssd": ssd_steps}
 
 
 @contextmanager

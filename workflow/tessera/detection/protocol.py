@@ -15,11 +15,12 @@ from torchvision.transforms.v2 import functional as F
 
 from tessera.data.decode import map_in_threads
 from tessera.data.detection import DetectionDataset, DetectionSplit, load_detection
+from tessera.data.normalization import Normalization
 from tessera.detection.average_precision import Curve, Found, Truth, curves, match, mean
 from tessera.detection.examples import choose_examples
 from tessera.errors import DataError, StudyError
-from tessera.measure import Evaluation, Protocol, Statistics, normalizer
 from tessera.models.networks.base import DetectionNetwork
+from tessera.protocols.base import Evaluation, Measured, Protocol
 from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
@@ -51,23 +52,21 @@ class Detection(Protocol):
 
     def evaluate(
         self,
-        model: DetectionNetwork,
-        mean: Statistics,
-        std: Statistics,
+        measured: Measured,
         dataset: DetectionDataset,
         labeled: None,
         compute: Compute,
         trial: int,
         resume: Path | None = None,
     ) -> Evaluation:
-        split, classes, iou = dataset.test, dataset.classes, self.options.iou
+        split, classes, iou, model = dataset.test, dataset.classes, self.options.iou, measured.model
         if not isinstance(model, DetectionNetwork):
             raise StudyError(f"protocol: `detection` measures detectors, but {type(model).__name__} finds no objects")
         if not len(split):
             raise DataError("the test split has no images, so there is nothing to measure: choose another dataset")
         if model.num_classes != len(classes):
             raise DataError(f"the network tells {model.num_classes} classes, but the dataset has {len(classes)}")
-        found, truth = detect(model, split, mean, std, compute), objects_of(split)
+        found, truth = detect(model, split, measured.normalization, compute), objects_of(split)
         matches = match(found, truth, iou)
         by_class = curves(found, truth, matches, len(classes))
         metrics = {
@@ -83,12 +82,10 @@ class Detection(Protocol):
         )
 
 
-def detect(
-    model: DetectionNetwork, split: DetectionSplit, mean: Statistics, std: Statistics, compute: Compute
-) -> Found:
+def detect(model: DetectionNetwork, split: DetectionSplit, normalization: Normalization, compute: Compute) -> Found:
     """What the network finds in every image, image by image, best first, in px of the image; in eval mode."""
     compute.place(model).eval()
-    normalize = normalizer(mean, std, compute.device)
+    normalize = normalization.of_images(compute.device)
     image, boxes, scores, labels = [], [], [], []
     start = 0
     with torch.no_grad():

@@ -128,12 +128,9 @@ class _Training:
         self.frozen = freeze(network.encoder, _num_frozen(settings, source))
         assert settings.network is not None
         self.about = NetworkAbout(
-            "network", settings.network, len(dataset.classes), network.image_size, images.mean, images.std
+            "network", settings.network, len(dataset.classes), network.image_size, images.normalization
         )
-        # Made once: a copy to the device in every step would wait for it.
-        self.mean, self.std = (
-            torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (images.mean, images.std)
-        )
+        self.normalize = images.normalization.of_pixels(compute.device)
         self.split = dataset.train
         self.augment = make_augmentation(settings.augmentation, network.image_size, dataset.mean)
         self.optimizer = make_optimizer(settings.optimizer, *self._groups())
@@ -202,7 +199,7 @@ class _Training:
 
     def _step(self, network: nn.Module, images: Tensor, objects: list[Objects]) -> Tensor:
         """Leaves gradients; returns the figures of the whole batch, (4,)."""
-        images = (to_unit(images.contiguous(memory_format=torch.channels_last)) - self.mean) / self.std
+        images = self.normalize(to_unit(images.contiguous(memory_format=torch.channels_last)))
         with self.compute.autocast():
             losses = network(images, objects)
         names = ("localization", "classification", "positives")

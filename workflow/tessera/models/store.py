@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.data.normalization import Normalization
 from tessera.errors import ArtifactError, DivergedError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.models.heads import VectorHead
@@ -21,7 +22,6 @@ from tessera.models.networks.options import DetectorOptions
 from tessera.registry import Options
 
 ENCODER, NETWORK, HEADS = "encoder.safetensors", "network.safetensors", "heads.safetensors"
-Statistics = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,12 @@ class StoredEncoder:
 
     Attributes:
         encoder: On the device, in eval mode.
-        mean, std: Input normalisation that it was trained with, in units of [0, 1].
+        normalization: Of the images that it was trained with.
     """
 
     encoder: Encoder
     options: Options
-    mean: Statistics
-    std: Statistics
+    normalization: Normalization
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class NetworkAbout:
         options: Of the entry; of a network that detects, the options of its encoder are among them.
         num_classes: Number of logits; of a network that detects, without the background.
         image_size: Height and width, px.
-        mean, std: Input normalisation that it was trained with, in units of [0, 1].
+        normalization: Of the images that it was trained with.
         hidden: Units of the classifier's hidden layers, for `encoder`.
         classes: Names of the classes, by label, where they are known.
     """
@@ -72,8 +71,7 @@ class NetworkAbout:
     options: Options
     num_classes: int
     image_size: int
-    mean: Statistics
-    std: Statistics
+    normalization: Normalization
     hidden: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
 
@@ -104,21 +102,17 @@ class StoredNetwork:
     about: NetworkAbout
 
     @property
-    def mean(self) -> Statistics:
-        return self.about.mean
-
-    @property
-    def std(self) -> Statistics:
-        return self.about.std
+    def normalization(self) -> Normalization:
+        return self.about.normalization
 
 
-def save_encoder(encoder: nn.Module, options: Options, mean: Statistics, std: Statistics, folder: Path) -> None:
+def save_encoder(encoder: nn.Module, options: Options, normalization: Normalization, folder: Path) -> None:
     """Writes `encoder.safetensors`; weights are named as in torchvision.
 
     Raises:
         DivergedError: If a weight or a buffer is not finite.
     """
-    about = {"options": options.model_dump(mode="json"), "mean": mean, "std": std}
+    about = {"options": options.model_dump(mode="json"), **normalization._asdict()}
     _save(encoder.state_dict(), about, folder / ENCODER)
 
 
@@ -133,7 +127,7 @@ def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
         options = _options("encoder", about["options"])
         encoder: Encoder = registry.load("encoder", options.name)(options)
         encoder.load_state_dict(state)
-        stored = StoredEncoder(encoder, options, _statistics(about["mean"]), _statistics(about["std"]))
+        stored = StoredEncoder(encoder, options, _normalization(about))
     except _UNFIT as error:
         raise _damaged(folder / ENCODER, error) from error
     _place(encoder, device)
@@ -151,8 +145,7 @@ def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
         "options": about.options.model_dump(mode="json"),
         "num_classes": about.num_classes,
         "image_size": about.image_size,
-        "mean": about.mean,
-        "std": about.std,
+        **about.normalization._asdict(),
         "hidden": about.hidden,
     }
     if about.classes:  # absent else, so that what is written of networks that never name them stays the same
@@ -173,8 +166,7 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
             options=_options(content["family"], content["options"]),
             num_classes=int(content["num_classes"]),
             image_size=int(content["image_size"]),
-            mean=_statistics(content["mean"]),
-            std=_statistics(content["std"]),
+            normalization=_normalization(content),
             hidden=tuple(int(units) for units in content.get("hidden", ())),  # older files have none
             classes=tuple(str(name) for name in content.get("classes", ())),
         )
@@ -186,16 +178,16 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
     return StoredNetwork(network, about)
 
 
-def load_measured(folder: Path, device: torch.device) -> tuple[LayeredNetwork, Statistics, Statistics]:
-    """The network or the encoder that an artifact holds, with the mean and std of its input.
+def load_measured(folder: Path, device: torch.device) -> tuple[LayeredNetwork, Normalization]:
+    """The network or the encoder that an artifact holds, with the normalisation of its input.
 
     The maps of a network that detects are those of its encoder.
     """
     if (folder / NETWORK).exists():
         trained = load_network(folder, device)
-        return trained.network, trained.mean, trained.std
+        return trained.network, trained.normalization
     source = load_encoder(folder, device)
-    return source.encoder, source.mean, source.std
+    return source.encoder, source.normalization
 
 
 def save_heads(heads: nn.ModuleDict, folder: Path, classifier: str | None = None, classes: Sequence[str] = ()) -> None:
@@ -286,9 +278,9 @@ def _options(family: str, content: dict[str, Any]) -> Options:
     return registry.find(family, content["name"]).options.model_validate(content)
 
 
-def _statistics(values: list[float]) -> Statistics:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _normalization(content: Mapping[str, Any]) -> Normalization:
+    (r, g, b), (s, t, u) = ([float(value) for value in content[key]] for key in Normalization._fields)
+    return Normalization((r, g, b), (s, t, u))
 
 
 def _place(network: nn.Module, device: torch.device) -> None:

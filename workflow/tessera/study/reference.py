@@ -35,8 +35,8 @@ HEADINGS = {model.__name__: heading for tables in TABLES.values() for heading, m
 
 INTRODUCTION = """# Every key
 
-Generated from the models in `workflow/tessera/study/schema.py`, `multitask/source.py` and the tables of parts. Do not edit it: run
-`python -m tessera.study.export`.
+Generated from the models in `workflow/tessera/study/schema.py` and `workflow/tessera/multitask/source.py`, and from the
+tables of parts. Do not edit it: run `python -m tessera.study.export`.
 
 - `config.yaml` says what to run. `quickstart.yaml` is the same for a first run.
 - `studies/` has the studies, `scales/` says how big a run is, `methods/` names combinations of parts.

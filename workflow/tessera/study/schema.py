@@ -11,10 +11,10 @@ from tessera.jobs import Comparison
 from tessera.models.networks.options import NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
 from tessera.parts import PartOf, named
+from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPart
 from tessera.registry import FAMILIES, Checked, Part, find, suggest
 from tessera.study.detection import check_target, check_transfer
 from tessera.study.files import describe
-from tessera.targets.options import ClassificationProtocolOptions, ProtocolPart
 from tessera.training.options import OptimizerOptions
 from tessera.transfer.options import NoTransferOptions, TransferPart
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 
 
@@ -55,3 +56,12 @@ class Compute:
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a network to the device, convolutions in channels_last, which their kernels want."""
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def library_threads() -> AbstractContextManager[Any]:
+    """Keeps the threads of scikit-learn and of BLAS to torch's: a job takes no more than it was given.
+
+    The sums of a threaded loop depend on the number of threads, so this also makes their results repeat.
+    """
+    limits: AbstractContextManager[Any] = threadpool_limits(torch.get_num_threads())
+    return limits

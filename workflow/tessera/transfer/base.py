@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera.data.images import Images, in_slices
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.data.views import to_unit
 from tessera.errors import StudyError
@@ -31,7 +32,7 @@ class Teacher:
     Attributes:
         encoder: On the device, batch-norm statistics re-estimated.
         options: What it was built from.
-        mean, std: Input normalisation of the source, in units of [0, 1].
+        normalization: Of the source's images.
         classifier: The source's own, where it was trained on labels and the method asks for it.
     """
 
@@ -39,24 +40,22 @@ class Teacher:
         self,
         encoder: Encoder,
         options: Options,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        normalization: Normalization,
         classifier: StoredClassifier | None = None,
     ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.options, self.classifier = options, classifier
-        self.mean, self.std = mean, std
-        device = next(encoder.parameters()).device
-        self._mean, self._std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
+        self.normalization = normalization
+        self._normalize = normalization.of_pixels(next(encoder.parameters()).device)
 
     @classmethod
     def of(cls, stored: StoredEncoder, classifier: StoredClassifier | None = None) -> "Teacher":
         """The teacher that an artifact holds."""
-        return cls(stored.encoder, stored.options, stored.mean, stored.std, classifier)
+        return cls(stored.encoder, stored.options, stored.normalization, classifier)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1] to the encoder's input."""
-        return (pixels - self._mean) / self._std
+        return self._normalize(pixels)
 
     @torch.no_grad()
     def maps(self, pixels: Tensor, names: Iterable[str]) -> dict[str, Tensor]:

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.errors import StudyError
-from tessera.measure import library_threads
 from tessera.models.networks.base import TargetNetwork
-from tessera.training.compute import Compute
+from tessera.training.compute import Compute, library_threads
 from tessera.training.randomness import generator_of, seed_of
 from tessera.transfer.base import TargetImages, Teacher
 from tessera.transfer.options import SoftTargetsOptions

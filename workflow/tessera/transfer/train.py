@@ -222,22 +222,20 @@ def _about(
     facts = len(dataset.classes), dataset.image_size
     if not settings.transfer.builds_network:
         assert settings.network is not None
-        return NetworkAbout("network", settings.network, *facts, dataset.mean, dataset.std)
+        return NetworkAbout("network", settings.network, *facts, dataset.normalization)
     assert teacher is not None
     assert isinstance(network, EncoderClassifier)
     # Weights that were not trained here go with the statistics of the images that trained them.
     images = dataset if settings.transfer.trains else teacher
-    return NetworkAbout("encoder", teacher.options, *facts, images.mean, images.std, network.hidden)
+    return NetworkAbout("encoder", teacher.options, *facts, images.normalization, network.hidden)
 
 
 def _target_images(settings: TransferKnowledge, dataset: Dataset, compute: Compute, trial: int) -> TargetImages:
     if not (dataset.train.labels >= 0).any():
         raise DataError("the target's training images have no labels: choose a labelled dataset as target")
     index = label_subset(dataset.train.labels, settings.label_fraction, generator_of(trial, "labels"))
-    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (dataset.mean, dataset.std))
-    return TargetImages(
-        dataset, dataset.train.subset(index), _augment(settings, dataset), lambda pixels: (pixels - mean) / std
-    )
+    normalize = dataset.normalization.of_pixels(compute.device)
+    return TargetImages(dataset, dataset.train.subset(index), _augment(settings, dataset), normalize)
 
 
 def _augment(settings: TransferKnowledge, dataset: Dataset) -> Augment | None:

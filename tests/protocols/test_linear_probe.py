@@ -11,10 +11,11 @@ from sklearn.linear_model import LogisticRegression
 
 from tessera.data.store import Dataset, Split, label_subset
 from tessera.errors import DataError, StudyError
-from tessera.measure import Evaluation, extract_features
 from tessera.models.encoders.base import Encoder
-from tessera.targets.linear_probe import LinearProbe
-from tessera.targets.options import LinearProbeOptions
+from tessera.protocols.base import Evaluation, Measured
+from tessera.protocols.features import extract_features
+from tessera.protocols.linear_probe import LinearProbe
+from tessera.protocols.options import LinearProbeOptions
 from tessera.training.compute import Compute
 
 
@@ -22,7 +23,7 @@ def evaluate(
     encoder: Encoder, dataset: Dataset, compute: Compute, labeled: Split | None = None, **options: Any
 ) -> Evaluation:
     probe = LinearProbe(LinearProbeOptions(**options))
-    return probe.evaluate(encoder, dataset.mean, dataset.std, dataset, labeled or dataset.train, compute, 0)
+    return probe.evaluate(Measured(encoder, dataset.normalization), dataset, labeled or dataset.train, compute, 0)
 
 
 @pytest.mark.parametrize("l2", [1.0, 1e-2])
@@ -30,8 +31,8 @@ def test_minimises_mean_cross_entropy_with_half_the_squared_norm(
     encoder: Encoder, dataset: Dataset, compute: Compute, l2: float
 ) -> None:
     # Another route: torch's own L-BFGS in float64 on the objective as it is documented.
-    features = extract_features(encoder, dataset.train.images, dataset.mean, dataset.std, compute).double()
-    tests = extract_features(encoder, dataset.test.images, dataset.mean, dataset.std, compute).double()
+    features = extract_features(encoder, dataset.train.images, dataset.normalization, compute).double()
+    tests = extract_features(encoder, dataset.test.images, dataset.normalization, compute).double()
     center, scale = features.mean(0), features.std(0, correction=0)
     features, tests = (features - center) / scale, (tests - center) / scale
     weight, bias = torch.zeros(3, 64, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
@@ -59,7 +60,7 @@ def test_reads_only_the_labels_it_is_given(encoder: Encoder, dataset: Dataset, c
     wrong = torch.full_like(dataset.train.labels, 0).index_put((index,), dataset.train.labels[index])
     found = evaluate(encoder, dataset, compute, labeled=dataset.train.subset(index))
     lied = Dataset(
-        dataset.classes, 8, dataset.mean, dataset.std,
+        dataset.classes, 8, *dataset.normalization,
         {"train": Split(dataset.train.images, wrong), "test": dataset.test},
     )  # fmt: skip
     assert evaluate(encoder, lied, compute, labeled=lied.train.subset(index)).metrics == found.metrics

@@ -1,7 +1,6 @@
 """Protocols: how is the target measured?"""
 
-from tessera.registry import Part
-from tessera.targets.options import (
+from tessera.protocols.options import (
     ClassificationProtocolOptions,
     ClusteringOptions,
     DetectionOptions,
@@ -9,11 +8,14 @@ from tessera.targets.options import (
     LinearProbeOptions,
     ProtocolOptions,
 )
+from tessera.registry import Part
 
 BASE = ProtocolOptions
 PARTS = {
     "classification": Part(
-        "tessera.targets.classification:Classification", ClassificationProtocolOptions, "top-1 accuracy of the network"
+        "tessera.protocols.classification:Classification",
+        ClassificationProtocolOptions,
+        "top-1 accuracy of the network",
     ),
     "detection": Part(
         "tessera.detection.protocol:Detection",
@@ -22,9 +24,9 @@ PARTS = {
         "Everingham et al. 2010",
     ),
     "linear_probe": Part(
-        "tessera.targets.linear_probe:LinearProbe", LinearProbeOptions, "logistic regression on frozen features"
+        "tessera.protocols.linear_probe:LinearProbe", LinearProbeOptions, "logistic regression on frozen features"
     ),
-    "knn": Part("tessera.targets.knn:Knn", KnnOptions, "nearest neighbours of frozen features"),
+    "knn": Part("tessera.protocols.knn:Knn", KnnOptions, "nearest neighbours of frozen features"),
     "clustering": Part(
         "tessera.clustering.dec:DeepEmbeddedClustering",
         ClusteringOptions,

@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError
-from tessera.measure import Evaluation, Protocol, Read, Statistics, library_threads
-from tessera.models.encoders.base import LayeredNetwork
-from tessera.training.compute import Compute
+from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.features import Read
+from tessera.training.compute import Compute, library_threads
 
 log = logging.getLogger("tessera")
 
@@ -36,16 +36,14 @@ class LinearProbe(Protocol):
 
     def evaluate(
         self,
-        model: LayeredNetwork,
-        mean: Statistics,
-        std: Statistics,
+        measured: Measured,
         dataset: Dataset,
         labeled: Split,
         compute: Compute,
         trial: int,
         resume: Path | None = None,
     ) -> Evaluation:
-        options, shared = self.options, self.features(model, mean, std, compute)
+        options, shared = self.options, self.features(measured, compute)
         features, labels = {}, {}
         for name, split in {"train": labeled, "test": dataset.test}.items():
             part = shared.labeled(split, f"the {name} split")

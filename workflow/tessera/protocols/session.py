@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from tessera import registry
-from tessera.measure import Evaluation, Features, Protocol
-from tessera.models.store import load_measured
+from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.features import Features
 from tessera.registry import Options
 from tessera.training.compute import Compute
 
 
-class Measured:
+class Session:
     """A network, a dataset and a trial. A protocol finds what it would find in a process of its own, to the last bit.
 
     Args:
@@ -24,10 +24,8 @@ class Measured:
 
     def __init__(self, inputs: Mapping[str, Path], trial: int, compute: Compute, options: Iterable[Options]) -> None:
         self.inputs, self.trial = dict(inputs), trial
-        self.model, self.mean, self.std = load_measured(inputs.get("network") or inputs["source"], compute.device)
-        self._state = torch.get_rng_state()
-        expected = [read for part in options for read in protocol_of(part).reads()]
-        self.features = Features(self.model, self.mean, self.std, compute, expected)
+        self._expected = [read for part in options for read in protocol_of(part).reads()]
+        self._models = dict[Any, tuple[Measured, Features, torch.Tensor]]()
         self._datasets = dict[Any, Any]()
         self._labeled = dict[Any, Any]()
 
@@ -39,16 +37,20 @@ class Measured:
             resume: Folder of the job's unfinished state.
         """
         protocol = protocol_of(options)
-        protocol.shared = self.features
-        load, choose = type(protocol).load, type(protocol).labeled  # the same for all that do not have their own
+        model, load, choose = type(protocol).model, type(protocol).load, type(protocol).labeled  # alike, mostly
+        if model not in self._models:
+            measured = protocol.model(self.inputs.get("network") or self.inputs["source"], compute.device)
+            features = Features(measured.model, measured.normalization, compute, self._expected)
+            self._models[model] = measured, features, torch.get_rng_state()
+        measured, protocol.shared, state = self._models[model]
         if load not in self._datasets:
             self._datasets[load] = protocol.load(self.inputs["dataset"], compute.device)
         dataset = self._datasets[load]
         if (load, choose, label_fraction) not in self._labeled:
             self._labeled[load, choose, label_fraction] = protocol.labeled(dataset, label_fraction, self.trial)
         labeled = self._labeled[load, choose, label_fraction]
-        torch.set_rng_state(self._state)  # as a process has it that has just made the network
-        return protocol.evaluate(self.model, self.mean, self.std, dataset, labeled, compute, self.trial, resume)
+        torch.set_rng_state(state)  # as a process has it that has just made the network
+        return protocol.evaluate(measured, dataset, labeled, compute, self.trial, resume)
 
 
 def protocol_of(options: Options) -> Protocol:

@@ -10,8 +10,9 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from tessera.data.store import Dataset, Split
 from tessera.errors import DivergedError
-from tessera.targets.classification import Classification
-from tessera.targets.options import ClassificationProtocolOptions
+from tessera.protocols.base import Measured
+from tessera.protocols.classification import Classification
+from tessera.protocols.options import ClassificationProtocolOptions
 from tessera.training.compute import Compute
 
 
@@ -32,7 +33,7 @@ def evaluate(logits: Tensor, labels: Tensor, compute: Compute) -> Any:
     names = tuple(str(index) for index in range(logits.shape[1]))
     dataset = Dataset(names, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), {"train": split, "test": split})
     protocol = Classification(ClassificationProtocolOptions())
-    return protocol.evaluate(Table(logits), dataset.mean, dataset.std, dataset, split, compute, 0)  # type: ignore[arg-type]
+    return protocol.evaluate(Measured(Table(logits), dataset.normalization), dataset, split, compute, 0)  # type: ignore[arg-type]
 
 
 def test_matches_torchmetrics(compute: Compute) -> None:

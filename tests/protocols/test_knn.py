@@ -8,10 +8,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from tessera.data.store import Dataset
-from tessera.measure import extract_features
 from tessera.models.encoders.base import Encoder
-from tessera.targets.knn import Knn, vote
-from tessera.targets.options import KnnOptions
+from tessera.protocols.base import Measured
+from tessera.protocols.features import extract_features
+from tessera.protocols.knn import Knn, vote
+from tessera.protocols.options import KnnOptions
 from tessera.training.compute import Compute
 
 
@@ -70,7 +71,7 @@ def test_more_neighbours_than_images_means_all(encoder: Encoder, dataset: Datase
     few = dataset.train.subset(torch.arange(9))
     results = [
         Knn(KnnOptions(neighbors=k, layer="stage2")).evaluate(
-            encoder, dataset.mean, dataset.std, dataset, few, compute, 0
+            Measured(encoder, dataset.normalization), dataset, few, compute, 0
         )
         for k in (9, 20)
     ]
@@ -79,11 +80,11 @@ def test_more_neighbours_than_images_means_all(encoder: Encoder, dataset: Datase
 
 def test_reads_the_layer(encoder: Encoder, dataset: Dataset, compute: Compute) -> None:
     queries, memory = (
-        extract_features(encoder, split.images, dataset.mean, dataset.std, compute, "stem")
+        extract_features(encoder, split.images, dataset.normalization, compute, "stem")
         for split in (dataset.test, dataset.train)
     )
     found = Knn(KnnOptions(layer="stem")).evaluate(
-        encoder, dataset.mean, dataset.std, dataset, dataset.train, compute, 0
+        Measured(encoder, dataset.normalization), dataset, dataset.train, compute, 0
     )
     expected = vote(queries, memory, dataset.train.labels, 3, 20, 0.07)
     assert found.arrays["predictions"].tolist() == expected.tolist()

@@ -8,14 +8,17 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from tessera.data.normalization import Normalization
 from tessera.data.store import Split
 from tessera.errors import DataError, StudyError
-from tessera.measure import extract_features, library_threads, percent, predict, with_labels
 from tessera.models.encoders.base import Encoder
-from tessera.training.compute import Compute
+from tessera.protocols.features import extract_features, predict
+from tessera.protocols.labels import percent, with_labels
+from tessera.training.compute import Compute, library_threads
 
 CPU = Compute(torch.device("cpu"), "float32")
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+NORMALIZATION = Normalization(MEAN, STD)
 
 
 class TinyEncoder(Encoder):
@@ -47,7 +50,7 @@ def images() -> Tensor:
 @pytest.mark.parametrize("pool_px", [1, 2])
 def test_features_equal_a_plain_loop(images: Tensor, layer: str, size: int, pool_px: int) -> None:
     encoder = TinyEncoder().eval()
-    found = extract_features(encoder, images, MEAN, STD, CPU, layer, pool_px, batch_size=3)
+    found = extract_features(encoder, images, NORMALIZATION, CPU, layer, pool_px, batch_size=3)
     cell = size // pool_px
     for image, features in zip(images, found, strict=True):
         pixels = torch.stack([(image[c] / 255 - MEAN[c]) / STD[c] for c in range(3)])
@@ -64,16 +67,16 @@ def test_features_equal_a_plain_loop(images: Tensor, layer: str, size: int, pool
 def test_no_layer_means_the_last(images: Tensor) -> None:
     encoder = TinyEncoder()
     assert_close(
-        extract_features(encoder, images, MEAN, STD, CPU),
-        extract_features(encoder, images, MEAN, STD, CPU, layer="high"),
+        extract_features(encoder, images, NORMALIZATION, CPU),
+        extract_features(encoder, images, NORMALIZATION, CPU, layer="high"),
     )
 
 
 def test_the_statistics_of_batch_norm_stand_still(images: Tensor) -> None:
     encoder = TinyEncoder().train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    whole = predict(encoder, images, MEAN, STD, CPU)
-    single = predict(encoder, images, MEAN, STD, CPU, batch_size=1)
+    whole = predict(encoder, images, NORMALIZATION, CPU)
+    single = predict(encoder, images, NORMALIZATION, CPU, batch_size=1)
     assert_close(whole, single, rtol=1e-5, atol=1e-6)
     assert not whole.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
@@ -81,19 +84,19 @@ def test_the_statistics_of_batch_norm_stand_still(images: Tensor) -> None:
 
 def test_bfloat16_gives_float32_features_near_the_exact_ones(images: Tensor) -> None:
     encoder = TinyEncoder()
-    rough = extract_features(encoder, images, MEAN, STD, Compute(torch.device("cpu"), "bfloat16"))
+    rough = extract_features(encoder, images, NORMALIZATION, Compute(torch.device("cpu"), "bfloat16"))
     assert rough.dtype == torch.float32
-    assert_close(rough, extract_features(encoder, images, MEAN, STD, CPU), rtol=0.05, atol=0.02)
+    assert_close(rough, extract_features(encoder, images, NORMALIZATION, CPU), rtol=0.05, atol=0.02)
 
 
 def test_an_unknown_layer_names_the_known_ones(images: Tensor) -> None:
     with pytest.raises(StudyError, match=r"no layer 'lo'\. Did you mean 'low'\? Known: high, low, low\.inner"):
-        extract_features(TinyEncoder(), images, MEAN, STD, CPU, layer="lo")
+        extract_features(TinyEncoder(), images, NORMALIZATION, CPU, layer="lo")
 
 
 def test_a_map_smaller_than_the_pool_is_refused(images: Tensor) -> None:
     with pytest.raises(StudyError, match="`pool_px` is 5, but layer 'high' has a map of 4 x 4 px"):
-        extract_features(TinyEncoder(), images, MEAN, STD, CPU, pool_px=5)
+        extract_features(TinyEncoder(), images, NORMALIZATION, CPU, pool_px=5)
 
 
 def test_images_without_a_label_are_left_out() -> None:

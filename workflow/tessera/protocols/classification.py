@@ -5,8 +5,9 @@ from pathlib import Path
 import torch.nn.functional as F
 
 from tessera.data.store import Dataset, Split
-from tessera.measure import Evaluation, Protocol, Statistics, percent, predict, with_labels
-from tessera.models.encoders.base import LayeredNetwork
+from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.features import predict
+from tessera.protocols.labels import percent, with_labels
 from tessera.training.compute import Compute
 
 
@@ -19,9 +20,7 @@ class Classification(Protocol):
 
     def evaluate(
         self,
-        model: LayeredNetwork,
-        mean: Statistics,
-        std: Statistics,
+        measured: Measured,
         dataset: Dataset,
         labeled: Split,
         compute: Compute,
@@ -30,7 +29,7 @@ class Classification(Protocol):
     ) -> Evaluation:
         test = with_labels(dataset.test, "the test split")
         labels = test.labels.to(compute.device)
-        logits = predict(model, test.images, mean, std, compute)
+        logits = predict(measured.model, test.images, measured.normalization, compute)
         best = logits.topk(min(5, logits.shape[1])).indices
         hits = best == labels[:, None]
         metrics = {

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tessera import registry
 from tessera.data.store import Dataset, Split, label_subset, save_dataset
 from tessera.errors import DataError
-from tessera.measure import Evaluation, Protocol
 from tessera.models.encoders.base import Encoder, LayeredNetwork
-from tessera.targets import PARTS
+from tessera.protocols import PARTS
+from tessera.protocols.base import Evaluation, Measured, Protocol
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of
 
@@ -63,7 +63,9 @@ def model(name: str, encoder: Encoder) -> nn.Module:
 def measure(
     name: str, model: Any, dataset: Dataset, compute: Compute, trial: int = 0, resume: Path | None = None
 ) -> Evaluation:
-    return protocol(name).evaluate(model, dataset.mean, dataset.std, dataset, dataset.train, compute, trial, resume)
+    return protocol(name).evaluate(
+        Measured(model, dataset.normalization), dataset, dataset.train, compute, trial, resume
+    )
 
 
 def test_metrics_are_those_of_the_options(name: str, model: Any, dataset: Dataset, compute: Compute) -> None:
@@ -109,7 +111,7 @@ def test_the_model_stays_as_it_is(name: str, model: Any, dataset: Dataset, compu
 def test_only_labelled_images_are_scored(name: str, model: Any, dataset: Dataset, compute: Compute) -> None:
     test = dataset.test
     hidden = Split(test.images, torch.where(torch.arange(len(test)) < 10, -1, test.labels))
-    partly = Dataset(dataset.classes, 8, dataset.mean, dataset.std, {"train": dataset.train, "test": hidden})
+    partly = Dataset(dataset.classes, 8, *dataset.normalization, {"train": dataset.train, "test": hidden})
     found = measure(name, model, partly, compute)
     assert found.arrays["labels"].min() >= 0
     assert len(found.arrays["labels"]) in (len(test) - 10, len(dataset.train) + len(test) - 10)
@@ -118,4 +120,4 @@ def test_only_labelled_images_are_scored(name: str, model: Any, dataset: Dataset
 def test_a_target_without_labels_is_refused(name: str, model: Any, dataset: Dataset, compute: Compute) -> None:
     blind = {key: Split(split.images, torch.full_like(split.labels, -1)) for key, split in dataset.splits.items()}
     with pytest.raises(DataError, match="no labelled images"):
-        measure(name, model, Dataset(dataset.classes, 8, dataset.mean, dataset.std, blind), compute)
+        measure(name, model, Dataset(dataset.classes, 8, *dataset.normalization, blind), compute)

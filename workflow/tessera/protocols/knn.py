@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.data.store import Dataset, Split
-from tessera.measure import Evaluation, Protocol, Read, Statistics, percent
-from tessera.models.encoders.base import LayeredNetwork
+from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.features import Read
+from tessera.protocols.labels import percent
 from tessera.training.compute import Compute
 
 
@@ -46,9 +47,7 @@ class Knn(Protocol):
 
     def evaluate(
         self,
-        model: LayeredNetwork,
-        mean: Statistics,
-        std: Statistics,
+        measured: Measured,
         dataset: Dataset,
         labeled: Split,
         compute: Compute,
@@ -56,7 +55,7 @@ class Knn(Protocol):
         resume: Path | None = None,
     ) -> Evaluation:
         options = self.options
-        features = self.features(model, mean, std, compute)
+        features = self.features(measured, compute)
         known, test = features.labeled(labeled, "the train split"), features.labeled(dataset.test, "the test split")
         memory, queries = (features.read(split, options.layer) for split in (known, test))
         memory_labels, labels = known.labels.to(compute.device), test.labels.to(compute.device)

@@ -9,18 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from tessera import measure, registry
+from tessera import registry
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, save_dataset
 from tessera.errors import StudyError
-from tessera.measure import Evaluation, Features, Protocol, Read
 from tessera.models.encoders.base import Encoder
 from tessera.models.store import save_encoder
+from tessera.protocols import features as features_page
+from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.features import Features, Read
+from tessera.protocols.session import Session
 from tessera.registry import Options
-from tessera.targets.measured import Measured
 from tessera.training.compute import Compute
 from tessera.training.randomness import seed_of
 
-STATISTICS = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
+NORMALIZATION = Normalization((0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
 
 
 class Drawing(Protocol):
@@ -56,30 +59,30 @@ def inputs(tmp_path: Path, encoder: Encoder) -> dict[str, Path]:
         folder.mkdir()
     splits = {"train": np.arange(40), "test": np.arange(40, 60)}
     save_dataset(folders["dataset"], images, np.where(np.arange(60) > 57, -1, labels), splits, ["a", "b", "c"])
-    save_encoder(encoder, registry.find("encoder", "resnet8").options(name="resnet8"), *STATISTICS, folders["source"])
+    save_encoder(encoder, registry.find("encoder", "resnet8").options(name="resnet8"), NORMALIZATION, folders["source"])
     return folders
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[Read]]]:
     """Every pass over images: how many, and what was read of them."""
-    seen, original = list[tuple[int, list[Read]]](), measure.extract_layers
+    seen, original = list[tuple[int, list[Read]]](), features_page.extract_layers
 
     def counting(encoder: Any, images: Any, *others: Any, **more: Any) -> list[Tensor]:
-        seen.append((len(images), list(others[3])))
+        seen.append((len(images), list(others[2])))
         return original(encoder, images, *others, **more)
 
-    monkeypatch.setattr(measure, "extract_layers", counting)
+    monkeypatch.setattr(features_page, "extract_layers", counting)
     return seen
 
 
 def of_a_process(inputs: dict[str, Path], tmp_path: Path, parts: Sequence[Options]) -> list[Evaluation]:
-    measured, found = None, []
+    session, found = None, []
     for part in parts:
         torch.manual_seed(seed_of(0, "evaluate_target"))  # as `StageJob.compute` does for each job
         compute = Compute(torch.device("cpu"), "float32")
-        measured = measured or Measured(inputs, 0, compute, parts)
-        found.append(measured.by(part, 0.5, compute, tmp_path))
+        session = session or Session(inputs, 0, compute, parts)
+        found.append(session.by(part, 0.5, compute, tmp_path))
     return found
 
 
@@ -105,16 +108,16 @@ def test_small_features_are_read_in_one_pass_of_each_split(
 def test_a_layer_that_is_not_there_is_told_to_its_own_protocol(inputs: dict[str, Path], tmp_path: Path) -> None:
     parts = [options("knn"), options("knn", layer="tail")]
     compute = Compute(torch.device("cpu"), "float32")
-    measured = Measured(inputs, 0, compute, parts)
-    assert measured.by(parts[0], 1.0, compute, tmp_path).metrics
+    session = Session(inputs, 0, compute, parts)
+    assert session.by(parts[0], 1.0, compute, tmp_path).metrics
     with pytest.raises(StudyError, match="no layer 'tail'"):
-        measured.by(parts[1], 1.0, compute, tmp_path)
+        session.by(parts[1], 1.0, compute, tmp_path)
 
 
 def test_large_features_are_kept_no_longer_than_they_are_read(
     encoder: Encoder, dataset: Dataset, compute: Compute, passes: list[tuple[int, list[Read]]]
 ) -> None:
-    features = Features(encoder, *STATISTICS, compute)
+    features = Features(encoder, NORMALIZATION, compute)
     train, test = features.labeled(dataset.train, "the train split"), features.labeled(dataset.test, "the test split")
     assert features.labeled(dataset.train, "the train split") is train
     first = features.read(train, "stem", 2)
@@ -129,7 +132,7 @@ def test_large_features_are_kept_no_longer_than_they_are_read(
 def test_features_of_another_model_are_not_taken(encoder: Encoder, dataset: Dataset, compute: Compute) -> None:
     part = options("knn")
     protocol: Protocol = registry.load("protocol", "knn")(part)
-    protocol.shared = Features(encoder, *STATISTICS, compute)
+    protocol.shared = Features(encoder, NORMALIZATION, compute)
     other: Any = object()
-    assert protocol.features(encoder, *STATISTICS, compute) is protocol.shared
-    assert protocol.features(other, *STATISTICS, compute) is not protocol.shared
+    assert protocol.features(Measured(encoder, NORMALIZATION), compute) is protocol.shared
+    assert protocol.features(Measured(other, NORMALIZATION), compute) is not protocol.shared
