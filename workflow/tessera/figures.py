@@ -19,3 +19,8 @@ class Figure(Checked):
     name: str
     unit: Unit = ""
     lower_is_better: bool = False
+
+
+def shares(*names: str) -> tuple[Figure, ...]:
+    """Figures in percent, of which the larger value is the better one."""
+    return tuple(Figure(name=name, unit="%") for name in names)

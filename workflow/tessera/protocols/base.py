@@ -24,7 +24,7 @@ class Evaluation:
     """What a protocol found.
 
     Attributes:
-        metrics: Figures by name: those of the options' `metrics` and no other, finite, or None where there is nothing
+        metrics: Figures by name: those of the options' `figures` and no other, finite, or None where there is nothing
             that they could be of. Shares are in percent.
         arrays: What to keep beside them: what was predicted, and what would have been right.
         history: Rows of a protocol that learns in turns, all with the same columns; empty for the others.

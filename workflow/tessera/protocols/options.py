@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.figures import Figure, shares
+from tessera.multitask.source import Source
 from tessera.parts import PartOf
 from tessera.registry import Options
 
@@ -14,21 +16,32 @@ class ProtocolOptions(Options):
     Attributes:
         measures: `encoder`: the frozen source encoder; `network`: the target network after transfer.
         stage: The stage that runs it.
-        metrics: Figures that it reports, first the one that fills a table's cell.
+        reports: Figures that it reports of every model, first the one that fills a table's cell.
         detects: True where it scores boxes, so that dataset and network must be of that kind.
     """
 
     measures: ClassVar[Literal["encoder", "network"]]
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
-    metrics: ClassVar[tuple[str, ...]]
+    reports: ClassVar[tuple[Figure, ...]] = ()
     detects: ClassVar[bool] = False
+
+    def figures(self, source: Source | None) -> tuple[Figure, ...]:
+        """What it reports of a target, first the one that fills a table's cell.
+
+        Args:
+            source: Of the cell; None where it is not known yet: figures that depend on it are then left out.
+        """
+        return self.reports
 
 
 class ClassificationProtocolOptions(ProtocolOptions):
     """Top-1 accuracy of the target network on the test split, after the last epoch."""
 
     measures: ClassVar[Literal["encoder", "network"]] = "network"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "cross_entropy")
+    reports: ClassVar[tuple[Figure, ...]] = (
+        *shares("accuracy", "top5_accuracy"),
+        Figure(name="cross_entropy", lower_is_better=True),
+    )
 
     name: Literal["classification"] = "classification"
 
@@ -37,7 +50,7 @@ class DetectionOptions(ProtocolOptions):
     """Mean average precision of the target network's boxes on the test split, as PASCAL VOC counts it."""
 
     measures: ClassVar[Literal["encoder", "network"]] = "network"
-    metrics: ClassVar[tuple[str, ...]] = ("map_voc07", "map_area")
+    reports: ClassVar[tuple[Figure, ...]] = shares("map_voc07", "map_area")
     detects: ClassVar[bool] = True
 
     name: Literal["detection"] = "detection"
@@ -48,7 +61,7 @@ class LinearProbeOptions(ProtocolOptions):
     """Accuracy of logistic regression on standardised, frozen features of the source encoder."""
 
     measures: ClassVar[Literal["encoder", "network"]] = "encoder"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "train_accuracy")
+    reports: ClassVar[tuple[Figure, ...]] = shares("accuracy", "train_accuracy")
 
     name: Literal["linear_probe"] = "linear_probe"
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
@@ -61,7 +74,7 @@ class KnnOptions(ProtocolOptions):
     """Accuracy of the nearest neighbours by cosine of frozen features of the source encoder."""
 
     measures: ClassVar[Literal["encoder", "network"]] = "encoder"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    reports: ClassVar[tuple[Figure, ...]] = shares("accuracy")
 
     name: Literal["knn"] = "knn"
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
@@ -74,7 +87,7 @@ class ClusteringOptions(ProtocolOptions):
 
     measures: ClassVar[Literal["encoder", "network"]] = "encoder"
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "cluster_target"
-    metrics: ClassVar[tuple[str, ...]] = (
+    reports: ClassVar[tuple[Figure, ...]] = shares(
         "accuracy", "nmi", "ari", "recall_at_1", "recall_at_5", "recall_at_10",
         "initial_accuracy", "initial_nmi", "initial_ari",
     )  # fmt: skip

@@ -326,7 +326,7 @@ def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], p
         row=place.row,
         column=place.column or label(protocol.name),
         protocol=protocol.name,
-        metric=experiment.target.metric or protocol.metrics[0],
+        metric=experiment.target.metric or protocol.figures(experiment.source)[0].name,
         artifacts=artifacts,
         published=published,
     )

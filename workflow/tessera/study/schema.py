@@ -48,9 +48,11 @@ class Target(Checked):
 
     @model_validator(mode="after")
     def _metric_is_known(self) -> "Target":
-        if self.metric is not None and self.metric not in self.protocol.metrics:
-            known = ", ".join(self.protocol.metrics)
-            raise ValueError(f"protocol `{self.protocol.name}` has no metric `{brief(self.metric)}`. Known: {known}")
+        known = [figure.name for figure in self.protocol.figures(None)]
+        if self.metric is not None and self.metric not in known:
+            raise ValueError(
+                f"protocol `{self.protocol.name}` has no metric `{brief(self.metric)}`. Known: {', '.join(known)}"
+            )
         return self
 
     @model_validator(mode="after")
