@@ -13,7 +13,7 @@ from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.training.compute import Compute
-from tessera.transfer.base import Teacher
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 METHODS: dict[str, dict[str, Any]] = {

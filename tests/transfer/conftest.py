@@ -15,7 +15,7 @@ from tessera.models.encoders.options import ResNet8Options
 from tessera.models.heads import VectorHead
 from tessera.models.store import StoredClassifier
 from tessera.training.compute import Compute
-from tessera.transfer.base import Teacher
+from tessera.transfer.teacher import Teacher
 
 MakeSettings = Callable[..., TransferKnowledge]
 SMALL: dict[str, dict[str, Any]] = {

@@ -14,9 +14,10 @@ from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, index_batches
-from tessera.transfer.base import TargetImages, Teacher, Views
 from tessera.transfer.cetl import Cetl, Coupling, Decoder, average_to, fisher_weights, gradient_energies
+from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.options import CetlOptions
+from tessera.transfer.teacher import Teacher
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tessera.models.trained import Trained
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 from tessera.transfer import train
-from tessera.transfer.base import Teacher
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 TRAINING = sorted(name for name, part in registry.parts("transfer").items() if part.options.trains)  # type: ignore[attr-defined]

@@ -12,9 +12,10 @@ from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.transfer.alignment import Alignment, Scale
-from tessera.transfer.base import TargetImages, Teacher, Views
 from tessera.transfer.fsp import Fsp, fsp_loss, gram, pool_to
+from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.options import FspOptions
+from tessera.transfer.teacher import Teacher
 
 
 def slow_gram(first: Tensor, second: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 from misfits import check_misfits
 from tessera.data.store import Dataset
 from tessera.training.compute import Compute
-from tessera.transfer.base import Teacher
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 SOFT_TARGETS = {"name": "soft_targets", "probe_epochs": 1}

@@ -14,12 +14,13 @@ from tessera.errors import DataError, StudyError
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
-from tessera.transfer.base import TargetImages, Teacher, Views
-from tessera.transfer.clusters import Clusters
+from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.options import SoftTargetsOptions
-from tessera.transfer.oracle import features_of
-from tessera.transfer.probe import Probe, split_held_out
-from tessera.transfer.soft_targets import SoftTargets, soft_cross_entropy
+from tessera.transfer.soft_targets.clusters import Clusters
+from tessera.transfer.soft_targets.knowledge import features_of
+from tessera.transfer.soft_targets.method import SoftTargets, soft_cross_entropy
+from tessera.transfer.soft_targets.probe import Probe, split_held_out
+from tessera.transfer.teacher import Teacher
 
 
 def by_hand(student: Tensor, teacher: Tensor, temperature: float) -> tuple[float, list[list[float]]]:
@@ -86,37 +87,37 @@ def total(
     return method, loss, views, labels
 
 
-@pytest.mark.parametrize("oracle", ["probe", "clusters"])
+@pytest.mark.parametrize("knowledge", ["probe", "clusters"])
 @pytest.mark.parametrize("scaled", [True, False])
 def test_the_terms_are_weighed_as_the_options_say(
-    oracle: str, scaled: bool, network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
+    knowledge: str, scaled: bool, network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
 ) -> None:
-    options = quick(teacher=oracle, temperature=3.0, weight=0.4, scale_by_temperature=scaled)
+    options = quick(teacher=knowledge, temperature=3.0, weight=0.4, scale_by_temperature=scaled)
     method, loss, views, labels = total(options, network, teacher, images, compute)
     logits = network(views.inputs)
     hard = -logits.log_softmax(1)[range(len(labels)), labels].mean()
-    answer = logits if oracle == "probe" else method.oracle.answer(network.layers(views.inputs)["conv5"], logits)
-    soft, _ = by_hand(answer, method.oracle.logits(teacher.features(views.pixels)), 3.0)
+    answer = logits if knowledge == "probe" else method.knowledge.answer(network.layers(views.inputs)["conv5"], logits)
+    soft, _ = by_hand(answer, method.knowledge.logits(teacher.features(views.pixels)), 3.0)
     assert loss.item() == pytest.approx(0.6 * hard.item() + 0.4 * (9 if scaled else 1) * soft, rel=1e-5)
 
 
 def test_clusters_are_the_soft_assignment_to_k_means(
     network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
 ) -> None:
-    oracle = Clusters(quick(clusters=4))
-    oracle.fit(network, teacher, images, compute, trial=0)
+    knowledge = Clusters(quick(clusters=4))
+    knowledge.fit(network, teacher, images, compute, trial=0)
     features = features_of(teacher, images.dataset.train.images, compute).double().numpy()
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    squares = pairwise_distances(features, oracle.centers.double().numpy()) ** 2
+    squares = pairwise_distances(features, knowledge.centers.double().numpy()) ** 2
     nearest = squares.argmin(axis=1)
     for cluster in range(4):  # a fixed point of Lloyd's iteration: each centre is the mean of its images
-        np.testing.assert_allclose(oracle.centers[cluster], features[nearest == cluster].mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(knowledge.centers[cluster], features[nearest == cluster].mean(axis=0), atol=1e-5)
     spread = squares.min(axis=1).mean()
     powers = np.exp(-squares / spread)
     expected = powers / powers.sum(axis=1, keepdims=True)
     # The loss divides by the temperature, so this is the distribution that the student is taught.
-    logits = oracle.logits(features_of(teacher, images.dataset.train.images, compute))
-    found = (logits / oracle.options.temperature).softmax(1)
+    logits = knowledge.logits(features_of(teacher, images.dataset.train.images, compute))
+    found = (logits / knowledge.options.temperature).softmax(1)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 

@@ -25,7 +25,7 @@ from tessera.models.store import (
 )
 from tessera.report.curves import HEADER, curves
 from tessera.training.compute import Compute
-from tessera.transfer.base import Teacher
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 MEAN, STD = (0.45, 0.5, 0.55), (0.2, 0.25, 0.3)

@@ -9,8 +9,9 @@ from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError, TesseraError
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.training.compute import Compute
-from tessera.transfer.base import Teacher, TransferMethod
+from tessera.transfer.method import TransferMethod
 from tessera.transfer.none import NoTransfer
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 

@@ -17,12 +17,13 @@ from tessera.models.encoders.options import ResNet8Options
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
-from tessera.transfer import clusters, probe
-from tessera.transfer.base import TargetImages, Teacher, Views, chunks
-from tessera.transfer.clusters import Clusters
 from tessera.transfer.fsp import Fsp, fsp_loss, pool_to
+from tessera.transfer.images import TargetImages, Views, chunks
 from tessera.transfer.options import FspOptions, SoftTargetsOptions
-from tessera.transfer.probe import Probe
+from tessera.transfer.soft_targets import clusters, probe
+from tessera.transfer.soft_targets.clusters import Clusters
+from tessera.transfer.soft_targets.probe import Probe
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 

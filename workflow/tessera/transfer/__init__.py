@@ -19,7 +19,10 @@ PARTS = {
     ),
     "fine_tune": Part("tessera.transfer.fine_tune:FineTune", FineTuneOptions, "the encoder itself, with a new head"),
     "soft_targets": Part(
-        "tessera.transfer.soft_targets:SoftTargets", SoftTargetsOptions, "softened distributions", "Hinton et al. 2015"
+        "tessera.transfer.soft_targets.method:SoftTargets",
+        SoftTargetsOptions,
+        "softened distributions",
+        "Hinton et al. 2015",
     ),
     "fsp": Part("tessera.transfer.fsp:Fsp", FspOptions, "Gram matrices across layers", "Yim et al. 2017"),
     "cetl": Part(

@@ -11,8 +11,10 @@ from tessera.data.images import image_batches
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, index_batches
-from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
+from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.method import TransferMethod
 from tessera.transfer.options import CetlOptions
+from tessera.transfer.teacher import Teacher
 
 BATCH = 64
 BLOCKS = 4

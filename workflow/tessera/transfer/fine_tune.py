@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
-from tessera.transfer.base import Teacher, TransferMethod, Views
+from tessera.transfer.images import Views
+from tessera.transfer.method import TransferMethod
 from tessera.transfer.options import FineTuneOptions
+from tessera.transfer.teacher import Teacher
 
 
 class FineTune(TransferMethod):

@@ -17,8 +17,10 @@ from tessera.registry import suggest
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of
 from tessera.transfer.alignment import ALIGNMENTS, Alignment, Moments
-from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views, chunks
+from tessera.transfer.images import TargetImages, Views, chunks
+from tessera.transfer.method import TransferMethod
 from tessera.transfer.options import FspOptions
+from tessera.transfer.teacher import Teacher
 
 CHUNK = 250
 Layers = tuple[str, str]

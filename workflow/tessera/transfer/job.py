@@ -8,7 +8,7 @@ from tessera.jobs import TransferKnowledge
 from tessera.models.store import load_classifier, load_encoder
 from tessera.models.trained import Trained
 from tessera.training.compute import Compute
-from tessera.transfer.base import Teacher
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.models.networks.base import TargetNetwork
-from tessera.transfer.base import TransferMethod, Views
+from tessera.transfer.images import Views
+from tessera.transfer.method import TransferMethod
 
 
 class NoTransfer(TransferMethod):

@@ -6,8 +6,10 @@ from tessera.errors import StudyError
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.encoder_classifier import EncoderClassifier
 from tessera.training.compute import Compute
-from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
+from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.method import TransferMethod
 from tessera.transfer.options import SourceOnlyOptions
+from tessera.transfer.teacher import Teacher
 
 
 class SourceOnly(TransferMethod):

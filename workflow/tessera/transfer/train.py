@@ -26,7 +26,9 @@ from tessera.training.optimizer import load_optimizer, make_optimizer
 from tessera.training.pace import Pace
 from tessera.training.randomness import generator_of, index_batches, seed_of
 from tessera.training.steps import check_course, check_loss, run_steps
-from tessera.transfer.base import Augment, TargetImages, Teacher, TransferMethod, Views
+from tessera.transfer.images import Augment, TargetImages, Views
+from tessera.transfer.method import TransferMethod
+from tessera.transfer.teacher import Teacher
 
 CROP_FRACTION = 8  # the crop moves by at most an eighth of the image
 

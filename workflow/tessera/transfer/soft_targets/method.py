@@ -6,13 +6,15 @@ from torch import Tensor
 
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
-from tessera.transfer.base import TargetImages, Teacher, TransferMethod, Views
-from tessera.transfer.clusters import Clusters
+from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.method import TransferMethod
 from tessera.transfer.options import SoftTargetsOptions
-from tessera.transfer.oracle import Oracle
-from tessera.transfer.probe import Probe
+from tessera.transfer.soft_targets.clusters import Clusters
+from tessera.transfer.soft_targets.knowledge import Knowledge
+from tessera.transfer.soft_targets.probe import Probe
+from tessera.transfer.teacher import Teacher
 
-ORACLES: dict[str, type[Oracle]] = {"probe": Probe, "clusters": Clusters}
+KNOWLEDGE: dict[str, type[Knowledge]] = {"probe": Probe, "clusters": Clusters}
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -45,13 +47,13 @@ class SoftTargets(TransferMethod):
 
     def __init__(self, options: SoftTargetsOptions) -> None:
         super().__init__(options)
-        self.oracle = ORACLES[options.teacher](options)
+        self.knowledge = KNOWLEDGE[options.teacher](options)
 
     def fit_teacher(
         self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
         self.teacher = self.need(teacher)
-        return self.oracle.fit(network, self.teacher, images, compute, trial)
+        return self.knowledge.fit(network, self.teacher, images, compute, trial)
 
     def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
         options = self.options
@@ -61,7 +63,7 @@ class SoftTargets(TransferMethod):
         features = self.teacher.features(views.pixels)
         # In float32: a distance to a centre is a small difference of large numbers.
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-            knowledge = self.oracle.logits(features)
-        soft = soft_cross_entropy(self.oracle.answer(z, logits).float(), knowledge, options.temperature)
+            softened = self.knowledge.logits(features)
+        soft = soft_cross_entropy(self.knowledge.answer(z, logits).float(), softened, options.temperature)
         scale = options.temperature**2 if options.scale_by_temperature else 1.0
         return (1 - options.weight) * F.cross_entropy(logits, labels) + options.weight * scale * soft, logits

@@ -8,15 +8,16 @@ from tessera.errors import StudyError
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute, library_threads
 from tessera.training.randomness import generator_of, seed_of
-from tessera.transfer.base import TargetImages, Teacher
+from tessera.transfer.images import TargetImages
 from tessera.transfer.options import SoftTargetsOptions
-from tessera.transfer.oracle import Oracle, features_of
+from tessera.transfer.soft_targets.knowledge import Knowledge, features_of
+from tessera.transfer.teacher import Teacher
 
 RESTARTS = 4
 MOST_NUMBERS = 1 << 28  # features in memory at once, 1 GiB: 131,072 images of 2,048 channels
 
 
-class Clusters(Oracle):
+class Clusters(Knowledge):
     """`p_m ~ exp(-|f - c_m|^2 / s)` for unit features f, centres c_m, and s the mean squared distance to the nearest.
 
     The centres are those of the plain target training images, or of a random part of them where the features of all
@@ -37,7 +38,7 @@ class Clusters(Oracle):
     def fit(
         self, network: TargetNetwork, teacher: Teacher, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
-        from sklearn.cluster import KMeans  # takes two seconds, and no other oracle needs it
+        from sklearn.cluster import KMeans  # takes two seconds, and no other knowledge needs it
 
         train = images.dataset.train
         if len(train) < self.options.clusters:

@@ -10,13 +10,14 @@ from tessera.data.images import Images
 from tessera.data.views import to_unit
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
-from tessera.transfer.base import TargetImages, Teacher, chunks
+from tessera.transfer.images import TargetImages, chunks
 from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.teacher import Teacher
 
 CHUNK = 256
 
 
-class Oracle(nn.Module, ABC):
+class Knowledge(nn.Module, ABC):
     """Logits from frozen features of the teacher, and the student's answer to them.
 
     Args:

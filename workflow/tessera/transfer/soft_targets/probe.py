@@ -14,9 +14,10 @@ from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
 from tessera.training.optimizer import Adam
 from tessera.training.randomness import generator_of, index_batches
-from tessera.transfer.base import TargetImages, Teacher
+from tessera.transfer.images import TargetImages
 from tessera.transfer.options import SoftTargetsOptions
-from tessera.transfer.oracle import Oracle, features_of
+from tessera.transfer.soft_targets.knowledge import Knowledge, features_of
+from tessera.transfer.teacher import Teacher
 
 VIEWS = 4
 BATCH = 64
@@ -24,7 +25,7 @@ LEARNING_RATE = 1e-3
 MOST_NUMBERS = 1 << 29  # features in memory at once, 2 GiB: 65,536 images of 2,048 channels, four views of each
 
 
-class Probe(Oracle):
+class Probe(Knowledge):
     """Fully connected layers (512-256-K) on the average of z, trained on the labelled target images.
 
     Source: Kim, Lee & Song 2019, section 4.3, use this head for their supervised source; that its logits serve as soft

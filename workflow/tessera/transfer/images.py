@@ -1,0 +1,63 @@
+"""The images of a transfer: views of a batch, the same for teacher and student, and what may be looked at before."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from tessera.data.images import Images, in_slices
+from tessera.data.store import Dataset, Split
+from tessera.data.views import to_unit
+
+
+class Augment(Protocol):
+    """From images (N, 3, H, W) uint8 to a random view of each, of the same shape."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+class Views(NamedTuple):
+    """One batch of images, augmented once: the same pixels for teacher and student.
+
+    Shape:
+        pixels: (N, 3, H, W) float32 in [0, 1]; the teacher normalises them in its own way.
+        inputs: (N, 3, H, W) float32, the same, normalised for the student.
+    """
+
+    pixels: Tensor
+    inputs: Tensor
+
+
+LARGE_PX = 96
+
+
+def chunks(images: Images, number: int) -> Iterator[Tensor]:
+    """The images in turn, (n, 3, H, W) uint8: `number` at once, or fewer where they are larger than 96 px."""
+    height, width = images.shape[-2:]
+    return in_slices(images, max(1, min(number, number * LARGE_PX**2 // (height * width))))
+
+
+@dataclass(frozen=True)
+class TargetImages:
+    """What a method may look at before training.
+
+    Attributes:
+        dataset: The target's.
+        labeled: The training images whose labels may be read.
+        augment: Makes the training's random views; None: the training does not augment.
+        normalize: From pixels in [0, 1] to the student's input.
+    """
+
+    dataset: Dataset
+    labeled: Split
+    augment: Augment | None
+    normalize: Callable[[Tensor], Tensor]
+
+    def views(self, images: Tensor, generator: torch.Generator) -> Views:
+        """A batch as the training sees it, from images (N, 3, H, W) uint8: augmented where the training augments."""
+        if self.augment is not None:
+            images = self.augment(images, generator=generator)
+        pixels = to_unit(images).contiguous(memory_format=torch.channels_last)
+        return Views(pixels, self.normalize(pixels))
