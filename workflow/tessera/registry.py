@@ -10,9 +10,16 @@ import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from tessera.errors import StudyError, brief
 
@@ -36,10 +43,38 @@ FAMILIES = {
 LARGEST_WHOLE, LARGEST_SEED, LARGEST_REAL = 10**9, 2**63 - 1, 1e30
 
 
+@dataclass(frozen=True)
+class Late:
+    """Marks a field that came after artifacts were made without it, as `Annotated[T, LATE]`.
+
+    A job's key is a hash of its dumped settings. Left out of the dump while it has its default, such a field changes
+    no key: what was computed before it stays valid, for the default is what was done then.
+    """
+
+
+LATE = Late()
+
+
 class Checked(BaseModel):
     """Refuses unknown keys, infinities, numbers that no training can compute with, and changes after the fact."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    _late: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._late = tuple(name for name, field in cls.model_fields.items() if LATE in field.metadata)
+
+    @model_serializer(mode="wrap")
+    def _without_late_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        for name in self._late:
+            default = type(self).model_fields[name].get_default(call_default_factory=True, validated_data=self.__dict__)
+            if getattr(self, name) == default:
+                dumped.pop(name, None)
+        return dumped
 
     @field_validator("*")
     @classmethod
