@@ -6,8 +6,8 @@ import pytest
 from pydantic import Field, SerializeAsAny, TypeAdapter
 
 from tessera.explain.facts import changes, flat
+from tessera.jobs import key_of
 from tessera.registry import FAMILIES, LATE, Checked, Options, parts
-from tessera.study.jobs import key_of
 
 
 class Before(Options):

@@ -12,11 +12,10 @@ from tessera.data.detection import DetectionDataset, DetectionSplit, Objects
 from tessera.data.normalization import Normalization
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.base import Encoder
-from tessera.models.encoders.options import EncoderPart
+from tessera.models.encoders.options import EncoderOptions, EncoderPart
 from tessera.models.networks.base import DetectionNetwork, Detections, ObjectsOfImage
 from tessera.models.networks.options import NetworkOptions
 from tessera.models.store import StoredEncoder
-from tessera.registry import Options
 
 SIZE, CELLS = 32, 4
 COLORS = torch.tensor([[230, 30, 30], [30, 30, 230]], dtype=torch.uint8)
@@ -24,7 +23,7 @@ BACKGROUND = 90
 MEAN, STD = (0.4, 0.4, 0.4), (0.2, 0.2, 0.2)
 
 
-class LeanOptions(Options):
+class LeanOptions(EncoderOptions):
     name: Literal["training_stand_ins:LeanEncoder"] = "training_stand_ins:LeanEncoder"
     norm: bool = False
 

@@ -1,5 +1,6 @@
 """Field types for parts: a name, or a name with options; resolved through the family's table."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,7 +10,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tessera import registry
 from tessera.errors import StudyError
-from tessera.registry import Options
+from tessera.registry import Checked, Options
 
 PART_OF = "x-part-of"
 
@@ -56,6 +57,19 @@ class PartOf:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         # A placeholder: tessera.study.json_schema puts the family's parts in its place.
         return {PART_OF: self.family}
+
+
+Place = tuple[str | int, ...]
+
+
+def models_in(model: Checked, place: Place = ()) -> Iterator[tuple[Place, Checked]]:
+    """A model and every model within it, parts of parts too, outer ones first: where it stands, and itself."""
+    yield place, model
+    for name, value in model:
+        listed = isinstance(value, tuple | list)
+        for index, item in enumerate(value if listed else (value,)):
+            if isinstance(item, Checked):
+                yield from models_in(item, (*place, name, index) if listed else (*place, name))
 
 
 def _dump(value: Options, info: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ itself is imported when it is used.
 import difflib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,6 +66,17 @@ class Checked(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         cls._late = tuple(name for name, field in cls.model_fields.items() if LATE in field.metadata)
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        """What this does not go with, one line each: what was found, and the key to change.
+
+        Asked of each model and each part of a cell when all of them are known, before any job starts; all that is found
+        is told at once. Who extends a model yields its lines too: `yield from super().clashes(whole)`.
+
+        Args:
+            whole: Of the source and its parts the `Source`; of transfer, target and their parts the `Experiment`.
+        """
+        yield from ()
 
     @model_serializer(mode="wrap")
     def _without_late_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -143,6 +154,12 @@ def find(family: str, name: str) -> Part:
     if name not in table:
         raise StudyError(f"Unknown {family} '{brief(name)}'. {suggest(name, table)}")
     return table[name]
+
+
+def choices(family: str, fits: Callable[[Any], bool]) -> str:
+    """The parts of a family whose options model fits, in words: "`fine_tune` or `none`"."""
+    *most, last = sorted(f"`{name}`" for name, part in parts(family).items() if fits(part.options))
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def label(name: str) -> str:

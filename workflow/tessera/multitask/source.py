@@ -1,8 +1,9 @@
 """The source of a study: images, an encoder, and the tasks and parts that train it. Torch-free."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from tessera.data.datasets.options import DatasetPart
 from tessera.models.encoders.options import EncoderPart, ResNet26Options
@@ -12,7 +13,6 @@ from tessera.multitask.regularizers.options import NoRegularizerOptions, Regular
 from tessera.multitask.schedule.options import JointOptions, SchedulePart
 from tessera.multitask.sharing.options import HardSharingOptions, SharingPart
 from tessera.registry import Checked
-from tessera.study.detection import has_boxes
 from tessera.tasks.options import TaskPart
 from tessera.training.options import OptimizerOptions
 
@@ -45,42 +45,9 @@ class Source(Checked):
         200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
     )
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Source":
+    def clashes(self, whole: Any) -> Iterator[str]:
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
-            raise ValueError(f"tasks names a task twice: {', '.join(names)}")
+            yield f"tasks names a task twice: {', '.join(names)}"
         if self.epochs > 0 and not names:
-            raise ValueError("tasks is empty: name at least one, or use method `random` for an untrained encoder")
-        for index, task in enumerate(self.tasks):
-            try:
-                task.check_image_size(self.dataset.pixels())
-            except ValueError as error:
-                raise ValueError(f"tasks[{index}]: {error}") from None
-            if task.uses_class_labels and has_boxes(self.dataset):
-                raise ValueError(
-                    f"tasks[{index}]: {task.name} learns the class of each image, but dataset `{self.dataset.name}` "
-                    "has boxes instead: choose a dataset with classes, or tasks that make their own labels"
-                )
-            shown, least = task.shown_px(self.dataset.pixels()), getattr(self.encoder, "smallest_px", 1)
-            if shown < least:
-                raise ValueError(
-                    f"tasks[{index}]: {task.name} shows encoder `{self.encoder.name}` {shown} px, but it needs {least} "
-                    "px or more: raise the task's sizes, or choose another encoder"
-                )
-        if not names:
-            return self
-        if self.schedule.branching == "parallel" and len(names) > 1 and not self.fusion.merges:
-            raise ValueError(
-                f"schedule `{self.schedule.name}` throws all but one branch away without a fusion: name one"
-            )
-        if self.fusion.needs_turns and self.schedule.branching == "none":
-            raise ValueError(
-                f"fusion `{self.fusion.name}` needs weights of each task's own turn, which schedule "
-                f"`{self.schedule.name}` has not: use `branches` or `sequential`"
-            )
-        self.fusion.check_branching(self.schedule.branching)
-        alphas = getattr(self.fusion, "alpha_values", None)
-        if alphas is not None and len(alphas) != len(names):
-            raise ValueError(f"fusion.alpha_values has {len(alphas)} values for {len(names)} tasks")
-        return self
+            yield "tasks is empty: name at least one, or use method `random` for an untrained encoder"

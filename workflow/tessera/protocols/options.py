@@ -1,13 +1,15 @@
 """What can be set of the protocol by which a target is measured."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.errors import brief
 from tessera.figures import Figure, shares
 from tessera.multitask.source import Source
 from tessera.parts import PartOf
-from tessera.registry import Options
+from tessera.registry import Options, choices
 
 
 class ProtocolOptions(Options):
@@ -32,6 +34,33 @@ class ProtocolOptions(Options):
             source: Of the cell; None where it is not known yet: figures that depend on it are then left out.
         """
         return self.reports
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        dataset, network, metric = whole.target.dataset, whole.target.network, whole.target.metric
+        known = [figure.name for figure in self.figures(whole.source)]
+        if metric is not None and metric not in known:
+            yield f"protocol `{self.name}` has no metric `{brief(metric)}`. Known: {', '.join(known)}"
+        if self.detects and not dataset.has_boxes:
+            yield (
+                f"protocol `{self.name}` scores boxes, but dataset `{dataset.name}` has none: set target.dataset to "
+                f"{choices('dataset', lambda options: options.has_boxes)}"
+            )
+        if self.detects and not network.detects:
+            yield (
+                f"protocol `{self.name}` measures a network that detects, but `{network.name}` does not: set "
+                f"target.network to {choices('network', lambda options: options.detects)}"
+            )
+        others = choices("protocol", lambda options: options.detects)
+        if not self.detects and dataset.has_boxes:
+            yield (
+                f"dataset `{dataset.name}` has boxes, which protocol `{self.name}` cannot score: set target.protocol "
+                f"to {others}, or choose another target.dataset"
+            )
+        if not self.detects and network.detects:
+            yield (
+                f"network `{network.name}` finds boxes, which protocol `{self.name}` cannot score: set target.protocol "
+                f"to {others}, or choose another target.network"
+            )
 
 
 class ClassificationProtocolOptions(ProtocolOptions):

@@ -6,7 +6,6 @@ from tessera import registry
 from tessera.errors import StudyError
 from tessera.jobs import EvaluateTarget
 from tessera.study.chain import determining
-from tessera.study.detection import detects
 from tessera.study.grid import GridCell
 from tessera.study.schema import Experiment, Settings
 from tessera.study.settings import Keys, answers, paths_of, spelled
@@ -63,7 +62,7 @@ def _of_source(experiment: Experiment, path: Keys) -> str:
     source, target = experiment.source, experiment.target
     key = path[1] if len(path) > 1 else ""
     if target.protocol.measures == "network" and not experiment.transfer.needs_source:
-        if key == "encoder" and detects(target.network) and getattr(target.network, "encoder", None) is None:
+        if key == "encoder" and target.network.detects and getattr(target.network, "encoder", None) is None:
             return ""
         return (
             f"transfer `{experiment.transfer.name}` reads no source. Leave it out, or set `transfer.method` to another"
@@ -94,9 +93,9 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
         "budget": lambda: "has a first stage of its own" if transfer.two_stage else "",
         "first_stage_epochs": lambda: "has no first stage" if _without_first_stage(experiment) else "",
     }
-    if key == "network" and detects(target.network):
+    if key == "network" and target.network.detects:
         return ""
-    if key in ("budget", "first_stage_epochs") and detects(target.network):
+    if key in ("budget", "first_stage_epochs") and target.network.detects:
         return f"a network that detects, such as `{target.network.name}`, learns in one stage. Leave it out"
     why = "trains nothing" if key != "network" and not transfer.trains else how.get(key, str)()
     return f"transfer `{transfer.name}` {why}. Leave it out, or set `transfer.method` to another" if why else ""

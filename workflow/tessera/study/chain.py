@@ -14,10 +14,10 @@ from tessera.jobs import (
     StageSettings,
     TransferKnowledge,
 )
+from tessera.models.networks.options import AUGMENTATIONS
 from tessera.multitask.source import Source
 from tessera.own_code import own_code
 from tessera.registry import Options, label
-from tessera.study.detection import AUGMENTATIONS, detects, with_encoder
 from tessera.study.schema import Experiment
 
 PACKING_THREADS = 8
@@ -88,7 +88,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             first_stage_epochs=first,
             iterations=target.iterations,
             batch_size=target.batch_size,
-            augmentation=target.augmentation or AUGMENTATIONS[detects(target.network)],
+            augmentation=target.augmentation or AUGMENTATIONS[target.network.detects],
             optimizer=target.optimizer,
         )
         words = f"{target.dataset.word()}.{label(target.network.name)}.{label(transfer.name)}"
@@ -97,7 +97,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             inputs["source"] = add_source()
             words += f".from-{how_trained(source)}"
         job = add(settings, f"{words}.t{trial}", trial, **inputs)
-        if detects(target.network):
+        if target.network.detects:
             jobs[-1] = job.model_copy(update={"run": run})  # with all its GPUs
         return jobs[-1]
 
@@ -146,10 +146,8 @@ def determining(source: Source) -> Source:
 
 def _network(experiment: Experiment) -> Options | None:
     """The network to build, its encoder explicit; None where the method makes one of the source encoder alone."""
-    network = experiment.target.network
-    if detects(network):
-        return with_encoder(network, experiment.source.encoder)
-    return None if experiment.transfer.builds_network else network
+    network = experiment.target.network.with_encoder(experiment.source.encoder)
+    return None if experiment.transfer.builds_network and not network.detects else network
 
 
 def _epochs(experiment: Experiment) -> tuple[int, int]:
@@ -160,5 +158,5 @@ def _epochs(experiment: Experiment) -> tuple[int, int]:
     if transfer.two_stage:
         return target.first_stage_epochs, target.epochs
     # No method teaches a network that detects in two stages, so there is nothing to make up for.
-    total = target.budget == "total" and not detects(target.network)
+    total = target.budget == "total" and not target.network.detects
     return 0, target.epochs + (target.first_stage_epochs if total else 0)

@@ -254,7 +254,8 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
             continue
         except StudyError as error:
             for line in str(error).splitlines():
-                errors.setdefault(line.partition(": `")[2], line)  # the same mistake in many cells is told once
+                # The same mistake in many cells is told once, be it of a row or of what all rows share.
+                errors.setdefault(line.removeprefix(f"{where}: ").removeprefix(f"{shown}: "), line)
             continue
         if (missing := _missing_images(plan, chains[0])) is not None:
             left_out.append((place, missing))

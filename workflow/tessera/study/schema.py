@@ -3,18 +3,17 @@
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tessera.data.datasets.options import DatasetPart
 from tessera.errors import StudyError, brief
 from tessera.jobs import Comparison
 from tessera.models.networks.options import NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
-from tessera.parts import PartOf, named
+from tessera.parts import PartOf, models_in, named
 from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPart
 from tessera.registry import FAMILIES, Checked, Part, find, suggest
-from tessera.study.detection import check_target, check_transfer
-from tessera.study.files import describe
+from tessera.study.files import describe, dotted
 from tessera.training.options import OptimizerOptions
 from tessera.transfer.options import NoTransferOptions, TransferPart
 
@@ -46,20 +45,6 @@ class Target(Checked):
     )
     optimizer: OptimizerOptions = Field(OptimizerOptions(weight_decay=5e-4), description="Optimiser of both stages.")
 
-    @model_validator(mode="after")
-    def _metric_is_known(self) -> "Target":
-        known = [figure.name for figure in self.protocol.figures(None)]
-        if self.metric is not None and self.metric not in known:
-            raise ValueError(
-                f"protocol `{self.protocol.name}` has no metric `{brief(self.metric)}`. Known: {', '.join(known)}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _detects_or_not(self) -> "Target":
-        check_target(self.dataset, self.network, self.protocol, self.label_fraction, self.augmentation)
-        return self
-
 
 class Experiment(Checked):
     """One cell of a table: source, transfer and target, every option resolved."""
@@ -69,22 +54,16 @@ class Experiment(Checked):
     target: Target
 
     @model_validator(mode="after")
-    def _transfer_finds_its_classifier(self) -> "Experiment":
-        if self.transfer.needs_classifier and not any(task.uses_class_labels for task in self.source.tasks):
-            raise ValueError(
-                f"transfer `{self.transfer.name}` measures the source's own classifier, but no task of the source "
-                "learns class labels: use method `supervised`"
-            )
-        if self.transfer.needs_classifier and not getattr(self.source.sharing, "heads_read_z", True):
-            raise ValueError(
-                f"transfer `{self.transfer.name}` measures a classifier that reads the encoder's last map, which it "
-                f"does not under sharing `{self.source.sharing.name}`: use `hard`"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _transfer_trains_the_network(self) -> "Experiment":
-        check_transfer(self.transfer, self.target.network, self.source.encoder)
+    def _goes_together(self) -> Self:
+        """Tells all that its models and parts do not go with, each at the side where it stands."""
+        found = []
+        for place, model in models_in(self):
+            listed = f"{dotted(place[1:])}: " if place and isinstance(place[-1], int) else ""
+            for line in model.clashes(self.source if place[:1] == ("source",) else self):
+                message = PydanticCustomError("clash", "{line}", {"line": f"{listed}{line}"})
+                found.append(InitErrorDetails(type=message, loc=place[:1], input=self))
+        if found:
+            raise ValidationError.from_exception_data(type(self).__name__, found)
         return self
 
     def strict(self) -> Self:

@@ -1,5 +1,6 @@
 """What can be set of a task, and which image sizes it can carry. Torch-free: read while a plan is made."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -24,6 +25,25 @@ class TaskOptions(Options):
     labels_from_images: ClassVar[bool] = False
     uses_class_labels: ClassVar[bool] = False
     needs_color: ClassVar[bool] = False
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        pixels = whole.dataset.pixels()
+        if self.uses_class_labels and whole.dataset.has_boxes:
+            yield (
+                f"{self.name} learns the class of each image, but dataset `{whole.dataset.name}` has boxes instead: "
+                "choose a dataset with classes, or tasks that make their own labels"
+            )
+        try:
+            self.check_image_size(pixels)
+        except ValueError as error:
+            yield str(error)
+            return
+        shown, least = self.shown_px(pixels), whole.encoder.smallest_px
+        if shown < least:
+            yield (
+                f"{self.name} shows encoder `{whole.encoder.name}` {shown} px, but it needs {least} px or more: raise "
+                "the task's sizes, or choose another encoder"
+            )
 
     def check_image_size(self, image_size: int) -> None:
         """Raises ValueError where images of this size (px) are too small, or no preset fits them."""

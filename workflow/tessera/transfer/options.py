@@ -1,11 +1,12 @@
 """What can be set of the way knowledge reaches the target network."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from tessera.parts import PartOf
-from tessera.registry import Options
+from tessera.registry import Options, choices
 
 
 class TransferOptions(Options):
@@ -25,6 +26,29 @@ class TransferOptions(Options):
     trains: ClassVar[bool] = True
     builds_network: ClassVar[bool] = False
     detects: ClassVar[bool] = False
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        source, network = whole.source, whole.target.network
+        if self.needs_classifier and not any(task.uses_class_labels for task in source.tasks):
+            yield (
+                f"transfer `{self.name}` measures the source's own classifier, but no task of the source learns class "
+                "labels: use method `supervised`"
+            )
+        if self.needs_classifier and not source.sharing.heads_read_z:
+            yield (
+                f"transfer `{self.name}` measures a classifier that reads the encoder's last map, which it does not "
+                f"under sharing `{source.sharing.name}`: use `hard`"
+            )
+        if network.detects and not self.detects:
+            yield (
+                f"transfer `{self.name}` cannot train a network that detects, such as target.network "
+                f"`{network.name}`: set transfer.method to {choices('transfer', lambda options: options.detects)}"
+            )
+        elif network.detects and self.needs_source and network.encoder not in (None, source.encoder):
+            yield (
+                f"transfer `{self.name}` copies source.encoder (`{source.encoder.name}`) into target.network, but "
+                f"target.network.encoder is another (`{network.encoder.name}`, with its options): leave it out"
+            )
 
     @property
     def two_stage(self) -> bool:

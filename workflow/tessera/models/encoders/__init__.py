@@ -2,14 +2,15 @@
 
 from tessera.models.encoders.options import (
     AlexNetOptions,
+    EncoderOptions,
     ResNet8Options,
     ResNet26Options,
     ResNet50Options,
     VGG16Options,
 )
-from tessera.registry import Options, Part
+from tessera.registry import Part
 
-BASE = Options
+BASE = EncoderOptions
 PARTS = {
     "resnet8": Part(
         "tessera.models.encoders.cifar_resnet:ResNet8", ResNet8Options, "CIFAR ResNet, 8 layers", "He et al. 2016"

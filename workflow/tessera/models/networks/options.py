@@ -1,12 +1,15 @@
 """What can be set of a target network."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from tessera.models.encoders.options import EncoderPart
 from tessera.parts import PartOf
 from tessera.registry import Options
+
+AUGMENTATIONS = {False: "crop_flip", True: "ssd"}  # of images alone, of images with boxes
 
 
 class NetworkOptions(Options):
@@ -19,6 +22,24 @@ class NetworkOptions(Options):
 
     detects: ClassVar[bool] = False
     trainer: ClassVar[str] = "tessera.transfer.job:train"
+
+    def with_encoder(self, encoder: Options) -> Self:
+        """The same, its encoder explicit: its own, or else the one that is given; of one without, itself."""
+        return self
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        augmentation, fraction = whole.target.augmentation, whole.target.label_fraction
+        own, other = AUGMENTATIONS[self.detects], AUGMENTATIONS[not self.detects]
+        if augmentation == other:
+            why = "moves no boxes" if self.detects else "is made for boxes"
+            yield (
+                f"augmentation `{other}` {why}, so network `{self.name}` cannot learn from it: use `{own}` or `none`"
+            )
+        if self.detects and fraction < 1:
+            yield (
+                f"label_fraction is {fraction:g}, but network `{self.name}` learns from the boxes of all training "
+                "images: leave it at 1"
+            )
 
 
 class ReducedAlexNetOptions(NetworkOptions):
@@ -43,6 +64,9 @@ class DetectorOptions(NetworkOptions):
         None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
     )
     image_size: int = Field(300, ge=32, description="Height and width of its input, px.")
+
+    def with_encoder(self, encoder: Options) -> Self:
+        return self.model_copy(update={"encoder": encoder}) if self.encoder is None else self
 
 
 class SSD300Options(DetectorOptions):

@@ -1,6 +1,7 @@
 """What can be set of the way the tasks' weights become one encoder."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,8 +20,12 @@ class FusionOptions(Options):
     merges: ClassVar[bool] = True
     needs_turns: ClassVar[bool] = False
 
-    def check_branching(self, branching: str) -> None:
-        """Raises ValueError where the options do not go with the schedule's branching."""
+    def clashes(self, whole: Any) -> Iterator[str]:
+        if self.needs_turns and whole.tasks and whole.schedule.branching == "none":
+            yield (
+                f"fusion `{self.name}` needs weights of each task's own turn, which schedule `{whole.schedule.name}` "
+                "has not: use `branches` or `sequential`"
+            )
 
 
 class NoFusionOptions(FusionOptions):
@@ -85,9 +90,12 @@ class TteOptions(WindowOptions):
     beta0: float = Field(0.1, ge=0, le=1, description="Largest weight of the task gradient.")
     literal_scale: float = Field(1e-3, gt=0, description="Factor on both sums of `literal`.")
 
-    def check_branching(self, branching: str) -> None:
-        if branching == "parallel" and self.rest == "last":
-            raise ValueError("fusion.rest `last` throws all but one branch away where tasks branch: use `mean`")
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        if whole.tasks and whole.schedule.branching == "parallel" and self.rest == "last":
+            yield "fusion.rest `last` throws all but one branch away where tasks branch: use `mean`"
+        if whole.tasks and self.alpha_values is not None and len(self.alpha_values) != len(whole.tasks):
+            yield f"fusion.alpha_values has {len(self.alpha_values)} values for {len(whole.tasks)} tasks"
 
     def total(self, num_tasks: int) -> float:
         """The sum of the weights."""

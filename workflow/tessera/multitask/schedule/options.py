@@ -1,6 +1,7 @@
 """What can be set of the order in which tasks take steps."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,10 @@ class ScheduleOptions(Options):
         description="Are `source.iterations` batches an epoch those of all tasks together (a remainder is dropped), "
         "or of each task?",
     )
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        if self.branching == "parallel" and len(whole.tasks) > 1 and not whole.fusion.merges:
+            yield f"schedule `{self.name}` throws all but one branch away without a fusion: name one"
 
 
 class TurnOptions(ScheduleOptions):

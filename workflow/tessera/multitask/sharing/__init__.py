@@ -1,9 +1,9 @@
 """Sharing: how do the tasks share the encoder?"""
 
-from tessera.multitask.sharing.options import HardSharingOptions, LassoSharingOptions
-from tessera.registry import Options, Part
+from tessera.multitask.sharing.options import HardSharingOptions, LassoSharingOptions, SharingOptions
+from tessera.registry import Part
 
-BASE = Options
+BASE = SharingOptions
 PARTS = {
     "hard": Part("tessera.multitask.sharing.hard:HardSharing", HardSharingOptions, "one encoder, one head a task"),
     "lasso": Part(
