@@ -103,4 +103,4 @@ def test_prepared(tmp_path: Path) -> None:
     assert dataset.train.image(3).shape == (3, 96, 96)
     assert dataset.test.name(2) == "test/00002.png"
     assert options.strict() == options
-    assert options.has_boxes
+    assert set(options.label_columns().values()) == {"boxes"}

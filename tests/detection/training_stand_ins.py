@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.detection import DetectionDataset, DetectionSplit, Objects
+from tessera.data.labels import Kind
 from tessera.data.normalization import Normalization
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.base import Encoder
@@ -50,7 +51,7 @@ class LeanEncoder(Encoder):
 
 
 class SpotOptions(NetworkOptions):
-    detects: ClassVar[bool] = True
+    answers: ClassVar[Kind] = "boxes"
 
     name: Literal["training_stand_ins:Spot"] = "training_stand_ins:Spot"
     encoder: EncoderPart | None = None

@@ -158,7 +158,8 @@ def find(family: str, name: str) -> Part:
 
 def choices(family: str, fits: Callable[[Any], bool]) -> str:
     """The parts of a family whose options model fits, in words: "`fine_tune` or `none`"."""
-    *most, last = sorted(f"`{name}`" for name, part in parts(family).items() if fits(part.options))
+    names = sorted(f"`{name}`" for name, part in parts(family).items() if fits(part.options))
+    *most, last = names or ["a part of your own"]
     return f"{', '.join(most)} or {last}" if most else last
 
 

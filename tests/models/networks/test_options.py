@@ -6,14 +6,14 @@ from tessera.models.encoders.options import ResNet26Options, VGG16Options
 from tessera.models.networks.options import DetectorOptions, NetworkOptions, NetworkPart, SSD300Options
 
 
-def test_every_network_says_whether_it_detects_and_what_trains_it() -> None:
-    detects = {}
+def test_every_network_says_what_it_predicts_and_what_trains_it() -> None:
+    answers = {}
     for name, part in registry.parts("network").items():
         assert issubclass(part.options, NetworkOptions)
-        assert part.options.detects == issubclass(part.options, DetectorOptions)
+        assert (part.options.answers == "boxes") == issubclass(part.options, DetectorOptions)
         assert part.options.trainer.count(":") == 1
-        detects[name] = part.options.detects
-    assert detects == {"reduced_alexnet": False, "ssd300": True}
+        answers[name] = part.options.answers
+    assert answers == {"reduced_alexnet": "class", "ssd300": "boxes"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.data.labels import DOES, IN_WORDS, Kind
 from tessera.errors import brief
 from tessera.figures import Figure, shares
 from tessera.multitask.source import Source
@@ -19,13 +20,13 @@ class ProtocolOptions(Options):
         measures: `encoder`: the frozen source encoder; `network`: the target network after transfer.
         stage: The stage that runs it.
         reports: Figures that it reports of every model, first the one that fills a table's cell.
-        detects: True where it scores boxes, so that dataset and network must be of that kind.
+        scores: Kind of labels that it scores, which dataset and network must be about too.
     """
 
     measures: ClassVar[Literal["encoder", "network"]]
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
     reports: ClassVar[tuple[Figure, ...]] = ()
-    detects: ClassVar[bool] = False
+    scores: ClassVar[Kind] = "class"
 
     def figures(self, source: Source | None) -> tuple[Figure, ...]:
         """What it reports of a target, first the one that fills a table's cell.
@@ -40,26 +41,35 @@ class ProtocolOptions(Options):
         known = [figure.name for figure in self.figures(whole.source)]
         if metric is not None and metric not in known:
             yield f"protocol `{self.name}` has no metric `{brief(metric)}`. Known: {', '.join(known)}"
-        if self.detects and not dataset.has_boxes:
+        yield from self._unlike(dataset, network)
+
+    def _unlike(self, dataset: Any, network: Any) -> Iterator[str]:
+        """The one rule of kinds: dataset, network and protocol are about the same."""
+        found = set(dataset.label_columns().values())
+        if self.scores not in found and self.scores == "class":
+            others = choices("protocol", lambda options: options.scores in found)
+            has = " and ".join(IN_WORDS[kind] for kind in sorted(found))
             yield (
-                f"protocol `{self.name}` scores boxes, but dataset `{dataset.name}` has none: set target.dataset to "
-                f"{choices('dataset', lambda options: options.has_boxes)}"
+                f"dataset `{dataset.name}` has {has}, which protocol `{self.name}` cannot score: set target.protocol to "
+                f"{others}, or choose another target.dataset"
             )
-        if self.detects and not network.detects:
+        elif self.scores not in found:
+            able = choices("dataset", lambda options: self.scores in options.model_construct().label_columns().values())
             yield (
-                f"protocol `{self.name}` measures a network that detects, but `{network.name}` does not: set "
-                f"target.network to {choices('network', lambda options: options.detects)}"
+                f"protocol `{self.name}` scores {IN_WORDS[self.scores]}, but dataset `{dataset.name}` has none: set "
+                f"target.dataset to {able}"
             )
-        others = choices("protocol", lambda options: options.detects)
-        if not self.detects and dataset.has_boxes:
+        if network.answers != self.scores == "class":
+            others = choices("protocol", lambda options: options.scores == network.answers)
             yield (
-                f"dataset `{dataset.name}` has boxes, which protocol `{self.name}` cannot score: set target.protocol "
-                f"to {others}, or choose another target.dataset"
+                f"network `{network.name}` finds {IN_WORDS[network.answers]}, which protocol `{self.name}` cannot "
+                f"score: set target.protocol to {others}, or choose another target.network"
             )
-        if not self.detects and network.detects:
+        elif network.answers != self.scores:
+            able = choices("network", lambda options: options.answers == self.scores)
             yield (
-                f"network `{network.name}` finds boxes, which protocol `{self.name}` cannot score: set target.protocol "
-                f"to {others}, or choose another target.network"
+                f"protocol `{self.name}` measures a network that {DOES[self.scores]}, but `{network.name}` does not: "
+                f"set target.network to {able}"
             )
 
 
@@ -80,7 +90,7 @@ class DetectionOptions(ProtocolOptions):
 
     measures: ClassVar[Literal["encoder", "network"]] = "network"
     reports: ClassVar[tuple[Figure, ...]] = shares("map_voc07", "map_area")
-    detects: ClassVar[bool] = True
+    scores: ClassVar[Kind] = "boxes"
 
     name: Literal["detection"] = "detection"
     iou: float = Field(0.5, gt=0, le=1, description="A box finds an object that it overlaps by at least this IoU.")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from tessera import registry
+from tessera.data.labels import DOES
 from tessera.errors import StudyError
 from tessera.jobs import EvaluateTarget
 from tessera.study.chain import determining
@@ -62,7 +63,7 @@ def _of_source(experiment: Experiment, path: Keys) -> str:
     source, target = experiment.source, experiment.target
     key = path[1] if len(path) > 1 else ""
     if target.protocol.measures == "network" and not experiment.transfer.needs_source:
-        if key == "encoder" and target.network.detects and getattr(target.network, "encoder", None) is None:
+        if key == "encoder" and target.network.with_encoder(source.encoder) is not target.network:
             return ""
         return (
             f"transfer `{experiment.transfer.name}` reads no source. Leave it out, or set `transfer.method` to another"
@@ -93,10 +94,11 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
         "budget": lambda: "has a first stage of its own" if transfer.two_stage else "",
         "first_stage_epochs": lambda: "has no first stage" if _without_first_stage(experiment) else "",
     }
-    if key == "network" and target.network.detects:
+    if key == "network" and target.network.answers != "class":
         return ""
-    if key in ("budget", "first_stage_epochs") and target.network.detects:
-        return f"a network that detects, such as `{target.network.name}`, learns in one stage. Leave it out"
+    if key in ("budget", "first_stage_epochs") and target.network.one_stage:
+        does = f"a network that {DOES[target.network.answers]}, such as `{target.network.name}`"
+        return f"{does}, learns in one stage. Leave it out"
     why = "trains nothing" if key != "network" and not transfer.trains else how.get(key, str)()
     return f"transfer `{transfer.name}` {why}. Leave it out, or set `transfer.method` to another" if why else ""
 

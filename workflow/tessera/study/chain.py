@@ -14,7 +14,6 @@ from tessera.jobs import (
     StageSettings,
     TransferKnowledge,
 )
-from tessera.models.networks.options import AUGMENTATIONS
 from tessera.multitask.source import Source
 from tessera.own_code import own_code
 from tessera.registry import Options, label
@@ -88,7 +87,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             first_stage_epochs=first,
             iterations=target.iterations,
             batch_size=target.batch_size,
-            augmentation=target.augmentation or AUGMENTATIONS[target.network.detects],
+            augmentation=target.augmentation or target.network.augmentation,
             optimizer=target.optimizer,
         )
         words = f"{target.dataset.word()}.{label(target.network.name)}.{label(transfer.name)}"
@@ -97,7 +96,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             inputs["source"] = add_source()
             words += f".from-{how_trained(source)}"
         job = add(settings, f"{words}.t{trial}", trial, **inputs)
-        if target.network.detects:
+        if target.network.several_gpus:
             jobs[-1] = job.model_copy(update={"run": run})  # with all its GPUs
         return jobs[-1]
 
@@ -147,7 +146,7 @@ def determining(source: Source) -> Source:
 def _network(experiment: Experiment) -> Options | None:
     """The network to build, its encoder explicit; None where the method makes one of the source encoder alone."""
     network = experiment.target.network.with_encoder(experiment.source.encoder)
-    return None if experiment.transfer.builds_network and not network.detects else network
+    return None if experiment.transfer.builds_network and network.answers == "class" else network
 
 
 def _epochs(experiment: Experiment) -> tuple[int, int]:
@@ -157,6 +156,5 @@ def _epochs(experiment: Experiment) -> tuple[int, int]:
         return 0, 0
     if transfer.two_stage:
         return target.first_stage_epochs, target.epochs
-    # No method teaches a network that detects in two stages, so there is nothing to make up for.
-    total = target.budget == "total" and not target.network.detects
+    total = target.budget == "total" and not target.network.one_stage
     return 0, target.epochs + (target.first_stage_epochs if total else 0)

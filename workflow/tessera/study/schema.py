@@ -8,7 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tessera.data.datasets.options import DatasetPart
 from tessera.errors import StudyError, brief
 from tessera.jobs import Comparison
-from tessera.models.networks.options import NetworkPart, ReducedAlexNetOptions
+from tessera.models.networks.options import Augmentation, NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
 from tessera.parts import PartOf, models_in, named
 from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPart
@@ -38,7 +38,7 @@ class Target(Checked):
         description="Iterations of a method without a first stage: those of the second stage, or of both together.",
     )
     batch_size: int = Field(64, ge=2, description="Images a batch.")
-    augmentation: Literal["none", "crop_flip", "ssd"] | None = Field(
+    augmentation: Augmentation | None = Field(
         None,
         description="`crop_flip`: random flip and crop with an eighth of the image as padding; `ssd`, of networks that "
         "detect: colours, zoom out, crops that keep an object, flip; null: the one of the network's kind.",

@@ -28,7 +28,7 @@ class TaskOptions(Options):
 
     def clashes(self, whole: Any) -> Iterator[str]:
         pixels = whole.dataset.pixels()
-        if self.uses_class_labels and whole.dataset.has_boxes:
+        if self.uses_class_labels and "class" not in whole.dataset.label_columns().values():
             yield (
                 f"{self.name} learns the class of each image, but dataset `{whole.dataset.name}` has boxes instead: "
                 "choose a dataset with classes, or tasks that make their own labels"

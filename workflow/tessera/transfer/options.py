@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.data.labels import DOES, Kind
 from tessera.parts import PartOf
 from tessera.registry import Options, choices
 
@@ -18,14 +19,14 @@ class TransferOptions(Options):
         trains: False where the network is measured as the source left it, without an epoch.
         builds_network: True where the target network is the source encoder itself, so `target.network` is not read;
             a network that detects is kept, and gets that encoder.
-        detects: True where the method can train a network that detects.
+        answers: Kinds of labels that networks which the method can train predict.
     """
 
     needs_source: ClassVar[bool] = True
     needs_classifier: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     builds_network: ClassVar[bool] = False
-    detects: ClassVar[bool] = False
+    answers: ClassVar[frozenset[Kind]] = frozenset({"class"})
 
     def clashes(self, whole: Any) -> Iterator[str]:
         source, network = whole.source, whole.target.network
@@ -39,12 +40,13 @@ class TransferOptions(Options):
                 f"transfer `{self.name}` measures a classifier that reads the encoder's last map, which it does not "
                 f"under sharing `{source.sharing.name}`: use `hard`"
             )
-        if network.detects and not self.detects:
+        if network.answers not in self.answers:
+            able = choices("transfer", lambda options: network.answers in options.answers)
             yield (
-                f"transfer `{self.name}` cannot train a network that detects, such as target.network "
-                f"`{network.name}`: set transfer.method to {choices('transfer', lambda options: options.detects)}"
+                f"transfer `{self.name}` cannot train a network that {DOES[network.answers]}, such as target.network "
+                f"`{network.name}`: set transfer.method to {able}"
             )
-        elif network.detects and self.needs_source and network.encoder not in (None, source.encoder):
+        elif self.builds_network and getattr(network, "encoder", None) not in (None, source.encoder):
             yield (
                 f"transfer `{self.name}` copies source.encoder (`{source.encoder.name}`) into target.network, but "
                 f"target.network.encoder is another (`{network.encoder.name}`, with its options): leave it out"
@@ -60,7 +62,7 @@ class NoTransferOptions(TransferOptions):
     """Target only: the network learns from the labels alone."""
 
     needs_source: ClassVar[bool] = False
-    detects: ClassVar[bool] = True
+    answers: ClassVar[frozenset[Kind]] = frozenset({"class", "boxes"})
 
     name: Literal["none"] = "none"
 
@@ -79,7 +81,7 @@ class FineTuneOptions(TransferOptions):
     """The source encoder with a new linear head, or in a network that detects, trained end to end."""
 
     builds_network: ClassVar[bool] = True
-    detects: ClassVar[bool] = True
+    answers: ClassVar[frozenset[Kind]] = frozenset({"class", "boxes"})
 
     name: Literal["fine_tune"] = "fine_tune"
     lr_factor: float = Field(

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from tessera.data.datasets import listing
+from tessera.data.labels import Kind
 from tessera.parts import PartOf
 from tessera.registry import Options
 
@@ -15,11 +16,14 @@ class DatasetOptions(Options):
     """What every dataset says of itself before its images are read."""
 
     downloads: ClassVar[bool] = False
-    has_boxes: ClassVar[bool] = False  # whether objects are marked in its images, for detection
 
     def pixels(self) -> int:
         """Height and width of the prepared images, px."""
         raise NotImplementedError
+
+    def label_columns(self) -> dict[str, Kind]:
+        """The labels of its images, by name; `class` is the one that is read where none is named."""
+        return {"class": "class"}
 
     def location(self) -> str | None:
         """The folder or archive that must be under `data_root`; None where nothing needs to be there."""
@@ -155,8 +159,6 @@ class ImageFolderOptions(DatasetOptions):
 class BoxesOptions(DatasetOptions):
     """Images of all sizes in which objects are marked by boxes, kept in packed shards as they are."""
 
-    has_boxes: ClassVar[bool] = True
-
     image_size: int = Field(
         300,
         ge=32,
@@ -169,6 +171,9 @@ class BoxesOptions(DatasetOptions):
         description="Of an object, annotation or image that cannot be used: pass it over, with a line in the log that "
         "says why, or end. `strict` ends in any case.",
     )
+
+    def label_columns(self) -> dict[str, Kind]:
+        return {"objects": "boxes"}
 
     def pixels(self) -> int:
         return self.image_size
@@ -233,13 +238,14 @@ class Voc0712Options(BoxesOptions):
 class DigitsScenesOptions(DatasetOptions):
     """Handwritten digits of many sizes on photographs, marked by boxes: embedded, nothing to download."""
 
-    has_boxes: ClassVar[bool] = True
-
     name: Literal["digits_scenes"] = "digits_scenes"
     image_size: int = Field(128, ge=64, le=512, description="Height and width, px.")
     num_train: int = Field(1000, ge=1, le=100_000, description="Training images.")
     num_test: int = Field(200, ge=1, le=100_000, description="Test images.")
     seed: int = Field(0, ge=0, description="Seed of the scenes and of the digits that are kept for testing.")
+
+    def label_columns(self) -> dict[str, Kind]:
+        return {"objects": "boxes"}
 
     def pixels(self) -> int:
         return self.image_size

@@ -5,40 +5,42 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from tessera.data.labels import Kind
 from tessera.models.encoders.options import EncoderPart
 from tessera.parts import PartOf
 from tessera.registry import Options
 
-AUGMENTATIONS = {False: "crop_flip", True: "ssd"}  # of images alone, of images with boxes
+Augmentation = Literal["none", "crop_flip", "ssd"]
 
 
 class NetworkOptions(Options):
     """What the plan asks of every target network.
 
     Attributes:
-        detects: True where it finds objects, so that it wants images with boxes and a protocol that measures boxes.
+        answers: Kind of labels that it predicts, and so those that its images and its protocol must have.
         trainer: Function that reads a job's inputs and trains it, as `module:function`.
+        augmentation: What it is shown of its images where a study does not say.
+        several_gpus: True where the trainer shares a batch among all GPUs of a job.
+        one_stage: True where no method teaches it in two stages, so that none is to be made up for.
     """
 
-    detects: ClassVar[bool] = False
+    answers: ClassVar[Kind] = "class"
     trainer: ClassVar[str] = "tessera.transfer.job:train"
+    augmentation: ClassVar[Augmentation] = "crop_flip"
+    several_gpus: ClassVar[bool] = False
+    one_stage: ClassVar[bool] = False
 
     def with_encoder(self, encoder: Options) -> Self:
         """The same, its encoder explicit: its own, or else the one that is given; of one without, itself."""
         return self
 
     def clashes(self, whole: Any) -> Iterator[str]:
-        augmentation, fraction = whole.target.augmentation, whole.target.label_fraction
-        own, other = AUGMENTATIONS[self.detects], AUGMENTATIONS[not self.detects]
-        if augmentation == other:
-            why = "moves no boxes" if self.detects else "is made for boxes"
+        asked = whole.target.augmentation
+        if asked not in (None, "none", self.augmentation):
+            why = "is made for boxes" if asked == "ssd" else "moves no boxes"
             yield (
-                f"augmentation `{other}` {why}, so network `{self.name}` cannot learn from it: use `{own}` or `none`"
-            )
-        if self.detects and fraction < 1:
-            yield (
-                f"label_fraction is {fraction:g}, but network `{self.name}` learns from the boxes of all training "
-                "images: leave it at 1"
+                f"augmentation `{asked}` {why}, so network `{self.name}` cannot learn from it: use "
+                f"`{self.augmentation}` or `none`"
             )
 
 
@@ -57,8 +59,11 @@ class ReducedAlexNetOptions(NetworkOptions):
 class DetectorOptions(NetworkOptions):
     """What every network that finds objects knows: the encoder under it and the size of its input."""
 
-    detects: ClassVar[bool] = True
+    answers: ClassVar[Kind] = "boxes"
     trainer: ClassVar[str] = "tessera.detection.job:train"
+    augmentation: ClassVar[Augmentation] = "ssd"
+    several_gpus: ClassVar[bool] = True
+    one_stage: ClassVar[bool] = True
 
     encoder: EncoderPart | None = Field(
         None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
@@ -67,6 +72,14 @@ class DetectorOptions(NetworkOptions):
 
     def with_encoder(self, encoder: Options) -> Self:
         return self.model_copy(update={"encoder": encoder}) if self.encoder is None else self
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        if whole.target.label_fraction < 1:
+            yield (
+                f"label_fraction is {whole.target.label_fraction:g}, but network `{self.name}` learns from the boxes "
+                "of all training images: leave it at 1"
+            )
 
 
 class SSD300Options(DetectorOptions):

@@ -1,0 +1,20 @@
+"""What a label is about: a class of the image, a value of each pixel, or objects in it. Torch-free."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+Kind = Literal["class", "class_map", "depth_map", "normal_map", "boxes"]
+IN_WORDS: Mapping[Kind, str] = {
+    "class": "classes",
+    "class_map": "maps of classes",
+    "depth_map": "maps of depth",
+    "normal_map": "maps of normals",
+    "boxes": "boxes",
+}
+DOES: Mapping[Kind, str] = {  # what a network does that predicts them
+    "class": "classifies",
+    "class_map": "segments",
+    "depth_map": "estimates depth",
+    "normal_map": "estimates normals",
+    "boxes": "detects",
+}
