@@ -50,8 +50,8 @@ class ProtocolOptions(Options):
             others = choices("protocol", lambda options: options.scores in found)
             has = " and ".join(IN_WORDS[kind] for kind in sorted(found))
             yield (
-                f"dataset `{dataset.name}` has {has}, which protocol `{self.name}` cannot score: set target.protocol to "
-                f"{others}, or choose another target.dataset"
+                f"dataset `{dataset.name}` has {has}, which protocol `{self.name}` cannot score: set target.protocol "
+                f"to {others}, or choose another target.dataset"
             )
         elif self.scores not in found:
             able = choices("dataset", lambda options: self.scores in options.model_construct().label_columns().values())
