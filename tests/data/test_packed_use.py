@@ -11,8 +11,10 @@ from tessera.data.packed import PackedImages
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, Split, load_dataset
 from tessera.models.encoders.base import Encoder
-from tessera.multitask.learner import Feed, Learner
+from tessera.multitask.feeds import Feed
+from tessera.multitask.learner import Learner
 from tessera.multitask.source import Source
+from tessera.multitask.validation import validate
 from tessera.protocols.base import Measured
 from tessera.protocols.features import extract_features, predict
 from tessera.tasks.base import ImageStatistics
@@ -103,7 +105,7 @@ def test_training_batches_and_held_out_figures(both: tuple[Dataset, Dataset]) ->
         feeds = [Feed(task, learner.splits[name], 8, 3, 0, 0, name, show=lambda images: images) for learner in learners]
         for one, other in zip(*feeds, strict=True):
             assert torch.equal(one.inputs, other.inputs)
-        assert packed.validate(name) == plain.validate(name)
+        assert validate(packed, name) == validate(plain, name)
     for one, other in zip(packed.plain_batches(), plain.plain_batches(), strict=True):
         assert torch.equal(one, other)
 

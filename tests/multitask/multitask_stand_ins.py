@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.options import EncoderOptions
 from tessera.multitask.source import Source
-from tessera.registry import Options
 from tessera.tasks.base import Task, TaskBatch
 from tessera.tasks.options import TaskOptions
 
@@ -24,7 +24,7 @@ CONTRAST = "multitask_stand_ins:Contrast"
 class TinyEncoder(Encoder):
     """Two convolutions with batch norms: z has 6 channels, a quarter of the size."""
 
-    Options = type("TinyOptions", (Options,), {"__annotations__": {"name": str}})
+    Options = type("TinyOptions", (EncoderOptions,), {"__annotations__": {"name": str}})
     fusion_convolutions: ClassVar[dict[str, tuple[str, ...]]] = {
         "conv_before_pool": ("conv1",),
         "stage_last": ("conv2",),

@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
-from tessera import training
+from tessera.multitask import pretrain as pretraining
 from tessera.multitask.balancing.equal import Equal
 from tessera.multitask.balancing.options import EqualOptions
-from tessera.multitask.learner import Learner, gray
+from tessera.multitask.feeds import gray
+from tessera.multitask.learner import Learner
 from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.lasso import LassoSharing
@@ -25,6 +26,7 @@ from tessera.registry import label
 from tessera.study.resolve import Presets, Resolver
 from tessera.study.schema import Experiment
 from tessera.training.compute import Compute
+from tessera.training.optimizer import make_optimizer
 from tessera.training.randomness import generator_of, index_batches
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
@@ -88,7 +90,7 @@ def test_a_step_moves_encoder_and_row_by_loss_and_penalty_and_reports_the_loss_a
 def training_turn(learner: Learner, name: str) -> dict[str, Tensor]:
     records: dict[str, list[dict[str, Tensor]]] = {name: []}
     turn = Turn(steps=((name,),))
-    optimizer = training.make_optimizer(learner.source.optimizer, *learner.groups([name]))
+    optimizer = make_optimizer(learner.source.optimizer, *learner.groups([name]))
     learner.take(turn, 0, learner.feeds(0, [turn]), records, optimizer)
     return records[name][0]
 
@@ -141,7 +143,7 @@ def test_budget_is_that_of_tte(
 
     original, sgd_step = stand_ins.Brightness.make_batch, torch.optim.SGD.step
     tasks = [BRIGHTNESS, CONTRAST, f"{__name__}:Third"]
-    monkeypatch.setattr(Learner, "validate", lambda *_, **__: {"loss": 0.0})
+    monkeypatch.setattr(pretraining, "validate", lambda *_, **__: {"loss": 0.0})
     monkeypatch.setattr("tessera.multitask.pretrain.make_previews", lambda _: {})
     monkeypatch.setattr(stand_ins.Brightness, "make_batch", counting)
     monkeypatch.setattr(torch.optim.SGD, "step", step)

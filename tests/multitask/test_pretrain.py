@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tessera.errors import TesseraError
+from tessera.multitask import pretrain as pretraining
 from tessera.multitask.fusion.states import copy_state
-from tessera.multitask.learner import Learner, head_key, means
+from tessera.multitask.learner import Learner, head_key
 from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.records import means
 from tessera.multitask.schedule.base import Turn
+from tessera.multitask.validation import validate
 from tessera.registry import label
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at
@@ -267,8 +270,8 @@ def test_validation_touches_nothing_and_repeats_itself() -> None:
     assert any(name.endswith("anchor.mean") for name in before)
     state = torch.get_rng_state()
     for task in map(label, (TURN, BRIGHTNESS)):  # their heads have a dropout and a batch norm
-        first = learner.validate(task)
-        assert first == learner.validate(task)
+        first = validate(learner, task)
+        assert first == validate(learner, task)
     assert torch.equal(state, torch.get_rng_state())
     for name, tensor in everything.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -280,7 +283,7 @@ def test_validation_touches_nothing_and_repeats_itself() -> None:
 def test_training_is_the_same_without_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
     observed = run(**settings)
-    monkeypatch.setattr(Learner, "validate", lambda *_, **__: {"loss": 0.0})
+    monkeypatch.setattr(pretraining, "validate", lambda *_, **__: {"loss": 0.0})
     blind = run(**settings)
     assert same(observed.encoder, blind.encoder)
     assert same(observed.heads, blind.heads)

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import EncoderOptions
+from tessera.multitask.batch_norm import batch_norms, reestimate_statistics
 from tessera.multitask.fusion.states import layer_parameters
-from tessera.multitask.statistics import batch_norms, reestimate_statistics
 from tessera.training.compute import Compute
 
 

@@ -8,11 +8,11 @@ from multitask_stand_ins import TinyEncoder
 from torch import Tensor
 from torch.testing import assert_close
 
+from tessera.multitask.batch_norm import batch_statistics
 from tessera.multitask.regularizers.distances import DISTANCES
 from tessera.multitask.regularizers.divergence import Divergence
 from tessera.multitask.regularizers.filters import ChannelDistribution
 from tessera.multitask.regularizers.options import DivergenceOptions
-from tessera.multitask.statistics import batch_statistics
 
 METRICS = ("kld", "reverse_kld", "jsd", "hellinger", "jeffrey", "chi2", "wasserstein", "wasserstein_values")
 

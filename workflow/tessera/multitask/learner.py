@@ -12,52 +12,20 @@ from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.feeds import Feed, gray, unchanged
+from tessera.multitask.records import Record
 from tessera.multitask.regularizers.base import Regularizer
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
-from tessera.multitask.statistics import batch_statistics
+from tessera.multitask.validation import draw_held_out
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at
 from tessera.training.randomness import generator_of, index_batches, seed_of
 from tessera.training.steps import run_steps
 
-HELD_OUT_IMAGES = 512
-LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in parts of 2^16, as in Pillow: gray images stay what they are
 METRICS_EVERY = 10  # training batches of a task: some metrics cost as much as a forward pass
-Record = dict[str, Tensor]
-
-
-class Feed:
-    """Batches of one task in one epoch. Its random numbers depend on no other task, and on no other epoch.
-
-    Args:
-        batches: How many there will be.
-        words: What the draws are for: (trial, epoch, …).
-        show: What is done to images before the task sees them, (N, 3, H, W) uint8 both.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        split: Split,
-        batch_size: int,
-        batches: int,
-        *words: int | str,
-        show: Callable[[Tensor], Tensor],
-    ) -> None:
-        self.task, self.split, self.show = task, split, show
-        index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
-        self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
-        self._generator = generator_of("pretext", *words)
-
-    def __iter__(self) -> Iterator[TaskBatch]:
-        return self
-
-    def __next__(self) -> TaskBatch:
-        images, index = next(self._drawn)
-        return self.task.make_batch(self.show(images), self.split.labels[index], self._generator)
 
 
 class Learner:
@@ -94,9 +62,9 @@ class Learner:
             registry.label(options.name): labelled if options.uses_class_labels else self.split
             for options in source.tasks
         }
-        self.held_out = _on(compute.device, _held_out(dataset.test))
+        self.held_out = _on(compute.device, draw_held_out(dataset.test))
         self.shows = {
-            registry.label(options.name): gray if source.harmonize and not options.needs_color else _unchanged
+            registry.label(options.name): gray if source.harmonize and not options.needs_color else unchanged
             for options in source.tasks
         }
         self.chance = {
@@ -178,26 +146,6 @@ class Learner:
                 penalty = self.regularizer(features, lambda encoder: self.sharing.features(encoder, name, inputs))
         return prediction, penalty
 
-    @torch.no_grad()
-    def validate(self, name: str, *, metrics: bool = True) -> dict[str, float]:
-        """Loss, and `metrics`, of a task on the held-out images: the same ones, shown the same way, every time.
-
-        Batch norms use the batch's statistics, dropout is off, and nothing of the training's state is touched.
-        """
-        records: list[Record] = []
-        size = min(self.source.batch_size, len(self.held_out))
-        generator = generator_of("held out", self.drawn_by[name])
-        task = self.tasks[name]
-        with batch_statistics(self.encoder, self.head(name), self.sharing, self.regularizer.eval()):
-            for start in range(0, len(self.held_out) - size + 1, size):
-                index = torch.arange(start, start + size)
-                some = self.held_out.subset(index)
-                batch = task.make_batch(self.shows[name](some.images[:]), some.labels, generator)
-                prediction, _ = self.predict(name, batch)
-                loss = task.loss(prediction, batch.labels)
-                records.append({"loss": loss, **(task.metrics(prediction, batch.labels) if metrics else {})})
-        return means(records)
-
     def plain_batches(self) -> Iterable[Tensor]:
         """Normalised source images without augmentation, for batch-norm statistics."""
         mean, std = (
@@ -232,50 +180,15 @@ class Learner:
             yield learning_rate_at(self.source.optimizer, (epoch + part) / self.source.epochs)
 
 
-def gray(images: Tensor) -> Tensor:
-    """Luma (ITU-R BT.601) in three equal channels: what `source.harmonize` shows.
-
-    Source: Doersch & Zisserman 2017, section 3.3, who repeat the L of Lab. Luma, as in jigsaw's own gray puzzles, keeps
-    to the brightness for which the inputs are normalised.
-
-    Shape:
-        images: (N, 3, H, W) uint8.
-        returns: the same.
-    """
-    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
-    luma = (images.int() * weights).sum(dim=1, keepdim=True, dtype=torch.int32)
-    return ((luma + 2**15) >> 16).to(torch.uint8).repeat(1, 3, 1, 1)
-
-
-def _unchanged(images: Tensor) -> Tensor:
-    return images
-
-
 def head_key(name: str) -> str:
     """Key of a task's head among the heads: what the task is called in tables."""
     return registry.label(name)
-
-
-def means(records: Sequence[Record]) -> dict[str, float]:
-    """Mean of each figure over the records that have it: the one moment at which the device is waited for."""
-    keys = list(dict.fromkeys(key for record in records for key in record))
-    if not keys:
-        return {}
-    values = [torch.stack([record[key].float() for record in records if key in record]).mean() for key in keys]
-    return dict(zip(keys, torch.stack(values).tolist(), strict=True))
 
 
 def _seeded(build: Callable[[], Any], *words: int | str) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(*words))
         return build()
-
-
-def _held_out(test: Split) -> Split:
-    # Shuffled: test images often lie sorted by class.
-    order = torch.randperm(len(test), generator=generator_of("held out"))
-    held_out = test.subset(order[:HELD_OUT_IMAGES])
-    return Split(held_out.images[:], held_out.labels)  # packed images are decoded once, not in every epoch
 
 
 def _on(device: torch.device, split: Split) -> Split:

@@ -14,14 +14,16 @@ from tessera import registry
 from tessera.data.store import Dataset
 from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder
+from tessera.multitask.batch_norm import reestimate_statistics
 from tessera.multitask.fusion.base import Branch, Fused, Fusion
 from tessera.multitask.fusion.states import State, copy_state
 from tessera.multitask.history import Row, summary
-from tessera.multitask.learner import Learner, Record, means
+from tessera.multitask.learner import Learner
 from tessera.multitask.previews import make_previews
+from tessera.multitask.records import Record, means
 from tessera.multitask.schedule.base import Schedule, Turn
 from tessera.multitask.source import Source
-from tessera.multitask.statistics import reestimate_statistics
+from tessera.multitask.validation import validate
 from tessera.tasks.base import Preview
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
@@ -120,14 +122,14 @@ class _Training:
             branches.append(Branch(turn.tasks, weights, copy_state(encoder), turn.parallel))
             weights = branches[-1].end
             if self.fusion.options.merges:
-                before |= {name: learner.validate(name, metrics=False)["loss"] for name in turn.tasks}
+                before |= {name: validate(learner, name, metrics=False)["loss"] for name in turn.tasks}
 
         trained = {name: means(records[name]) for name in names}
         losses = {name: figures["loss"] for name, figures in trained.items()}
         self._check_finite(epoch, "loss", losses)
         learner.balancing.end_epoch(losses)
         fused = self._fuse(previous, branches, losses)
-        validated = {name: learner.validate(name) for name in names}
+        validated = {name: validate(learner, name) for name in names}
         self._check_finite(epoch, "held-out loss", {name: figures["loss"] for name, figures in validated.items()})
         encoder.load_state_dict(self.fusion.next_start())
         self.images.append(self.source.batch_size * sum(turn.count(name) for turn in turns for name in names))

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tessera.data.thumbnails import save_sheet, shrink
+from tessera.multitask.batch_norm import batch_statistics
 from tessera.multitask.learner import Learner
-from tessera.multitask.statistics import batch_statistics
 from tessera.tasks.base import Preview
 from tessera.training.randomness import generator_of
 

@@ -1,9 +1,6 @@
 """Plain averaging of weights."""
 
-from collections.abc import Mapping, Sequence
-
-from tessera.models.encoders.base import Encoder
-from tessera.multitask.fusion.base import Branch, Fusion
+from tessera.multitask.fusion.base import Epoch, Fusion
 from tessera.multitask.fusion.options import AverageOptions
 from tessera.multitask.fusion.states import State, mean_state
 
@@ -19,12 +16,5 @@ class Average(Fusion):
         super().__init__(options)
         self.window, self.feedback = options.window, options.window_feedback
 
-    def merge(
-        self,
-        previous: State,
-        branches: Sequence[Branch],
-        losses: Mapping[str, float],
-        impacts: Mapping[str, float],
-        encoder: Encoder,
-    ) -> tuple[State, dict[str, float]]:
-        return mean_state([branch.end for branch in branches]), {}
+    def merge(self, epoch: Epoch) -> tuple[State, dict[str, float]]:
+        return mean_state([branch.end for branch in epoch.branches]), {}

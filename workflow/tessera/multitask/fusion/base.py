@@ -29,12 +29,31 @@ class Branch:
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What a fusion may know of an epoch.
+
+    Attributes:
+        previous: Weights with which it began.
+        branches: Its turns, in their order.
+        losses: Mean training loss of every task, in the study's order, without the regularizer.
+        impacts: For each task with a branch of its own, the mean absolute change of the measured layers (mu, Eq. 7).
+        encoder: Read for the names of its layers.
+    """
+
+    previous: State
+    branches: Sequence[Branch]
+    losses: Mapping[str, float]
+    impacts: Mapping[str, float]
+    encoder: Encoder
+
+
+@dataclass(frozen=True)
 class Fused:
     """What a fusion makes of an epoch.
 
     Attributes:
         state: Weights of the fused encoder.
-        impacts: For each task with a branch of its own, the mean absolute change of the measured layers (mu, Eq. 7).
+        impacts: Of each task with a branch of its own, as of `Epoch`.
         figures: What else to record, by column name.
     """
 
@@ -81,20 +100,13 @@ class Fusion(ABC):
             for branch in branches
             if len(branch.tasks) == 1
         }
-        state, figures = self.merge(previous, branches, losses, impacts, encoder)
+        state, figures = self.merge(Epoch(previous, branches, losses, impacts, encoder))
         self._window = [*self._window, {name: tensor.cpu() for name, tensor in state.items()}][-self.window :]
         return Fused(state, impacts, figures)
 
     @abstractmethod
-    def merge(
-        self,
-        previous: State,
-        branches: Sequence[Branch],
-        losses: Mapping[str, float],
-        impacts: Mapping[str, float],
-        encoder: Encoder,
-    ) -> tuple[State, dict[str, float]]:
-        """The fused weights, and figures to record; arguments as of `fuse`, and each task's impact."""
+    def merge(self, epoch: Epoch) -> tuple[State, dict[str, float]]:
+        """The fused weights, and figures to record."""
 
     def origin(self, previous: State, branch: Branch) -> State:
         """The weights from which a branch's change is measured."""

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from tessera.errors import DivergedError
-from tessera.models.encoders.base import Encoder
-from tessera.multitask.fusion.base import Branch, Fusion
+from tessera.multitask.fusion.base import Branch, Epoch, Fusion
 from tessera.multitask.fusion.coefficients import progress_ratios, task_weight, temporal_weights
 from tessera.multitask.fusion.gradients import READINGS
 from tessera.multitask.fusion.options import TteOptions
@@ -35,17 +34,11 @@ class TemporalTaskEnsemble(Fusion):
     def origin(self, previous: State, branch: Branch) -> State:
         return branch.start if self.options.sequential_delta == "own" else previous
 
-    def merge(
-        self,
-        previous: State,
-        branches: Sequence[Branch],
-        losses: Mapping[str, float],
-        impacts: Mapping[str, float],
-        encoder: Encoder,
-    ) -> tuple[State, dict[str, float]]:
+    def merge(self, epoch: Epoch) -> tuple[State, dict[str, float]]:
+        previous, branches, losses = epoch.previous, epoch.branches, epoch.losses
         self._check(branches, losses)
         ratios = progress_ratios(losses, self._losses)
-        alphas = temporal_weights(list(ratios.values()), [impacts[task] for task in ratios], self.options)
+        alphas = temporal_weights(list(ratios.values()), [epoch.impacts[task] for task in ratios], self.options)
         alpha = dict(zip(ratios, alphas, strict=True))
         beta = self._beta(ratios[branches[0].tasks[0]], ratios[branches[-1].tasks[0]])
         self._losses = dict(losses)
@@ -56,10 +49,10 @@ class TemporalTaskEnsemble(Fusion):
         if self.options.scale_rest and self.options.rest == "mean":
             total = self.options.total(len(branches))
             # Parameters alone: statistics of batch norms describe what was seen, and are no steps.
-            for name in layer_parameters(encoder, "all"):
+            for name in layer_parameters(epoch.encoder, "all"):
                 changes = [branch.end[name] - self.origin(previous, branch)[name] for branch in branches]
                 state[name] = previous[name] + total * torch.stack(changes).mean(dim=0)
-        for name in layer_parameters(encoder, self.layers):
+        for name in layer_parameters(epoch.encoder, self.layers):
             changes = [branch.end[name] - self.origin(previous, branch)[name] for branch in branches]
             temporal, task = READINGS[self.options.delta](changes, first[name], last[name])
             step = beta * task

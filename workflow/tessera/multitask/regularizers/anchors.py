@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tessera.models.encoders.base import Encoder
+from tessera.multitask.batch_norm import use_batch_statistics
 from tessera.multitask.regularizers.options import DivergenceOptions
-from tessera.multitask.statistics import use_batch_statistics
 
 
 class Anchor(nn.Module, ABC):

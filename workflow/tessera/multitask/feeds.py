@@ -1,0 +1,64 @@
+"""The batches of a pretraining: each task's own in each epoch, and what is done to images before a task sees them."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from tessera.data.images import image_batches
+from tessera.data.store import Split
+from tessera.tasks.base import Task, TaskBatch
+from tessera.training.randomness import generator_of, index_batches
+
+LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in parts of 2^16, as in Pillow: gray images stay what they are
+
+
+class Feed:
+    """Batches of one task in one epoch. Its random numbers depend on no other task, and on no other epoch.
+
+    Args:
+        batches: How many there will be.
+        words: What the draws are for: (trial, epoch, …).
+        show: What is done to images before the task sees them, (N, 3, H, W) uint8 both.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        split: Split,
+        batch_size: int,
+        batches: int,
+        *words: int | str,
+        show: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.task, self.split, self.show = task, split, show
+        index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
+        self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
+        self._generator = generator_of("pretext", *words)
+
+    def __iter__(self) -> Iterator[TaskBatch]:
+        return self
+
+    def __next__(self) -> TaskBatch:
+        images, index = next(self._drawn)
+        return self.task.make_batch(self.show(images), self.split.labels[index], self._generator)
+
+
+def gray(images: Tensor) -> Tensor:
+    """Luma (ITU-R BT.601) in three equal channels: what `source.harmonize` shows.
+
+    Source: Doersch & Zisserman 2017, section 3.3, who repeat the L of Lab. Luma, as in jigsaw's own gray puzzles, keeps
+    to the brightness for which the inputs are normalised.
+
+    Shape:
+        images: (N, 3, H, W) uint8.
+        returns: the same.
+    """
+    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
+    luma = (images.int() * weights).sum(dim=1, keepdim=True, dtype=torch.int32)
+    return ((luma + 2**15) >> 16).to(torch.uint8).repeat(1, 3, 1, 1)
+
+
+def unchanged(images: Tensor) -> Tensor:
+    """The images as they are."""
+    return images
