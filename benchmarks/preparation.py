@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tessera.data.datasets.options import ImagenetOptions
+from tessera.data.datasets.options.licensed import ImagenetOptions
 from tessera.data.images import image_batches
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import load_dataset

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from tessera.data.datasets import PARTS
 from tessera.data.datasets.base import DatasetReader
-from tessera.data.datasets.options import DatasetOptions, ImageFolderOptions, ImagenetOptions
+from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
+from tessera.data.datasets.options.licensed import ImagenetOptions
 from tessera.registry import load
 
 NEEDED = {

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from tessera.data.datasets import digits_m
 from tessera.data.datasets.base import RawDataset
 from tessera.data.datasets.digits_m import DigitsM
-from tessera.data.datasets.options import DigitsMOptions
+from tessera.data.datasets.options.digits import DigitsMOptions
 
 
 @pytest.fixture(scope="module")

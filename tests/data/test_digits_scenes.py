@@ -13,7 +13,7 @@ from tessera.data.datasets import digits_scenes
 from tessera.data.datasets.base import ListedObjects
 from tessera.data.datasets.digits_m import tiles
 from tessera.data.datasets.digits_scenes import DigitsScenes
-from tessera.data.datasets.options import DigitsScenesOptions
+from tessera.data.datasets.options.digits import DigitsScenesOptions
 from tessera.data.detection import load_detection
 from tessera.data.prepare import prepare_dataset
 

@@ -23,14 +23,10 @@ from tessera.data.datasets import voc_form
 from tessera.data.datasets.base import ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.image_folder import ImageFolder
 from tessera.data.datasets.listing import unfit_archive
-from tessera.data.datasets.options import (
-    Cifar10Options,
-    DatasetOptions,
-    ImageFolderOptions,
-    Stl10Options,
-    Voc0712Options,
-    VocFolderOptions,
-)
+from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
+from tessera.data.datasets.options.torchvision import Cifar10Options, Stl10Options
+from tessera.data.datasets.options.voc import Voc0712Options, VocFolderOptions
 from tessera.data.datasets.voc_annotations import parse_annotation
 from tessera.data.datasets.voc_folder import VocFolder
 from tessera.data.decode import Encoded, map_in_threads

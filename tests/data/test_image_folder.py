@@ -14,7 +14,7 @@ from PIL import Image
 
 from tessera.data.datasets.base import ListedDataset, RawDataset
 from tessera.data.datasets.image_folder import ImageFolder
-from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.errors import DataError
 
 MakeTree = Callable[..., Path]

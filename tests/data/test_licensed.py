@@ -11,7 +11,8 @@ import torchvision
 from PIL import Image
 from torchvision.datasets.imagenet import parse_devkit_archive
 
-from tessera.data.datasets.options import DatasetOptions, ImagenetOptions, Places365Options
+from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.datasets.options.licensed import ImagenetOptions, Places365Options
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, load_dataset
 from tessera.errors import DataError

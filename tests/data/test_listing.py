@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tessera.data.datasets import listing
-from tessera.data.datasets.options import ImageFolderOptions, VocFolderOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
+from tessera.data.datasets.options.voc import VocFolderOptions
 
 MakeTree = Callable[..., Path]
 GOOD = ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")

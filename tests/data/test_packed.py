@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tessera.data import packed
-from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.images import concatenate, image_batches, in_slices
 from tessera.data.packed import PackedImages, Shards, fit
 from tessera.data.prepare import prepare_dataset

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tessera import registry
-from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.packed import PackedImages
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, Split, load_dataset

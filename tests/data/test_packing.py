@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tessera.data import packing
-from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.decode import Encoded
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import load_dataset

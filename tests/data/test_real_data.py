@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tessera.data.datasets.image_folder import ImageFolder
-from tessera.data.datasets.options import ImageFolderOptions, VocFolderOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
+from tessera.data.datasets.options.voc import VocFolderOptions
 from tessera.data.detection import load_detection
 from tessera.data.prepare import prepare_dataset
 

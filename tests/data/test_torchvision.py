@@ -13,7 +13,8 @@ import torchvision
 from torchvision.transforms.v2.functional import resize
 
 from tessera.data.datasets.cifar import C10s, Cifar10, Cifar100
-from tessera.data.datasets.options import C10sOptions, Cifar10Options, Cifar100Options, Stl10Options
+from tessera.data.datasets.hierarchies import HIERARCHIES
+from tessera.data.datasets.options.torchvision import C10sOptions, Cifar10Options, Cifar100Options, Stl10Options
 from tessera.data.datasets.stl10 import CLASSES, Stl10
 from tessera.errors import DataError
 
@@ -24,6 +25,11 @@ def write(folder: Path, name: str, content: bytes) -> list[str]:
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
     return [name, md5(content).hexdigest()]
+
+
+def names_of(classes: int) -> list[str]:
+    levels = HIERARCHIES["cifar100"]["superclass"].values()
+    return [f"class {i}" for i in range(10)] if classes == 10 else sorted(name for group in levels for name in group)
 
 
 def fake_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, cls: Any, classes: int, per_class: int) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def fake_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, cls: Any, classes: i
             made[split][0].append(data)
             made[split][1].extend(labels)
         monkeypatch.setattr(cls, f"{split}_list", listed)
-    names = {cls.meta["key"]: [f"class {i}" for i in range(classes)]}
+    names = {cls.meta["key"]: names_of(classes)}
     name, digest = write(folder, cls.meta["filename"], pickle.dumps(names))
     monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": digest})
     return made
@@ -51,7 +57,7 @@ def test_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Any, opt
     cls = getattr(torchvision.datasets, reader.dataset)
     made = fake_cifar(tmp_path, monkeypatch, cls, classes, 2)
     raw = reader(options).read(tmp_path)
-    assert raw.classes == [f"class {i}" for i in range(classes)]
+    assert raw.classes == names_of(classes)
     for split, (data, labels) in made.items():
         planes = np.concatenate(data).reshape(-1, 3, 32, 32)  # red, green and blue, one after the other
         assert np.array_equal(raw.images[raw.splits[split]], np.moveaxis(planes, 1, 3))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.datasets import VOCDetection
 
-from tessera.data.datasets.options import Voc0712Options
+from tessera.data.datasets.options.voc import Voc0712Options
 from tessera.data.datasets.voc import CLASSES
 from tessera.data.detection import DetectionDataset, load_detection
 from tessera.data.prepare import prepare_dataset

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from tessera.data import packing
-from tessera.data.datasets.options import VocFolderOptions
+from tessera.data.datasets.options.voc import VocFolderOptions
 from tessera.data.decode import Encoded
 from tessera.data.detection import DetectionDataset, DetectionSplit, load_detection
 from tessera.data.prepare import prepare_dataset

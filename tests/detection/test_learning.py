@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.data.datasets.options import DigitsScenesOptions
+from tessera.data.datasets.options.digits import DigitsScenesOptions
 from tessera.data.detection import DetectionDataset, load_detection
 from tessera.data.prepare import prepare_dataset
 from tessera.detection.protocol import Detection

@@ -8,13 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.data.datasets.options import (
-    DatasetOptions,
-    DigitsMOptions,
-    DigitsScenesOptions,
-    ImageFolderOptions,
-    VocFolderOptions,
-)
+from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.datasets.options.digits import DigitsMOptions, DigitsScenesOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
+from tessera.data.datasets.options.voc import VocFolderOptions
 from tessera.data.detection import DetectionDataset, load_detection
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, load_dataset

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tessera.data.datasets.options import DigitsMOptions
+from tessera.data.datasets.options.digits import DigitsMOptions
 from tessera.multitask.source import Source
 from tessera.study.files import describe
 from tessera.study.schema import Target

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tessera.data.datasets.options import DatasetPart
+from tessera.data.datasets.options.base import DatasetPart
 from tessera.models.networks.options import NetworkOptions, NetworkPart
 from tessera.multitask.source import Source
 from tessera.protocols.options import ProtocolPart

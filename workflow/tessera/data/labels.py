@@ -1,7 +1,7 @@
 """What a label is about: a class of the image, a value of each pixel, or objects in it. Torch-free."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["class", "class_map", "depth_map", "normal_map", "boxes"]
 IN_WORDS: Mapping[Kind, str] = {
@@ -18,3 +18,10 @@ DOES: Mapping[Kind, str] = {  # what a network does that predicts them
     "normal_map": "estimates normals",
     "boxes": "detects",
 }
+
+
+class Column(NamedTuple):
+    """Labels of one name: what they are about, and the names of the classes, by label, where there are any."""
+
+    kind: Kind
+    classes: tuple[str, ...] = ()

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects, RawDataset
-from tessera.data.datasets.options import DatasetOptions
+from tessera.data.datasets.options.base import DatasetOptions
 from tessera.data.detection import StoredObjects, check_objects, save_detection
 from tessera.data.formats import FORMATS
 from tessera.data.packed import Shards
 from tessera.data.packing import SHARD_BYTES, pack_images
 from tessera.data.reading import MOST_SHOWN, printable
-from tessera.data.store import check_labels, save_dataset, save_packed
+from tessera.data.store import check_columns, check_labels, save_dataset, save_packed
 from tessera.errors import DataError
 from tessera.registry import load
 
@@ -62,7 +62,7 @@ def prepare_dataset(
     check_names(listed.classes, options.word())
     tell_skipped(listed.skipped)
     if isinstance(listed, RawDataset):
-        save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes)
+        save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes, listed.columns)
         figures = _figures(listed.splits, len(listed.classes), listed.images.shape[1], len(listed.skipped))
     else:
         word, state = options.word(), resume or folder / "shards"
@@ -121,8 +121,10 @@ def _figures(splits: Splits, num_classes: int, image_size: int, num_skipped: int
 def _pack(listed: ListedDataset, word: str, folder: Path, state: Path, shard_bytes: int) -> dict[str, int]:
     """Packs a dataset, without damaged images, and returns its figures."""
     check_labels(len(listed), listed.labels, listed.splits, listed.classes)  # before any work
+    check_columns(len(listed), listed.columns)
     kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
-    save_packed(folder, listed.image_size, listed.labels[kept], splits, listed.classes)
+    columns = {name: column._replace(labels=column.labels[kept]) for name, column in listed.columns.items()}
+    save_packed(folder, listed.image_size, listed.labels[kept], splits, listed.classes, columns=columns)
     return _figures(splits, len(listed.classes), listed.image_size, skipped)
 
 

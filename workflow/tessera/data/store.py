@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -12,12 +13,28 @@ import torch
 from torch import Tensor
 
 from tessera.data.images import Images, concatenate, in_slices
+from tessera.data.labels import Column
 from tessera.data.normalization import Normalization
 from tessera.data.packed import PackedImages, Shards
 from tessera.errors import ArtifactError, DataError
+from tessera.registry import suggest
 
 SPLITS = ("train", "test", "unlabeled")
 SAMPLED_IMAGES = 10_000  # training images that mean and deviation of a packed dataset are taken from
+
+
+class RawColumn(NamedTuple):
+    """A label column as read.
+
+    Attributes:
+        classes: Names of the classes, by label.
+
+    Shape:
+        labels: (N,) int64, class indices; -1 where there is none.
+    """
+
+    labels: np.ndarray
+    classes: list[str]
 
 
 @dataclass(frozen=True)
@@ -26,11 +43,13 @@ class Split:
 
     Shape:
         images: (N, 3, H, W) uint8: a tensor, or packed images, which give one when they are indexed.
-        labels: (N,) int64, class indices; -1 where there is none.
+        labels: (N,) int64, class indices of the column that is in use (`Dataset.by`); -1 where there is none.
+        columns: Name of each further label column to (N,) int64; -1 where there is none.
     """
 
     images: Images
     labels: Tensor
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -38,7 +57,13 @@ class Split:
     def subset(self, index: Tensor) -> "Split":
         """The images of these indices, in their order."""
         index = index.to(self.images.device)
-        return Split(self.images.index_select(0, index), self.labels[index])
+        columns = {name: column[index] for name, column in self.columns.items()}
+        return Split(self.images.index_select(0, index), self.labels[index], columns)
+
+    def to(self, device: torch.device) -> "Split":
+        """The same on a device; packed images stay on disk."""
+        columns = {name: column.to(device) for name, column in self.columns.items()}
+        return Split(self.images.to(device), self.labels.to(device), columns)
 
 
 @dataclass(frozen=True)
@@ -49,6 +74,7 @@ class Dataset:
         classes: Names of the classes, by label.
         mean, std: Per channel, of the training split, in units of [0, 1].
         splits: `train` and `test`, and `unlabeled` where there is one.
+        columns: Every label column: `class`, where the images have one, and those that lie beside it.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +82,11 @@ class Dataset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     splits: Mapping[str, Split]
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.classes and "class" not in self.columns:
+            object.__setattr__(self, "columns", {"class": Column("class", self.classes), **self.columns})
 
     @property
     def normalization(self) -> Normalization:
@@ -75,13 +106,35 @@ class Dataset:
         if "unlabeled" not in self.splits:
             return self.train
         both = [self.train, self.splits["unlabeled"]]
-        return Split(concatenate([s.images for s in both]), torch.cat([s.labels for s in both]))
+        columns = {name: torch.cat([s.columns[name] for s in both]) for name in self.train.columns}
+        return Split(concatenate([s.images for s in both]), torch.cat([s.labels for s in both]), columns)
+
+    def by(self, column: str) -> "Dataset":
+        """The same dataset, whose `labels` and `classes` are those of another label column.
+
+        Raises:
+            DataError: If it has no such column; the message names the nearest one.
+        """
+        if column not in self.columns:
+            raise DataError(f"no label column `{column}`. {suggest(column, self.columns)}")
+        if column == "class":
+            return self
+        splits = {
+            name: Split(split.images, split.columns[column], split.columns) for name, split in self.splits.items()
+        }
+        return replace(self, classes=self.columns[column].classes, splits=splits)
 
 
 def save_dataset(
-    folder: Path, images: np.ndarray, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    classes: list[str],
+    columns: Mapping[str, RawColumn] = MappingProxyType({}),
 ) -> None:
-    """Writes a dataset: `images.npy` (N, H, W, 3) uint8, `labels.npy` (N,) int64, `splits.npz`, `dataset.json`.
+    """Writes a dataset: `images.npy` (N, H, W, 3) uint8, `labels.npy` (N,) int64, `splits.npz`, `dataset.json`; and
+    `columns/<name>.npy` (N,) int64 of each further label column.
 
     Raises:
         DataError: If shapes, types or labels do not fit together, or a class has no training image.
@@ -89,9 +142,10 @@ def save_dataset(
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or images.shape[1] != images.shape[2]:
         raise DataError(f"images must be (N, S, S, 3) uint8, but are {images.shape} {images.dtype}")
     check_labels(len(images), labels, splits, classes)
+    check_columns(len(images), columns)
     np.save(folder / "images.npy", images)
     mean, std = _statistics(_chunks(images, splits["train"]))
-    _save_rest(folder, "array", images.shape[1], labels, splits, classes, mean, std)
+    _save_rest(folder, "array", images.shape[1], labels, splits, classes, mean, std, columns)
 
 
 def save_packed(
@@ -101,6 +155,7 @@ def save_packed(
     splits: Mapping[str, np.ndarray],
     classes: list[str],
     form: Literal["packed", "detection"] = "packed",
+    columns: Mapping[str, RawColumn] = MappingProxyType({}),
 ) -> None:
     """Completes a dataset whose `Shards` are in the folder; mean and deviation are those of evenly spaced training
     images, 10,000 at most.
@@ -114,13 +169,14 @@ def save_packed(
     shards = Shards(folder)
     if form == "packed":
         check_labels(len(shards), labels, splits, classes)
+        check_columns(len(shards), columns)
     else:
         _check_splits(len(shards), labels, splits)
     train = splits["train"]
     sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).round().astype(np.int64)]
     images = PackedImages(shards, torch.from_numpy(sample), image_size, torch.device("cpu"))
     mean, std = _statistics(part.permute(0, 2, 3, 1).numpy() for part in in_slices(images, 16))
-    _save_rest(folder, form, image_size, labels, splits, classes, mean, std)
+    _save_rest(folder, form, image_size, labels, splits, classes, mean, std, columns)
 
 
 def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
@@ -138,25 +194,65 @@ def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarra
         raise DataError(f"class `{classes[empty[0]]}` has no training images: add some, or leave the class out")
 
 
-def load_dataset(folder: Path, device: torch.device) -> Dataset:
+def check_columns(number: int, columns: Mapping[str, RawColumn]) -> None:
+    """Compares label columns with the number of images.
+
+    Raises:
+        DataError: If one does not fit, or its name is no word.
+    """
+    for name, (labels, classes) in columns.items():
+        if not name.isidentifier() or name == "class":
+            raise DataError(f"label column `{name}` should be called by a word, and not `class`")
+        if labels.shape != (number,) or (number and not -1 <= labels.min() <= labels.max() < len(classes)):
+            raise DataError(f"label column `{name}` must have one of {len(classes)} classes, or -1, an image")
+
+
+def load_dataset(folder: Path, device: torch.device, labels: str | None = None) -> Dataset:
     """Reads a prepared dataset; its images lie on the device as one uint8 tensor a split, or in packed shards.
 
     Of a dataset for detection, the images as pretext tasks see them: squares without a label (-1).
 
+    Args:
+        labels: The label column that `labels` and `classes` are of; None: `class`.
+
     Raises:
-        ArtifactError: If it is not readable.
+        ArtifactError: If it is not readable, or lacks that column.
     """
     try:
         about, index = read_about(folder)
-        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        columns = {name: Column(of["kind"], tuple(of["classes"])) for name, of in about.get("columns", {}).items()}
+        values = {name: np.load(folder / "columns" / f"{name}.npy", allow_pickle=False) for name in columns}
+        classes = np.load(folder / "labels.npy", allow_pickle=False)
         facts = tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"])
         take = _open_images(folder, about.get("format", "array"), about["image_size"], device)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ArtifactError(
             f"{folder}: not a readable dataset ({error}). Delete the folder; it is made again."
         ) from error
-    splits = {name: Split(take(rows), torch.from_numpy(labels[rows]).to(device)) for name, rows in index.items()}
-    return Dataset(*facts, splits)
+
+    def split_of(rows: np.ndarray) -> Split:
+        beside = {name: torch.from_numpy(column[rows]) for name, column in values.items()}
+        return Split(take(rows), torch.from_numpy(classes[rows]), beside).to(device)
+
+    dataset = Dataset(*facts, {name: split_of(rows) for name, rows in index.items()}, columns)
+    if labels is None:
+        return dataset
+    refuse_without(dataset, [labels], folder)
+    return dataset.by(labels)
+
+
+def refuse_without(dataset: Dataset, columns: Iterable[str], folder: Path) -> None:
+    """Ends what wants label columns of a dataset that was prepared before it had them.
+
+    Raises:
+        ArtifactError: If it lacks one.
+    """
+    for column in columns:
+        if column not in dataset.columns:
+            raise ArtifactError(
+                f"{folder}: has no label column `{column}` (an older version made it). Delete the folder; it is made "
+                "again."
+            )
 
 
 def read_about(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -224,11 +320,17 @@ def _save_rest(
     classes: list[str],
     mean: list[float],
     std: list[float],
+    columns: Mapping[str, RawColumn],
 ) -> None:
     np.save(folder / "labels.npy", labels.astype(np.int64))
     stored: dict[str, Any] = {name: index.astype(np.int64) for name, index in splits.items()}
     np.savez(folder / "splits.npz", **stored)
     about = {"format": form, "classes": classes, "image_size": int(image_size), "mean": mean, "std": std}
+    if columns:  # absent else, so that what is written of a dataset without any stays the same
+        (folder / "columns").mkdir()
+        for name, column in columns.items():
+            np.save(folder / "columns" / f"{name}.npy", column.labels.astype(np.int64))
+        about["columns"] = {name: {"kind": "class", "classes": column.classes} for name, column in columns.items()}
     (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
 
 

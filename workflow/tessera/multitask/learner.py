@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tessera import registry
 from tessera.data.images import image_batches
-from tessera.data.store import Dataset, Split
+from tessera.data.store import Dataset
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.feeds import Feed, gray, unchanged
@@ -56,13 +56,13 @@ class Learner:
             )
             for options in source.tasks
         }
-        self.split = _on(compute.device, dataset.source_split())
-        labelled = _on(compute.device, dataset.train)  # supervised tasks have no use for unlabelled images
+        self.split = dataset.source_split().to(compute.device)
+        labelled = dataset.train.to(compute.device)  # supervised tasks have no use for unlabelled images
         self.splits = {
             registry.label(options.name): labelled if options.uses_class_labels else self.split
             for options in source.tasks
         }
-        self.held_out = _on(compute.device, draw_held_out(dataset.test))
+        self.held_out = draw_held_out(dataset.test).to(compute.device)
         self.shows = {
             registry.label(options.name): gray if source.harmonize and not options.needs_color else unchanged
             for options in source.tasks
@@ -189,7 +189,3 @@ def _seeded(build: Callable[[], Any], *words: int | str) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(*words))
         return build()
-
-
-def _on(device: torch.device, split: Split) -> Split:
-    return Split(split.images.to(device), split.labels.to(device))

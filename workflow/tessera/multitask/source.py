@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from tessera.data.datasets.options import DatasetPart
+from tessera.data.datasets.options.base import DatasetPart
 from tessera.models.encoders.options import EncoderPart, ResNet26Options
 from tessera.multitask.balancing.options import BalancingPart, EqualOptions
 from tessera.multitask.fusion.options import FusionPart, NoFusionOptions

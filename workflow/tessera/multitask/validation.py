@@ -1,5 +1,6 @@
 """Figures on held-out images: the same ones, shown the same way, after every epoch."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ def draw_held_out(test: Split) -> Split:
     # Shuffled: test images often lie sorted by class.
     order = torch.randperm(len(test), generator=generator_of("held out"))
     held_out = test.subset(order[:HELD_OUT_IMAGES])
-    return Split(held_out.images[:], held_out.labels)  # packed images are decoded once, not in every epoch
+    return replace(held_out, images=held_out.images[:])  # packed images are decoded once, not in every epoch
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import re
 
-from tessera.data.datasets.options import DatasetOptions
+from tessera.data.datasets.options.base import DatasetOptions
 from tessera.jobs import (
     ClusterTarget,
     EvaluateTarget,

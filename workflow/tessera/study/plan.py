@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tessera.data.datasets.options import DatasetOptions
+from tessera.data.datasets.options.base import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
 from tessera.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
 from tessera.registry import label, suggest

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tessera.data.datasets.options import DatasetPart
+from tessera.data.datasets.options.base import DatasetPart
 from tessera.errors import StudyError, brief
 from tessera.jobs import Comparison
 from tessera.models.networks.options import Augmentation, NetworkPart, ReducedAlexNetOptions

@@ -1,19 +1,11 @@
 """Datasets: which images?"""
 
-from tessera.data.datasets.options import (
-    C10sOptions,
-    Cifar10Options,
-    Cifar100Options,
-    DatasetOptions,
-    DigitsMOptions,
-    DigitsScenesOptions,
-    ImageFolderOptions,
-    ImagenetOptions,
-    Places365Options,
-    Stl10Options,
-    Voc0712Options,
-    VocFolderOptions,
-)
+from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.datasets.options.digits import DigitsMOptions, DigitsScenesOptions
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
+from tessera.data.datasets.options.licensed import ImagenetOptions, Places365Options
+from tessera.data.datasets.options.torchvision import C10sOptions, Cifar10Options, Cifar100Options, Stl10Options
+from tessera.data.datasets.options.voc import Voc0712Options, VocFolderOptions
 from tessera.registry import Part
 
 BASE = DatasetOptions

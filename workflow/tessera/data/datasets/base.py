@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tessera.data.decode import Encoded
 from tessera.data.detection import StoredObjects
+from tessera.data.store import RawColumn
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class RawDataset:
         splits: Name (`train`, `test`, maybe `unlabeled`) to the rows of the split, in its order; disjoint.
         classes: Names of the classes, by label.
         skipped: What was passed over, each with its reason.
+        columns: Further label columns, by name.
 
     Shape:
         images: (N, S, S, 3) uint8.
@@ -32,6 +34,7 @@ class RawDataset:
     splits: Mapping[str, np.ndarray]
     classes: list[str]
     skipped: tuple[str, ...] = ()
+    columns: Mapping[str, RawColumn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class ListedDataset:
         damaged: What an image that cannot be decoded does: `refuse` ends the preparation, `skip` passes it over.
         skipped: What was passed over, each with its reason.
         most_damaged: Share of the images that `skip` passes over, at most.
+        columns: Further label columns, by name.
 
     Shape:
         labels: (N,) int64, class indices; -1 where there is none.
@@ -62,6 +66,7 @@ class ListedDataset:
     damaged: Literal["refuse", "skip"] = "refuse"
     skipped: tuple[str, ...] = ()
     most_damaged: float = 0.01
+    columns: Mapping[str, RawColumn] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -10,6 +10,8 @@ import torchvision
 
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.downloads import open_or_download
+from tessera.data.datasets.hierarchies import HIERARCHIES
+from tessera.data.datasets.levels import columns_above
 from tessera.data.resize import resized
 from tessera.data.store import label_subset
 
@@ -43,15 +45,20 @@ class Cifar10(DatasetReader):
 
 
 class Cifar100(Cifar10):
-    """CIFAR-100: 50,000 training and 10,000 test images of 100 (fine) classes.
+    """CIFAR-100: 50,000 training and 10,000 test images of 100 (fine) classes; 20, 10 and 3 lie above them.
 
-    Source: Krizhevsky, technical report, 2009.
+    Source: Krizhevsky, technical report, 2009; the 10 and 3 classes: docs/methods.md.
 
     Shape:
         images: (60000, S, S, 3) uint8, the training images first.
     """
 
     dataset = "CIFAR100"
+
+    def _read(self, data_root: Path) -> RawDataset:
+        raw = super()._read(data_root)
+        columns = columns_above(HIERARCHIES["cifar100"], raw.labels, raw.classes, self.options.word())
+        return replace(raw, columns=columns)
 
 
 class C10s(Cifar10):

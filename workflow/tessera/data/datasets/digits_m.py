@@ -8,12 +8,18 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_image
 
 from tessera.data.datasets.base import DatasetReader, RawDataset
-from tessera.data.store import label_subset
+from tessera.data.datasets.levels import columns_above
+from tessera.data.store import RawColumn, label_subset
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 REDUCTIONS = (1, 2, 4)  # crops of 32, 64 and 128 px of the photograph, each shown at 32 px
 TILES = (2, 4)  # each photograph is cut into so many rows and columns of tiles,
 TESTED_TILES = {(0, 2), (1, 1)}  # of which these are for test crops, the others for training crops
+GROUPS = {
+    "straight": ("1", "4", "7"),
+    "looped": ("0", "6", "8", "9"),
+    "curved": ("2", "3", "5"),
+}  # of how a digit is drawn
 
 
 class DigitsM(DatasetReader):
@@ -24,6 +30,9 @@ class DigitsM(DatasetReader):
 
     No handwritten digit is in both splits, and neither is any pixel of a photograph: test crops come from
     two of its eight tiles, training crops from the other six. A digit's copies differ in their crops alone.
+
+    Label columns: the `digit` (10), the `photograph` that it lies over (2), how much of it is seen (`zoom`, 3), and the
+    digit's `group` (3) by how it is drawn.
 
     Shape:
         images: (1797 * copies, 32, 32, 3) uint8, copy by copy.
@@ -41,16 +50,30 @@ class DigitsM(DatasetReader):
         random = np.random.default_rng(self.options.seed)
         for_training, for_testing = _regions()
         images = np.empty((copies, len(labels), size, size, 3), dtype=np.uint8)
-        for copy in images:
+        drawn_from = np.empty((copies, len(labels)), dtype=np.int64)
+        for copy, drawn in zip(images, drawn_from, strict=True):
             for chosen, regions in ((~tested, for_training), (tested, for_testing)):
-                crops = _crops(regions, int(chosen.sum()), size, random)
+                crops, drawn[chosen] = _crops(regions, int(chosen.sum()), size, random)
                 copy[chosen] = np.abs(crops - masks[chosen, :, :, None]).round()
-        of_digit = np.tile(tested, copies)
+        of_digit, every = np.tile(tested, copies), np.tile(labels, copies)
+        classes = [str(name) for name in digits.target_names]
+        tile, zoom = np.divmod(drawn_from.reshape(-1), len(REDUCTIONS))
+        # A photograph's tiles follow one another; it has more of them for training than for testing.
+        tested_tiles = len(TESTED_TILES)
+        photograph = tile // np.where(of_digit, tested_tiles, TILES[0] * TILES[1] - tested_tiles)
+        columns = {
+            "digit": RawColumn(every, classes),
+            "photograph": RawColumn(photograph, [name.partition(".")[0] for name in PHOTOGRAPHS]),
+            "zoom": RawColumn(zoom, [f"crop_{size * factor}_px" for factor in REDUCTIONS]),
+            **columns_above({"group": GROUPS}, every, classes, "digits_m"),
+        }
+        columns |= {name: columns[of] for name, of in (self.options.columns or {}).items()}
         return RawDataset(
             images.reshape(-1, size, size, 3),
-            np.tile(labels, copies),
+            every,
             {"train": np.flatnonzero(~of_digit), "test": np.flatnonzero(of_digit)},
-            [str(name) for name in digits.target_names],
+            classes,
+            columns=columns,
         )
 
 
@@ -80,8 +103,10 @@ def _reduce(image: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(blocks.mean(axis=(1, 3)))
 
 
-def _crops(regions: list[np.ndarray], number: int, size: int, random: np.random.Generator) -> np.ndarray:
-    """(number, size, size, 3) float32 from regions drawn evenly, half of the crops mirrored."""
+def _crops(
+    regions: list[np.ndarray], number: int, size: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(number, size, size, 3) float32 from regions drawn evenly, half of the crops mirrored; and which regions."""
     crops = np.empty((number, size, size, 3), dtype=np.float32)
     which = random.integers(len(regions), size=number)
     shares, mirrored = random.random((2, number)), random.random(number) < 0.5
@@ -93,7 +118,7 @@ def _crops(regions: list[np.ndarray], number: int, size: int, random: np.random.
         grid = np.arange(size)
         crops[rows] = region[(top[:, None] + grid)[:, :, None], (left[:, None] + grid)[:, None, :]]
     crops[mirrored] = crops[mirrored, :, ::-1]
-    return crops
+    return crops, which
 
 
 def enlarge(digits: np.ndarray, size: int) -> np.ndarray:

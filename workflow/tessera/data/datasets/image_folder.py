@@ -11,11 +11,12 @@ import torch
 from tessera.data.archives import Entry, check_sha256, encoded, entries, name_in
 from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
-from tessera.data.datasets.options import ImageFolderOptions
+from tessera.data.datasets.levels import columns_above
+from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.suffixes import TARS
 from tessera.data.decode import Encoded, decode_images
 from tessera.data.reading import printable
-from tessera.data.store import label_subset
+from tessera.data.store import RawColumn, label_subset
 from tessera.errors import DataError
 
 log = logging.getLogger("tessera")
@@ -47,7 +48,7 @@ class ImageFolder(DatasetReader):
         if self.options.train_fraction < 1:
             used, labels, splits = _only_used(labels, splits)
             images = images[used]
-        return RawDataset(images, labels, splits, classes, tuple(seen.skipped))
+        return RawDataset(images, labels, splits, classes, tuple(seen.skipped), self._columns(labels, classes))
 
     def _list(self, path: Path) -> ListedDataset:
         """Reads the names alone, so that what is unfit is told before any image is packed."""
@@ -77,7 +78,11 @@ class ImageFolder(DatasetReader):
             read=read,
             damaged=self.options.damaged,
             skipped=tuple(seen.skipped),
+            columns=self._columns(labels, classes),
         )
+
+    def _columns(self, labels: np.ndarray, classes: list[str]) -> dict[str, RawColumn]:
+        return columns_above(self.options.levels(), labels, classes, self.options.word())
 
     def _place(self, path: Path, seen: "_Seen") -> tuple[np.ndarray, dict[str, np.ndarray], list[str]]:
         """Labels of the images, rows of the splits, and classes."""
