@@ -7,7 +7,10 @@ from pydantic import Field, SerializeAsAny, TypeAdapter
 
 from tessera.explain.facts import changes, flat
 from tessera.jobs import key_of
+from tessera.models.encoders.options import EncoderPart
+from tessera.parts import models_in, parts_of
 from tessera.registry import FAMILIES, LATE, Checked, Options, parts
+from tessera.transfer.options import TransferPart
 
 
 class Before(Options):
@@ -74,3 +77,22 @@ def test_late_fields_of_every_part_have_a_default_as_their_values_are(family: st
                 assert not field.is_required(), f"{name}.{key}"
                 default = field.get_default(call_default_factory=True)
                 assert TypeAdapter(field.rebuild_annotation()).validate_python(default) == default, f"{name}.{key}"
+
+
+class Inner(Checked):
+    """Parts alone, in a list, and beside None."""
+
+    encoder: EncoderPart
+    other: EncoderPart | None = None
+    of: tuple[TransferPart, ...] = ()
+    maybe: list[TransferPart] | None = None
+    plain: int | None = None
+
+
+def test_parts_are_found_by_their_annotations() -> None:
+    assert parts_of(Inner) == {
+        ("encoder",): "encoder", ("other",): "encoder", ("of", "*"): "transfer", ("maybe", "*"): "transfer",
+    }  # fmt: skip
+    options = Inner.model_validate({"encoder": "vgg16", "of": ["none", {"method": "fsp"}]})
+    places = [place for place, _ in models_in(options)]
+    assert places == [(), ("encoder",), ("of", 0), ("of", 1)]

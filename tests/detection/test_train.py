@@ -152,7 +152,7 @@ def test_it_records_the_statistics_that_its_encoder_knows() -> None:
     none, tuned = train(settings()).about, train(settings(FINE_TUNE), source()).about
     assert none.normalization == dataset.normalization
     assert tuned.normalization == (MEAN, STD)
-    assert (tuned.family, tuned.num_classes, tuned.image_size) == ("network", 2, 32)
+    assert (tuned.num_classes, tuned.image_size) == (2, 32)
     assert tuned.options == settings().network
 
 

@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.detection import DetectionDataset, DetectionSplit, Objects
-from tessera.data.labels import Kind
 from tessera.data.normalization import Normalization
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.base import Encoder
-from tessera.models.encoders.options import EncoderOptions, EncoderPart
+from tessera.models.encoders.options import EncoderOptions
 from tessera.models.networks.base import DetectionNetwork, Detections, ObjectsOfImage
-from tessera.models.networks.options import NetworkOptions
+from tessera.models.networks.options import DetectorOptions
 from tessera.models.store import StoredEncoder
 
 SIZE, CELLS = 32, 4
@@ -50,11 +49,8 @@ class LeanEncoder(Encoder):
         return {}
 
 
-class SpotOptions(NetworkOptions):
-    answers: ClassVar[Kind] = "boxes"
-
+class SpotOptions(DetectorOptions):
     name: Literal["training_stand_ins:Spot"] = "training_stand_ins:Spot"
-    encoder: EncoderPart | None = None
     dies_after: int | None = None
 
 

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tessera.models.encoders.options import ResNet8Options, VGG16Options
 from tessera.models.encoders.plain import VGG16
 from tessera.models.heads import VectorHead
 from tessera.models.networks.base import DetectionNetwork
-from tessera.models.networks.options import ReducedAlexNetOptions, SSD300Options
+from tessera.models.networks.options import ClassifierOptions, ReducedAlexNetOptions, SSD300Options
 from tessera.models.networks.ssd import SSD300
 from tessera.models.store import (
     NetworkAbout,
@@ -32,14 +33,13 @@ from tessera.models.store import (
 CPU = torch.device("cpu")
 NORMALIZATION = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 ABOUTS = [
-    NetworkAbout("network", ReducedAlexNetOptions(hidden=8, batch_norm=False), 5, 16, NORMALIZATION),
-    NetworkAbout("encoder", ResNet8Options(), 5, 16, NORMALIZATION),
-    NetworkAbout("encoder", ResNet8Options(), 5, 16, NORMALIZATION, hidden=(7, 6)),
+    NetworkAbout(ReducedAlexNetOptions(hidden=8, batch_norm=False), 5, 16, NORMALIZATION),
+    NetworkAbout(ClassifierOptions(encoder=ResNet8Options()), 5, 16, NORMALIZATION),
+    NetworkAbout(ClassifierOptions(encoder=ResNet8Options(), hidden=(7, 6)), 5, 16, NORMALIZATION),
 ]
 
 
 DETECTOR = NetworkAbout(
-    "network",
     SSD300Options(encoder=VGG16Options(width="quarter"), image_size=64, nms_iou=0.3),
     2,
     64,
@@ -71,7 +71,7 @@ def test_names_in_the_file_are_those_of_torchvision(tmp_path: Path) -> None:
     assert {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer2.0.downsample.1.running_var"} <= names
 
 
-@pytest.mark.parametrize("about", ABOUTS, ids=lambda about: "-".join([about.family, *map(str, about.hidden)]))
+@pytest.mark.parametrize("about", ABOUTS, ids=["reduced_alexnet", "linear", "hidden"])
 def test_a_network_comes_back_as_it_was(about: NetworkAbout, tmp_path: Path) -> None:
     network = about.build()
     network(torch.randn(4, 3, 16, 16))
@@ -117,7 +117,7 @@ def test_the_encoder_of_a_detector_is_named_as_in_torchvision(tmp_path: Path) ->
 
 def test_a_detector_without_an_encoder_is_not_built() -> None:
     with pytest.raises(StudyError, match=r"network `ssd300` has no encoder\. Set its `encoder`"):
-        NetworkAbout("network", SSD300Options(), 2, 300, NORMALIZATION).build()
+        NetworkAbout(SSD300Options(), 2, 300, NORMALIZATION).build()
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
@@ -161,14 +161,26 @@ def test_heads_of_an_older_version_are_told_to_be_made_again(tmp_path: Path) -> 
         load_classifier(tmp_path, CPU)
 
 
-def test_a_network_of_an_older_version_is_read(tmp_path: Path) -> None:
-    save_network(ABOUTS[1].build(), ABOUTS[1], tmp_path)
+@pytest.mark.parametrize(
+    ("about", "older"),
+    [
+        (ABOUTS[0], {"family": "network", "hidden": []}),
+        (ABOUTS[1], {"family": "encoder", "options": {"name": "resnet8"}}),
+        (ABOUTS[1], {"family": "encoder", "options": {"name": "resnet8"}, "hidden": []}),
+        (ABOUTS[2], {"family": "encoder", "options": {"name": "resnet8"}, "hidden": [7, 6]}),
+    ],
+)
+def test_a_network_of_an_older_version_is_read(about: NetworkAbout, older: dict[str, Any], tmp_path: Path) -> None:
+    network = about.build().eval()
+    save_network(network, about, tmp_path)
     path = tmp_path / "network.safetensors"
     with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["tessera"])
-    assert about.pop("hidden") == []
-    save_file(load_file(path), path, metadata={"tessera": json.dumps(about)})
-    assert load_network(tmp_path, CPU).about == ABOUTS[1]
+        content = {**json.loads(file.metadata()["tessera"]), **older}
+    save_file(load_file(path), path, metadata={"tessera": json.dumps(content)})
+    stored = load_network(tmp_path, CPU)
+    images = torch.randn(2, 3, 16, 16)
+    assert stored.about == about
+    assert_close(stored.network(images), network(images))
 
 
 def cut(path: Path) -> None:

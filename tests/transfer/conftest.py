@@ -64,13 +64,14 @@ def teacher(dataset: Dataset) -> Teacher:
 
 @pytest.fixture
 def settings() -> MakeSettings:
-    """Makes settings; `transfer` is a name or a mapping, the rest are the stage's own keys."""
+    """Makes settings; `transfer` is a name or a mapping, which may name a network, the rest are the stage's keys."""
 
     def make(transfer: str | dict[str, Any], **changes: Any) -> TransferKnowledge:
-        named = {"name": transfer} if isinstance(transfer, str) else transfer
+        named = {"name": transfer} if isinstance(transfer, str) else dict(transfer)
+        network = named.pop("network", {"name": "reduced_alexnet", "width": "quarter", "hidden": 16})
         content = {
             "transfer": {**SMALL.get(named["name"], {}), **named},
-            "network": {"name": "reduced_alexnet", "width": "quarter", "hidden": 16},
+            "network": network,
             "label_fraction": 1.0,
             "epochs": 2,
             "first_stage_epochs": 2,

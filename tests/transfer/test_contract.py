@@ -20,6 +20,8 @@ from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
 TRAINING = sorted(name for name, part in registry.parts("transfer").items() if part.options.trains)  # type: ignore[attr-defined]
+SAME = {"name": "classifier", "encoder": "resnet8", "hidden": [6]}  # as the teacher, with a layer more
+OTHER = {"name": "classifier", "encoder": {"name": "vgg16", "width": "quarter"}}
 VARIANTS: list[dict[str, Any]] = [
     *({"name": name} for name in sorted(registry.parts("transfer"))),
     {"name": "soft_targets", "teacher": "clusters"},
@@ -29,10 +31,13 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "fsp", "mode": "joint"},
     {"name": "cetl", "refresh": "start", "image_px": 8},
     {"name": "fine_tune", "freeze_layers": 2, "lr_factor": 1.0},
+    *({"name": name, "network": SAME} for name in sorted(registry.parts("transfer"))),
+    {"name": "fsp", "pairs": "within_stage", "network": OTHER},
+    {"name": "cetl", "network": OTHER},
 ]
 
 
-@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(str(value) for value in variant.values()))
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())))
 def variant(request: pytest.FixtureRequest) -> dict[str, Any]:
     found: dict[str, Any] = request.param
     return found
@@ -89,6 +94,8 @@ KILLS: list[tuple[int, dict[str, Any]]] = [
     (2, {"name": "fsp"}),
     (3, {"name": "fsp"}),
     (1, {"name": "cetl", "refresh": "start"}),
+    (1, {"name": "fine_tune", "network": SAME}),
+    (3, {"name": "fsp", "network": SAME}),
 ]
 
 

@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
-from tessera.models.networks.encoder_classifier import EncoderClassifier
-from tessera.models.networks.options import ReducedAlexNetOptions
+from tessera.models.networks.classifier import EncoderClassifier
+from tessera.models.networks.options import ClassifierOptions, ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.transfer.alignment import Alignment, Scale
@@ -138,7 +138,7 @@ def test_the_whole_loss_follows_the_definition(
 
 
 def test_equal_networks_have_zero_loss(teacher: Teacher, images: TargetImages, compute: Compute) -> None:
-    student = EncoderClassifier(teacher.encoder, num_classes=3)
+    student = EncoderClassifier(ClassifierOptions(), teacher.encoder, num_classes=3)
     method = Fsp(FspOptions(align="student_conv1x1"))
     method.fit_teacher(student, teacher, images, compute, trial=0)
     for point in method.alignments.values():  # the adapter that undoes the teacher's scale

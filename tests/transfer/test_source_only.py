@@ -14,6 +14,7 @@ from tessera.errors import StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.heads import VectorHead
+from tessera.models.networks.options import ClassifierOptions
 from tessera.models.store import (
     StoredClassifier,
     load_classifier,
@@ -58,7 +59,8 @@ def test_logits_are_those_of_the_sources_head_on_its_encoder(
     with torch.no_grad():
         assert torch.equal(trained.network(images), expected)
         assert torch.equal(stored.network(images), expected)
-    assert (*stored.normalization, stored.about.hidden) == (MEAN, STD, hidden)
+    assert stored.about.options == ClassifierOptions(encoder=ResNet8Options(), hidden=hidden)
+    assert tuple(stored.normalization) == (MEAN, STD)
 
 
 def test_a_history_without_epochs_is_a_file_without_lines(tmp_path: Path) -> None:

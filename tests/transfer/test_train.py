@@ -7,7 +7,9 @@ from torch import nn
 from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError, TesseraError
-from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.models.encoders.options import ResNet8Options
+from tessera.models.networks.classifier import EncoderClassifier
+from tessera.models.networks.options import ClassifierOptions
 from tessera.training.compute import Compute
 from tessera.transfer.method import TransferMethod
 from tessera.transfer.none import NoTransfer
@@ -149,7 +151,7 @@ def test_fine_tuning_at_rate_zero_keeps_the_encoder(
     assert isinstance(trained.network, EncoderClassifier)
     state = trained.network.encoder.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in teacher.encoder.state_dict().items())
-    assert trained.about.family == "encoder"
+    assert trained.about.options == ClassifierOptions(encoder=ResNet8Options())
 
 
 def test_fine_tuning_moves_copied_layers_at_their_share_of_the_rate(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -57,6 +58,30 @@ class PartOf:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         # A placeholder: tessera.study.json_schema puts the family's parts in its place.
         return {PART_OF: self.family}
+
+
+def parts_of(model: type[Checked]) -> dict[tuple[str, ...], str]:
+    """Where parts stand in a model, by its annotations: path to family. A list's parts are marked by a last `*`."""
+    found: dict[tuple[str, ...], str] = {}
+    for name, field in model.model_fields.items():
+        families = [item.family for item in field.metadata if isinstance(item, PartOf)]
+        for family in families:
+            found[(name,)] = family
+        for path, family in () if families else _families(field.annotation):
+            found[(name, *path)] = family
+    return found
+
+
+def _families(annotation: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Families that an annotation names, beneath a list or beside None: the path to them, and the family."""
+    listed = get_origin(annotation) in (tuple, list)
+    for argument in get_args(annotation):
+        for item in getattr(argument, "__metadata__", ()):
+            if isinstance(item, PartOf):
+                yield ("*",) if listed else (), item.family
+        if get_origin(argument) in (Union, UnionType, tuple, list):
+            for path, family in _families(argument):
+                yield ("*", *path) if listed else path, family
 
 
 Place = tuple[str | int, ...]

@@ -13,7 +13,7 @@ def test_every_network_says_what_it_predicts_and_what_trains_it() -> None:
         assert (part.options.answers == "boxes") == issubclass(part.options, DetectorOptions)
         assert part.options.trainer.count(":") == 1
         answers[name] = part.options.answers
-    assert answers == {"reduced_alexnet": "class", "ssd300": "boxes"}
+    assert answers == {"reduced_alexnet": "class", "classifier": "class", "ssd300": "boxes"}
 
 
 @pytest.mark.parametrize(

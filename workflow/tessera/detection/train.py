@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tessera import registry
 from tessera.data.detection import DetectionDataset, Objects
 from tessera.data.views import to_unit
 from tessera.detection.augment import make_augmentation
@@ -22,6 +21,8 @@ from tessera.errors import StudyError
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.freezing import freeze
 from tessera.models.networks.base import DetectionNetwork
+from tessera.models.networks.build import build_network, take_weights
+from tessera.models.networks.options import DetectorOptions
 from tessera.models.store import NetworkAbout, StoredEncoder
 from tessera.models.trained import Trained
 from tessera.training.checkpoint import Checkpoint
@@ -127,9 +128,7 @@ class _Training:
         self.encoder_factor = _encoder_factor(settings, source)
         self.frozen = freeze(network.encoder, _num_frozen(settings, source))
         assert settings.network is not None
-        self.about = NetworkAbout(
-            "network", settings.network, len(dataset.classes), network.image_size, images.normalization
-        )
+        self.about = NetworkAbout(settings.network, len(dataset.classes), network.image_size, images.normalization)
         self.normalize = images.normalization.of_pixels(compute.device)
         self.split = dataset.train
         self.augment = make_augmentation(settings.augmentation, network.image_size, dataset.mean)
@@ -219,20 +218,13 @@ def _build(settings: TransferKnowledge, source: StoredEncoder | None, num_classe
         StudyError: If the source's encoder is another one than the network's.
     """
     options = settings.network
-    wanted = getattr(options, "encoder", None)
-    if options is None or wanted is None:
-        raise StudyError("target.network: the job names no detector with an encoder. Set target.network.encoder.")
+    if not isinstance(options, DetectorOptions):
+        raise StudyError("target.network: the job names no network that detects.")
     torch.manual_seed(seed_of(trial, "network"))
-    # Built in any case, so that what comes after it starts the same whether a source follows or not.
-    encoder = registry.load("encoder", wanted.name)(wanted)
-    network: DetectionNetwork = registry.load("network", options.name)(options, encoder, num_classes)
+    # Its own encoder is drawn in any case, so that what comes after starts the same whether a source follows or not.
+    network: DetectionNetwork = build_network(options, num_classes, options.image_size)
     if source is not None:
-        if source.options != wanted:
-            raise StudyError(
-                f"target.network.encoder is `{wanted.name}`, but the source's weights are those of another encoder, "
-                f"`{source.options.name}`, or of other options: leave it out."
-            )
-        network.encoder.load_state_dict(source.encoder.state_dict())
+        take_weights(network, options, source.encoder, source.options)
     return network
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from tessera import registry
 from tessera.data.normalization import Normalization
-from tessera.errors import ArtifactError, DivergedError, StudyError, TesseraError
+from tessera.errors import ArtifactError, DivergedError, TesseraError
 from tessera.models.encoders.base import Encoder, LayeredNetwork
 from tessera.models.heads import VectorHead
 from tessera.models.networks.base import DetectionNetwork, TargetNetwork
-from tessera.models.networks.encoder_classifier import EncoderClassifier
-from tessera.models.networks.options import DetectorOptions
+from tessera.models.networks.build import build_network
+from tessera.models.networks.options import ClassifierOptions
 from tessera.registry import Options
 
 ENCODER, NETWORK, HEADS = "encoder.safetensors", "network.safetensors", "heads.safetensors"
@@ -58,39 +58,26 @@ class NetworkAbout:
     """What rebuilds a trained network.
 
     Attributes:
-        family: `network`: an entry of that table; `encoder`: that encoder with a classifier.
-        options: Of the entry; of a network that detects, the options of its encoder are among them.
+        options: Of the network; of one on an encoder, the encoder's are among them.
         num_classes: Number of logits; of a network that detects, without the background.
         image_size: Height and width, px.
         normalization: Of the images that it was trained with.
-        hidden: Units of the classifier's hidden layers, for `encoder`.
         classes: Names of the classes, by label, where they are known.
     """
 
-    family: Literal["network", "encoder"]
     options: Options
     num_classes: int
     image_size: int
     normalization: Normalization
-    hidden: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
 
     def build(self) -> TargetNetwork | DetectionNetwork:
         """The network, with fresh weights.
 
         Raises:
-            StudyError: If it detects, and its options name no encoder.
+            StudyError: If it stands on an encoder, and its options name none.
         """
-        cls = registry.load(self.family, self.options.name)
-        if self.family == "encoder":
-            return EncoderClassifier(cls(self.options), self.num_classes, self.hidden)
-        if isinstance(self.options, DetectorOptions):
-            if self.options.encoder is None:
-                raise StudyError(f"network `{self.options.name}` has no encoder. Set its `encoder`.")
-            encoder = registry.load("encoder", self.options.encoder.name)(self.options.encoder)
-            detector: DetectionNetwork = cls(self.options, encoder, self.num_classes)
-            return detector
-        network: TargetNetwork = cls(self.options, num_classes=self.num_classes, image_size=self.image_size)
+        network: TargetNetwork | DetectionNetwork = build_network(self.options, self.num_classes, self.image_size)
         return network
 
 
@@ -141,12 +128,10 @@ def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
         DivergedError: If a weight or a buffer is not finite.
     """
     content: dict[str, Any] = {
-        "family": about.family,
         "options": about.options.model_dump(mode="json"),
         "num_classes": about.num_classes,
         "image_size": about.image_size,
         **about.normalization._asdict(),
-        "hidden": about.hidden,
     }
     if about.classes:  # absent else, so that what is written of networks that never name them stays the same
         content["classes"] = about.classes
@@ -162,12 +147,10 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
     state, content = _load(folder / NETWORK)
     try:
         about = NetworkAbout(
-            family="encoder" if content["family"] == "encoder" else "network",
-            options=_options(content["family"], content["options"]),
+            options=_network_options(content),
             num_classes=int(content["num_classes"]),
             image_size=int(content["image_size"]),
             normalization=_normalization(content),
-            hidden=tuple(int(units) for units in content.get("hidden", ())),  # older files have none
             classes=tuple(str(name) for name in content.get("classes", ())),
         )
         network = about.build()
@@ -276,6 +259,13 @@ def _damaged(path: Path, error: Exception) -> ArtifactError:
 
 def _options(family: str, content: dict[str, Any]) -> Options:
     return registry.find(family, content["name"]).options.model_validate(content)
+
+
+def _network_options(content: dict[str, Any]) -> Options:
+    if content.get("family") != "encoder":
+        return _options("network", content["options"])
+    # Older files name the encoder that became a classifier, and the oldest no hidden layers.
+    return ClassifierOptions(encoder=_options("encoder", content["options"]), hidden=content.get("hidden", ()))
 
 
 def _normalization(content: Mapping[str, Any]) -> Normalization:

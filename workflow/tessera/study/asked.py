@@ -89,13 +89,12 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
             reads_labels = target.protocol.stage == EvaluateTarget.stage
             return "" if reads_labels else f"protocol `{target.protocol.name}` reads no labels. Leave it out"
         return _encoder_alone(experiment)
+    builds = transfer.network_of(target.network, experiment.source.encoder) is None
     how: dict[str, Callable[[], str]] = {
-        "network": lambda: "builds the network from the source encoder" if transfer.builds_network else "",
+        "network": lambda: "builds the network from the source encoder" if builds else "",
         "budget": lambda: "has a first stage of its own" if transfer.two_stage else "",
         "first_stage_epochs": lambda: "has no first stage" if _without_first_stage(experiment) else "",
     }
-    if key == "network" and target.network.answers != "class":
-        return ""
     if key in ("budget", "first_stage_epochs") and target.network.one_stage:
         does = f"a network that {DOES[target.network.answers]}, such as `{target.network.name}`"
         return f"{does}, learns in one stage. Leave it out"

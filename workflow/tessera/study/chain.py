@@ -16,7 +16,7 @@ from tessera.jobs import (
 )
 from tessera.multitask.source import Source
 from tessera.own_code import own_code
-from tessera.registry import Options, label
+from tessera.registry import label
 from tessera.study.schema import Experiment
 
 PACKING_THREADS = 8
@@ -81,7 +81,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         first, second = _epochs(experiment)
         settings = TransferKnowledge(
             transfer=transfer,
-            network=_network(experiment),
+            network=transfer.network_of(target.network, source.encoder),
             label_fraction=target.label_fraction if transfer.trains else 1.0,
             epochs=second,
             first_stage_epochs=first,
@@ -141,12 +141,6 @@ def determining(source: Source) -> Source:
         batch_size=source.batch_size,
         statistics_batches=source.statistics_batches,
     )
-
-
-def _network(experiment: Experiment) -> Options | None:
-    """The network to build, its encoder explicit; None where the method makes one of the source encoder alone."""
-    network = experiment.target.network.with_encoder(experiment.source.encoder)
-    return None if experiment.transfer.builds_network and network.answers == "class" else network
 
 
 def _epochs(experiment: Experiment) -> tuple[int, int]:

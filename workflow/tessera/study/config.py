@@ -1,9 +1,12 @@
 """config/config.yaml: which studies, how big, where the data lie, how to run."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tessera.jobs import Run
 from tessera.registry import Checked
 
 
@@ -62,3 +65,21 @@ class Config(Checked):
     )
     gpus: int = Field(1, ge=1, description="GPUs of each detector's training; others take one.")
     tracking: Tracking = Field(Tracking(), description="Tracking of runs and artifacts.")
+
+    def data_folder(self) -> Path:
+        """Where datasets lie: the variable TESSERA_DATA, else `data_root`."""
+        return Path(os.environ.get("TESSERA_DATA") or self.data_root).expanduser()
+
+    def run(self, study: str) -> Run:
+        """How a job of a study runs."""
+        mlflow = self.tracking.mlflow
+        return Run(
+            data_root=str(self.data_folder()),
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            gpus=self.gpus,
+            mlflow_uri=mlflow.uri if mlflow.enabled else None,
+            mlflow_experiment=mlflow.experiment,
+            studies=(study,),
+        )

@@ -39,6 +39,11 @@ class GridCell(NamedTuple):
     extra: bool = False
     of_row: frozenset[str] = frozenset()
 
+    def where(self) -> str:
+        """Row and column, for messages."""
+        named = (("row", self.row), ("column", self.column))
+        return ", ".join(f"{what} '{brief(word)}'" for what, word in named if word)
+
 
 def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCell]]:
     """Labels of the rows, labels of the columns, and the cells, row by row.

@@ -1,7 +1,5 @@
 """From configuration to jobs: reads the studies, resolves every cell, and finds the jobs that fill them."""
 
-import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tessera.data.datasets.options.base import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
-from tessera.jobs import STAGES, Cell, Job, PrepareDataset, Run, SummarizeStudy
+from tessera.jobs import Cell, Job, PrepareDataset, SummarizeStudy
 from tessera.registry import label, suggest
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
@@ -17,13 +15,12 @@ from tessera.study.config import Config
 from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
 from tessera.study.left_out import LeftOut, Place, group
-from tessera.study.published import read_published
+from tessera.study.published import published_of
 from tessera.study.resolve import NoStandInError, Presets, Resolver
 from tessera.study.schema import Experiment, Settings, Study
+from tessera.study.study_files import STUDIES, check_name, shown_path, study_files
 
-STUDIES = "config/studies"
 MOST_CHAINS = 50_000  # cells times trials: each is planned by itself
-RESERVED = {"all", "metrics", "plots", *STAGES, *(f"all_{stage}" for stage in STAGES), "summarize_study"}
 
 
 class Asked(NamedTuple):
@@ -114,7 +111,7 @@ def make_plan(
 
 def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], checked: bool) -> Plan:
     plan = Plan(config, root)
-    chosen = _study_files(config.studies, root, shown)
+    chosen = study_files(config.studies, root, shown)
     for name, path in chosen.items():
         summary = _plan_study(plan, name, path)
         if summary is None:
@@ -126,7 +123,7 @@ def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], c
             continue
         trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for, own_code=plan.own_code)
         try:
-            _check_name(path.stem, f"{STUDIES}/{path.name}")
+            check_name(path.stem, f"{STUDIES}/{path.name}")
             summary = _plan_study(trial_plan, path.stem, path)
             if summary is None:
                 raise StudyError("\n".join(trial_plan.notes([path.stem])))
@@ -159,59 +156,13 @@ def needed_by_studies(config: Config, root: Path) -> tuple[set[str], dict[str, s
         try:
             _plan_study(plan, path.stem, path)
         except StudyError as error:
-            failed[_shown(path, root)] = str(error)
+            failed[shown_path(path, root)] = str(error)
     return {*plan.jobs, *plan.spared}, failed
-
-
-def data_root_of(config: Config) -> Path:
-    """Where datasets lie: the variable TESSERA_DATA, else the configuration's `data_root`."""
-    return Path(os.environ.get("TESSERA_DATA") or config.data_root).expanduser()
-
-
-def _study_files(names: Iterable[str], root: Path, shown: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for name in names:
-        is_path = name.endswith((".yaml", ".yml"))
-        path = root / name if is_path else root / STUDIES / f"{name}.yaml"
-        if not _is_file(path):
-            known = [item.stem for item in (root / STUDIES).glob("*.yaml")]
-            where = brief(_shown(path, root))
-            raise StudyError(f"{shown}: `studies`: no study '{brief(name)}' ({where}). {suggest(name, known)}")
-        _check_name(path.stem, _shown(path, root))
-        if path.stem in found:
-            raise StudyError(
-                f"{shown}: `studies`: the name '{path.stem}' is taken by {_shown(found[path.stem], root)}: "
-                "name a study once, and rename one of two files of that name"
-            )
-        found[path.stem] = path
-    return found
-
-
-def _check_name(name: str, shown: str) -> None:
-    if name in RESERVED:
-        raise StudyError(f"{shown}: the name '{name}' is taken by the workflow itself: rename the file")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise StudyError(
-            f"{shown}: a study's name is typed as a target, so it takes letters, digits and `_` only, "
-            f"starting with a letter, but is '{brief(name)}': rename the file"
-        )
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; also of names that no file can have."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _shown(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     """Adds a study's jobs to the plan. None where the images of all its cells are missing."""
-    shown = _shown(path, plan.root)
+    shown = shown_path(path, plan.root)
     study = parse(Study, read_yaml(path, shown), shown)
     scale = plan.config.scale or study.scale or "paper"
     trials = plan.config.trials or study.trials
@@ -223,7 +174,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         where = "config/config.yaml (or --config)" if plan.config.scale else shown
         raise StudyError(f"{where}: `scale`: {error}") from error
     rows, columns, grid_cells = expand(study, shown)
-    published = _published(study, path, plan.root, rows, columns)
+    published = published_of(study.published, path, plan.root, rows, columns)
     for comparison in study.compare:
         for row in (comparison.row, comparison.against):
             if row not in rows:
@@ -234,17 +185,17 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
             f"most {MOST_CHAINS:,} are taken: lower it, or make several studies"
         )
 
-    run = _run_of(plan.config, name)
+    run = plan.config.run(name)
     cells, errors, needed = [], dict[str, str](), dict[str, Job]()
     asked = plan.asked.setdefault(name, {})
     left_out: list[tuple[Place, str]] = []
     for grid_cell in grid_cells:
         if len(errors) > MOST_ERRORS:
             break
-        place, where = (grid_cell.row, grid_cell.column), f"{shown} ({_where(grid_cell)})"
+        place, where = (grid_cell.row, grid_cell.column), f"{shown} ({grid_cell.where()})"
         try:
             with resolver.own_parts_explained(where):
-                experiment = resolver.resolve(grid_cell.settings, _where(grid_cell))
+                experiment = resolver.resolve(grid_cell.settings, grid_cell.where())
                 refuse_dropped(grid_cell, experiment, resolver.untrains(grid_cell.settings), where)
                 if plan.config.strict:
                     experiment = experiment.strict()
@@ -316,11 +267,6 @@ def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
                 )
 
 
-def _where(cell: GridCell) -> str:
-    """Row and column, for messages."""
-    return ", ".join(f"{what} '{brief(word)}'" for what, word in (("row", cell.row), ("column", cell.column)) if word)
-
-
 def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], published: float | None) -> Cell:
     protocol = experiment.target.protocol
     return Cell(
@@ -341,31 +287,6 @@ def _add(plan: Plan, job: Job, study: str) -> None:
         plan.jobs[job.folder] = known.model_copy(update={"run": merged})
 
 
-def _run_of(config: Config, study: str) -> Run:
-    mlflow = config.tracking.mlflow
-    return Run(
-        data_root=str(data_root_of(config)),
-        device=config.device,
-        precision=config.precision,
-        threads=config.threads,
-        gpus=config.gpus,
-        mlflow_uri=mlflow.uri if mlflow.enabled else None,
-        mlflow_experiment=mlflow.experiment,
-        studies=(study,),
-    )
-
-
-def _published(
-    study: Study, path: Path, root: Path, rows: list[str], columns: list[str]
-) -> dict[tuple[str, str], float]:
-    if study.published is None:
-        return {}
-    file = path.parent / study.published
-    if not _is_file(file):
-        raise StudyError(f"{_shown(path, root)}: `published`: no file {brief(_shown(file, root))}")
-    return read_published(file, _shown(file, root), rows, columns)
-
-
 def _missing_images(plan: Plan, jobs: Iterable[Job]) -> str | None:
     """Which images are missing that a job would have to read, and what to do; None where all are there."""
     for job in jobs:
@@ -374,7 +295,7 @@ def _missing_images(plan: Plan, jobs: Iterable[Job]) -> str | None:
         if job.folder not in plan.looked_for:
             dataset: DatasetOptions = PrepareDataset.model_validate(job.settings).dataset
             try:
-                plan.looked_for[job.folder] = dataset.missing(plan.root / data_root_of(plan.config))
+                plan.looked_for[job.folder] = dataset.missing(plan.root / plan.config.data_folder())
             except OSError as error:  # a folder that may not be read, a name that no file can have
                 what = f"{brief(str(error.filename))}: {error.strerror}"
                 plan.looked_for[job.folder] = f"dataset `{dataset.name}`: cannot be looked for: {what}"

@@ -8,6 +8,25 @@ from pathlib import Path
 
 from tessera.errors import StudyError, brief
 from tessera.registry import suggest
+from tessera.study.study_files import is_file, shown_path
+
+
+def published_of(
+    name: str | None, study: Path, root: Path, rows: list[str], columns: list[str]
+) -> dict[tuple[str, str], float]:
+    """Values of a study by row and column; none where it names no file (`read_published`).
+
+    Args:
+        name: Of the file, relative to the study's folder.
+        study: The study's file.
+        root: The project's folder.
+    """
+    if name is None:
+        return {}
+    file = study.parent / name
+    if not is_file(file):
+        raise StudyError(f"{shown_path(study, root)}: `published`: no file {brief(shown_path(file, root))}")
+    return read_published(file, shown_path(file, root), rows, columns)
 
 
 def read_published(file: Path, shown: str, rows: list[str], columns: list[str]) -> dict[tuple[str, str], float]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from tessera import registry
 from tessera.errors import StudyError, brief
 from tessera.multitask.source import Source
-from tessera.parts import PartOf, named
+from tessera.parts import named, parts_of
 from tessera.study.files import dotted
 from tessera.study.schema import Experiment, Settings, Target
 
@@ -17,22 +17,26 @@ Keys = tuple[str, ...]
 
 
 def part_paths() -> dict[Keys, str]:
-    """Where parts stand in an experiment: path to family. Lists of parts are marked by a last `*`."""
+    """Where parts stand in an experiment, outer ones first: path to family. A list's parts are marked by a `*`."""
     found: dict[Keys, str] = {}
     for prefix, model in ((("source",), Source), (("target",), Target), ((), Experiment)):
-        for name, field in model.model_fields.items():
-            for item in field.metadata:
-                if isinstance(item, PartOf):
-                    found[(*prefix, name)] = item.family
-            for argument in get_args(field.annotation):
-                for item in getattr(argument, "__metadata__", ()):
-                    found[(*prefix, name, "*")] = item.family
-    found[NETWORK_ENCODER] = "encoder"
+        for path, family in parts_of(model).items():
+            found |= _within((*prefix, *path), (family,))
     return found
 
 
-# A part within a part: a network that detects may name an encoder of its own.
-NETWORK_ENCODER: Keys = ("target", "network", "encoder")
+def _within(path: Keys, families: tuple[str, ...]) -> dict[Keys, str]:
+    """A part's path and those of the parts within it, such as the encoder that a network stands on.
+
+    Args:
+        families: Of the parts on the path. One that holds parts of its own family is followed once.
+    """
+    found = {path: families[-1]}
+    if families.count(families[-1]) < 2:
+        for part in registry.parts(families[-1]).values():
+            for inner, family in parts_of(part.options).items():
+                found |= _within((*path, *inner), (*families, family))
+    return found
 
 
 PARTS = part_paths()
@@ -152,11 +156,9 @@ def normalized(settings: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
     for key, value in settings.items():
         here = (*path, key)
         if here in PARTS:
-            part = named(value)
-            inner = here == NETWORK_ENCODER[:-1] and isinstance(part, dict)
-            found[key] = normalized(part, here) if inner else part
+            found[key] = _named(value, here)
         elif (*here, "*") in PARTS and isinstance(value, list | tuple):
-            found[key] = [named(item) for item in value]
+            found[key] = [_named(item, (*here, "*")) for item in value]
         elif isinstance(value, dict) and len(here) < 2:
             found[key] = normalized(value, here)
         else:
@@ -164,15 +166,26 @@ def normalized(settings: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
     return found
 
 
+def _named(value: Any, here: Keys) -> Any:
+    """A part as a mapping with `name`, and the parts within it likewise."""
+    part = named(value)
+    return normalized(part, here) if isinstance(part, dict) else part
+
+
 def slots(merged: dict[str, Any], path: Keys) -> list[tuple[Any, Any]]:
     """Where the part of a path stands in settings: its holder, and its key or place there."""
-    holder: Any = merged
+    holders: list[Any] = [merged]
     *before, last = path
     for word in before:
-        holder = holder.get(word) if isinstance(holder, dict) else None
-    if last == "*":
-        return [(holder, i) for i in range(len(holder))] if isinstance(holder, list) else []
-    return [(holder, last)] if isinstance(holder, dict) and last in holder else []
+        holders = [holder[key] for holder in holders for key in _keys(holder, word)]
+    return [(holder, key) for holder in holders for key in _keys(holder, last)]
+
+
+def _keys(holder: Any, word: str) -> list[Any]:
+    """The keys of a mapping or a list that a word of a path stands for."""
+    if word == "*":
+        return list(range(len(holder))) if isinstance(holder, list) else []
+    return [word] if isinstance(holder, dict) and word in holder else []
 
 
 def keys_at(merged: Mapping[str, Any], path: tuple[str | int, ...]) -> list[str]:

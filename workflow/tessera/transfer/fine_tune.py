@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.models.networks.base import TargetNetwork
-from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.models.networks.build import take_weights
+from tessera.models.networks.classifier import EncoderClassifier
+from tessera.models.networks.options import ClassifierOptions
 from tessera.transfer.images import Views
 from tessera.transfer.method import TransferMethod
 from tessera.transfer.options import FineTuneOptions
@@ -26,13 +28,18 @@ class FineTune(TransferMethod):
     options: FineTuneOptions
 
     def build_network(self, network: TargetNetwork | None, teacher: Teacher | None, num_classes: int) -> TargetNetwork:
-        """The encoder with a head.
+        """The encoder with a head: the target network where it stands on such an encoder, else a linear layer.
 
         Raises:
-            StudyError: If `freeze_layers` is more than the encoder has.
+            StudyError: If `freeze_layers` is more than the encoder has, or the network stands on another encoder.
         """
-        encoder = copy.deepcopy(self.need(teacher).encoder).requires_grad_(True)
-        built = EncoderClassifier(encoder, num_classes)
+        teacher = self.need(teacher)
+        if isinstance(network, EncoderClassifier):
+            built = network
+            take_weights(built, built.options, teacher.encoder, teacher.options)
+        else:
+            encoder = copy.deepcopy(teacher.encoder).requires_grad_(True)
+            built = EncoderClassifier(ClassifierOptions(encoder=teacher.options), encoder, num_classes)
         built.freeze(self.options.freeze_layers)
         if self.options.lr_factor == 0:
             built.freeze(len(built.layer_channels))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tessera.data.labels import DOES, Kind
+from tessera.models.networks.options import NetworkOptions, OnEncoderOptions
 from tessera.parts import PartOf
 from tessera.registry import Options, choices
 
@@ -17,15 +18,12 @@ class TransferOptions(Options):
         needs_source: False where the method reads no source encoder.
         needs_classifier: True where it reads the source's own classifier, so the source must learn its labels.
         trains: False where the network is measured as the source left it, without an epoch.
-        builds_network: True where the target network is the source encoder itself, so `target.network` is not read;
-            a network that detects is kept, and gets that encoder.
         answers: Kinds of labels that networks which the method can train predict.
     """
 
     needs_source: ClassVar[bool] = True
     needs_classifier: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    builds_network: ClassVar[bool] = False
     answers: ClassVar[frozenset[Kind]] = frozenset({"class"})
 
     def clashes(self, whole: Any) -> Iterator[str]:
@@ -46,11 +44,15 @@ class TransferOptions(Options):
                 f"transfer `{self.name}` cannot train a network that {DOES[network.answers]}, such as target.network "
                 f"`{network.name}`: set transfer.method to {able}"
             )
-        elif self.builds_network and getattr(network, "encoder", None) not in (None, source.encoder):
-            yield (
-                f"transfer `{self.name}` copies source.encoder (`{source.encoder.name}`) into target.network, but "
-                f"target.network.encoder is another (`{network.encoder.name}`, with its options): leave it out"
-            )
+
+    def network_of(self, network: NetworkOptions, encoder: Options) -> NetworkOptions | None:
+        """The network that is trained, its encoder explicit; None where the method makes one of the source's alone.
+
+        Args:
+            network: `target.network`.
+            encoder: `source.encoder`.
+        """
+        return network.with_encoder(encoder)
 
     @property
     def two_stage(self) -> bool:
@@ -72,15 +74,16 @@ class SourceOnlyOptions(TransferOptions):
 
     needs_classifier: ClassVar[bool] = True
     trains: ClassVar[bool] = False
-    builds_network: ClassVar[bool] = True
 
     name: Literal["source_only"] = "source_only"
 
+    def network_of(self, network: NetworkOptions, encoder: Options) -> None:
+        return None
+
 
 class FineTuneOptions(TransferOptions):
-    """The source encoder with a new linear head, or in a network that detects, trained end to end."""
+    """The source encoder, in a network on top of it or else with a new linear layer, trained end to end."""
 
-    builds_network: ClassVar[bool] = True
     answers: ClassVar[frozenset[Kind]] = frozenset({"class", "boxes"})
 
     name: Literal["fine_tune"] = "fine_tune"
@@ -88,6 +91,18 @@ class FineTuneOptions(TransferOptions):
         0.1, ge=0, le=1, description="Learning rate of the copied layers, of the new ones'; 0 freezes."
     )
     freeze_layers: int = Field(0, ge=0, description="Number of named layers, from the input on, that stay frozen.")
+
+    def network_of(self, network: NetworkOptions, encoder: Options) -> NetworkOptions | None:
+        return network.with_encoder(encoder) if isinstance(network, OnEncoderOptions) else None
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        network, encoder = whole.target.network, whole.source.encoder
+        if isinstance(network, OnEncoderOptions) and network.encoder not in (None, encoder):
+            yield (
+                f"transfer `{self.name}` copies source.encoder (`{encoder.name}`) into target.network, but "
+                f"target.network.encoder is another (`{network.encoder.name}`, with its options): leave it out"
+            )
 
 
 class SoftTargetsOptions(TransferOptions):

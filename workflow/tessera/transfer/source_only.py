@@ -4,7 +4,8 @@ from torch import Tensor
 
 from tessera.errors import StudyError
 from tessera.models.networks.base import TargetNetwork
-from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.models.networks.classifier import EncoderClassifier
+from tessera.models.networks.options import ClassifierOptions
 from tessera.training.compute import Compute
 from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.method import TransferMethod
@@ -42,7 +43,8 @@ class SourceOnly(TransferMethod):
                 f"transfer `source_only`: the source tells {len(classifier.classes)} classes apart, but the target has "
                 f"{num_classes}: choose the source's dataset as target, or another transfer"
             )
-        built = EncoderClassifier(teacher.encoder, num_classes, classifier.hidden)
+        options = ClassifierOptions(encoder=teacher.options, hidden=classifier.hidden)
+        built = EncoderClassifier(options, teacher.encoder, num_classes)
         built.load_head(classifier.head)
         return built.requires_grad_(False)
 

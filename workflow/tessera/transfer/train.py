@@ -16,7 +16,8 @@ from tessera.data.views import flip_and_crop
 from tessera.errors import DataError
 from tessera.jobs import TransferKnowledge
 from tessera.models.networks.base import TargetNetwork
-from tessera.models.networks.encoder_classifier import EncoderClassifier
+from tessera.models.networks.build import build_network
+from tessera.models.networks.classifier import EncoderClassifier
 from tessera.models.store import NetworkAbout
 from tessera.models.trained import Trained
 from tessera.training.checkpoint import Checkpoint
@@ -77,7 +78,8 @@ def train_network(
 
     def start() -> _Training:
         torch.manual_seed(seed_of(trial, "network"))
-        given = _build(settings, num_classes, dataset.image_size)
+        named = settings.network
+        given = None if named is None else build_network(named, num_classes, dataset.image_size)
         method: TransferMethod = registry.load("transfer", settings.transfer.name)(settings.transfer)
         network = method.build_network(given, teacher, num_classes)
         compute.place(network)
@@ -210,26 +212,14 @@ class _Training:
         return torch.stack([loss.detach(), accuracy])
 
 
-def _build(settings: TransferKnowledge, num_classes: int, image_size: int) -> TargetNetwork | None:
-    if settings.network is None:
-        return None
-    cls = registry.load("network", settings.network.name)
-    network: TargetNetwork = cls(settings.network, num_classes=num_classes, image_size=image_size)
-    return network
-
-
 def _about(
     settings: TransferKnowledge, network: TargetNetwork, teacher: Teacher | None, dataset: Dataset
 ) -> NetworkAbout:
-    facts = len(dataset.classes), dataset.image_size
-    if not settings.transfer.builds_network:
-        assert settings.network is not None
-        return NetworkAbout("network", settings.network, *facts, dataset.normalization)
-    assert teacher is not None
-    assert isinstance(network, EncoderClassifier)
+    options = network.options if isinstance(network, EncoderClassifier) else settings.network
+    assert options is not None
     # Weights that were not trained here go with the statistics of the images that trained them.
-    images = dataset if settings.transfer.trains else teacher
-    return NetworkAbout("encoder", teacher.options, *facts, images.normalization, network.hidden)
+    images = dataset if settings.transfer.trains or teacher is None else teacher
+    return NetworkAbout(options, len(dataset.classes), dataset.image_size, images.normalization)
 
 
 def _target_images(settings: TransferKnowledge, dataset: Dataset, compute: Compute, trial: int) -> TargetImages:

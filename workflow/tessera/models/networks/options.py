@@ -56,7 +56,27 @@ class ReducedAlexNetOptions(NetworkOptions):
     batch_norm: bool = Field(True, description="Batch normalisation after each convolution; the paper has none.")
 
 
-class DetectorOptions(NetworkOptions):
+class OnEncoderOptions(NetworkOptions):
+    """What every network on top of an encoder knows. Its class takes options, encoder and `num_classes`."""
+
+    encoder: EncoderPart | None = Field(
+        None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
+    )
+
+    def with_encoder(self, encoder: Options) -> Self:
+        return self.model_copy(update={"encoder": encoder}) if self.encoder is None else self
+
+
+class ClassifierOptions(OnEncoderOptions):
+    """Any encoder, its last map averaged, then one linear layer or a few."""
+
+    name: Literal["classifier"] = "classifier"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="Units of hidden layers with ReLU; none: one linear layer."
+    )
+
+
+class DetectorOptions(OnEncoderOptions):
     """What every network that finds objects knows: the encoder under it and the size of its input."""
 
     answers: ClassVar[Kind] = "boxes"
@@ -65,13 +85,7 @@ class DetectorOptions(NetworkOptions):
     several_gpus: ClassVar[bool] = True
     one_stage: ClassVar[bool] = True
 
-    encoder: EncoderPart | None = Field(
-        None, description="The encoder it sees with; null: `source.encoder`, which fine-tuning needs."
-    )
     image_size: int = Field(300, ge=32, description="Height and width of its input, px.")
-
-    def with_encoder(self, encoder: Options) -> Self:
-        return self.model_copy(update={"encoder": encoder}) if self.encoder is None else self
 
     def clashes(self, whole: Any) -> Iterator[str]:
         yield from super().clashes(whole)

@@ -9,25 +9,25 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.freezing import freeze
 from tessera.models.heads import VectorHead
 from tessera.models.networks.base import TargetNetwork
+from tessera.models.networks.options import ClassifierOptions
 
 
 class EncoderClassifier(TargetNetwork):
     """The encoder, global average pooling and a classifier whose last layer starts at small random weights.
 
     Args:
+        options: What the study set; its `encoder` is not read, since the encoder is given.
         encoder: Kept, not copied.
         num_classes: Number of logits.
-        hidden: Units of hidden layers with ReLU; none: one linear layer.
     """
 
     head: Any  # a linear layer, or a sequence that ends in one
 
-    def __init__(self, encoder: Encoder, num_classes: int, hidden: Sequence[int] = ()) -> None:
+    def __init__(self, options: ClassifierOptions, encoder: Encoder, num_classes: int) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.hidden = tuple(hidden)
-        layers = VectorHead(encoder.num_features, hidden, num_classes).layers
-        self.head = layers if hidden else layers[-1]
+        self.options, self.encoder = options, encoder
+        layers = VectorHead(encoder.num_features, options.hidden, num_classes).layers
+        self.head = layers if options.hidden else layers[-1]
         output = layers[-1]
         assert isinstance(output, nn.Linear)
         nn.init.normal_(output.weight, std=0.01)
@@ -68,4 +68,4 @@ class EncoderClassifier(TargetNetwork):
 
     def load_head(self, head: VectorHead) -> None:
         """Takes the weights of a trained head with as many hidden units and outputs."""
-        self.head.load_state_dict((head.layers if self.hidden else head.layers[-1]).state_dict())
+        self.head.load_state_dict((head.layers if self.options.hidden else head.layers[-1]).state_dict())
