@@ -1,7 +1,6 @@
 """MSVL as a whole: its steps, its budget beside TTE's, gray images, and its methods as they are shipped."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +96,9 @@ def training_turn(learner: Learner, name: str) -> dict[str, Tensor]:
 
 def test_averaged_heads_are_the_mean_of_the_gradients() -> None:
     shared = torch.nn.Parameter(torch.randn(4))
-    targets = torch.randn(3, 4)
-    losses: dict[str, Callable[[], Tensor]] = {
-        str(i): lambda target=target: ((shared - target) ** 2).sum() for i, target in enumerate(targets)
-    }
-    Equal(EqualOptions(average=True), list(losses)).backward(losses, [shared])
+    balancing = Equal(EqualOptions(average=True), ["0", "1", "2"])
+    for task, target in enumerate(targets := torch.randn(3, 4)):
+        balancing.scale(str(task), ((shared - target) ** 2).sum(), 3).backward()
     assert shared.grad is not None
     assert_close(shared.grad, 2 * (shared.detach() - targets.mean(dim=0)))
     one, other = (run(tasks=[TURN], sharing="lasso", balancing={"name": "equal", "average": a}) for a in (False, True))

@@ -38,6 +38,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "branches": {"schedule": {"name": "branches", "reset_optimizer": False}, "fusion": "average"},
     "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": OMEGA},
     "msvl": {"sharing": "lasso", "encoder": UNITS, "schedule": {"name": "round_robin", "order": "random"}},
+    "uncertainty": {"balancing": "uncertainty"},
+    "dwa": {"balancing": "dwa"},
     "msvl_accumulate": {"sharing": "lasso", "encoder": UNITS, "balancing": {"name": "equal", "average": True}},
     "msvl_window": {"sharing": "lasso", "encoder": UNITS, "schedule": "round_robin", "fusion": "average"},
     "tte_of_units": {

@@ -50,7 +50,7 @@ def test_a_head_reads_the_units_mixed_by_its_own_row() -> None:
     sharing = lasso(encoder)
     for task, row in enumerate(([1.0, -2.0, 0.5], [0.0, 3.0, 4.0])):
         sharing.rows[task].data = torch.tensor(row)
-        features = sharing.features(encoder, TASKS[task], images)
+        features = sharing.features(TASKS[task], sharing.maps(encoder, images, [TASKS[task]]))
         assert features.shape == encoder(images).shape
         assert_close(features, mixture(sharing, encoder, task, images), rtol=1e-5, atol=1e-6)
     assert_close(sharing.alpha("b.c"), torch.tensor([0.0, 0.6, 0.8]))
@@ -59,7 +59,12 @@ def test_a_head_reads_the_units_mixed_by_its_own_row() -> None:
 def test_another_encoder_is_read_with_the_same_row() -> None:
     sharing, earlier, images = lasso(), UnitsEncoder().eval(), torch.randn(IMAGES)
     sharing.rows[0].data = torch.tensor([1.0, 2.0, 3.0])
-    assert_close(sharing.features(earlier, "a", images), mixture(sharing, earlier, 0, images), rtol=1e-5, atol=1e-6)
+    assert_close(
+        sharing.features("a", sharing.maps(earlier, images, ["a"])),
+        mixture(sharing, earlier, 0, images),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_rows_start_even_and_the_penalty_is_the_l1_norm_of_the_unit_row() -> None:
@@ -106,7 +111,9 @@ def test_rows_are_of_unit_length_after_steps_and_after_a_load() -> None:
     options = OptimizerOptions(learning_rate=0.1, momentum=0.9)
     optimizer = make_optimizer(options, *sharing.groups())
     for _ in range(5):
-        loss = sharing.features(encoder, "a", torch.randn(IMAGES)).square().mean() + sharing.penalty("a")
+        loss = sharing.features(
+            "a", sharing.maps(encoder, torch.randn(IMAGES), ["a"])
+        ).square().mean() + sharing.penalty("a")
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -133,9 +140,9 @@ def test_groups_hold_every_parameter_once_rows_learn_faster_and_do_not_decay() -
 def test_features_keep_the_precision_and_the_layout_of_z_and_rows_learn_in_float32() -> None:
     encoder, sharing = (module.to(memory_format=torch.channels_last) for module in (UnitsEncoder(), lasso()))
     images = torch.randn(IMAGES).contiguous(memory_format=torch.channels_last)
-    exact = sharing.features(encoder, "a", images)
+    exact = sharing.features("a", sharing.maps(encoder, images, ["a"]))
     with torch.autocast("cpu", torch.bfloat16):
-        z, features = encoder(images), sharing.features(encoder, "a", images)
+        z, features = encoder(images), sharing.features("a", sharing.maps(encoder, images, ["a"]))
     assert features.dtype == z.dtype
     assert features.is_contiguous(memory_format=torch.channels_last)
     assert_close(features.float(), exact, rtol=0.05, atol=0.05)
@@ -159,11 +166,11 @@ def test_every_encoder_s_units_can_be_mixed(name: str) -> None:
     encoder: Encoder = registry.load("encoder", name)(registry.find("encoder", name).options()).eval()
     sharing, images = lasso(encoder), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        z, features = encoder(images), sharing.features(encoder, "a", images)
+        z, features = encoder(images), sharing.features("a", sharing.maps(encoder, images, ["a"]))
         assert sharing.units[-1] == list(encoder.layer_channels)[-1]
         assert features.shape == z.shape
         if len(sharing.units) == 1:
             assert torch.equal(features, z)  # hard sharing
         for row in sharing.rows:
             row.data = torch.eye(len(sharing.units))[-1]
-        assert_close(sharing.features(encoder, "a", images), z)  # the last unit alone is z
+        assert_close(sharing.features("a", sharing.maps(encoder, images, ["a"])), z)  # the last unit alone is z

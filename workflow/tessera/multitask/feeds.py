@@ -1,13 +1,14 @@
 """The batches of a pretraining: each task's own in each epoch, and what is done to images before a task sees them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tessera.data.images import image_batches
 from tessera.data.store import Split
-from tessera.tasks.base import Task, TaskBatch
+from tessera.tasks.base import Task, TaskBatch, random_views
 from tessera.training.randomness import generator_of, index_batches
 
 LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in parts of 2^16, as in Pillow: gray images stay what they are
@@ -42,6 +43,37 @@ class Feed:
     def __next__(self) -> TaskBatch:
         images, index = next(self._drawn)
         return self.task.make_batch(self.show(images), self.split.labels[index], self._generator)
+
+
+class SharedFeed:
+    """Batches of views that all tasks of a step see, each with its own labels of them.
+
+    Args:
+        tasks: By name; all of them are shown a plain view.
+        batches: How many there will be.
+        words: What the draws are for: (trial, epoch, …).
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], split: Split, batch_size: int, batches: int, *words: int | str
+    ) -> None:
+        self.tasks = tasks
+        self._labels = {name: task.labels_of(split) for name, task in tasks.items()}
+        index = index_batches(len(split), batch_size, batches, generator_of("batches", *words, "shared"))
+        self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
+        self._generator = generator_of("views", *words, "shared")
+
+    def __iter__(self) -> Iterator[dict[str, TaskBatch]]:
+        return self
+
+    def __next__(self) -> dict[str, TaskBatch]:
+        images, index = next(self._drawn)
+        views = random_views(images, self._generator)
+        labels = {name: {of: column[index] for of, column in each.items()} for name, each in self._labels.items()}
+        return {name: task.batch_of(views, labels[name]) for name, task in self.tasks.items()}
+
+
+Feeds = Mapping[str, Any]  # of each task, a `Feed`, or the one `SharedFeed` of all
 
 
 def gray(images: Tensor) -> Tensor:

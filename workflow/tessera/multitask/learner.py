@@ -12,20 +12,20 @@ from tessera.data.images import image_batches
 from tessera.data.store import Dataset
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.balancing.base import Balancing
-from tessera.multitask.feeds import Feed, gray, unchanged
+from tessera.multitask.feeds import Feed, Feeds, SharedFeed, gray, unchanged
+from tessera.multitask.gradients import leave_gradients
 from tessera.multitask.records import Record
 from tessera.multitask.regularizers.base import Regularizer
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
+from tessera.multitask.step import OwnInputs, SharedInput, Step, channels_last
 from tessera.multitask.validation import draw_held_out
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at
 from tessera.training.randomness import generator_of, index_batches, seed_of
 from tessera.training.steps import run_steps
-
-METRICS_EVERY = 10  # training batches of a task: some metrics cost as much as a forward pass
 
 
 class Learner:
@@ -97,14 +97,23 @@ class Learner:
     def groups(self, names: Sequence[str]) -> list[tuple[list[nn.Module], float]]:
         """The same, as groups of the optimiser: each with the factor on its learning rate."""
         heads = [self.head(name) for name in names]
-        return [([self.encoder, *heads, self.balancing, self.regularizer], 1.0), *self.sharing.groups()]
+        return [
+            ([self.encoder, *heads, self.regularizer], 1.0),
+            *self.balancing.groups(),
+            *self.sharing.groups(),
+        ]
 
     def head(self, name: str) -> nn.Module:
         """The head of a task."""
         return self.heads[head_key(name)]
 
-    def feeds(self, epoch: int, turns: Sequence[Turn]) -> dict[str, Feed]:
-        """The batches of every task in an epoch."""
+    def feeds(self, epoch: int, turns: Sequence[Turn]) -> Feeds:
+        """The batches of every task in an epoch; of tasks that share their inputs, one feed for all."""
+        if any(turn.shared for turn in turns):
+            batches = sum(turn.batches for turn in turns)
+            split = next((self.splits[name] for name in self.names if self.splits[name] is not self.split), self.split)
+            shared = SharedFeed(self.tasks, split, self.source.batch_size, batches, self.trial, epoch)
+            return dict.fromkeys(self.names, shared)
         return {
             name: Feed(
                 task, self.splits[name], self.source.batch_size, sum(turn.count(name) for turn in turns),
@@ -117,7 +126,7 @@ class Learner:
         self,
         turn: Turn,
         epoch: int,
-        feeds: Mapping[str, Feed],
+        feeds: Feeds,
         records: Mapping[str, list[Record]],
         optimizer: torch.optim.Optimizer,
     ) -> None:
@@ -128,22 +137,38 @@ class Learner:
         torch.manual_seed(seed_of(self.trial, "dropout", epoch, *map(self.drawn_by.__getitem__, turn.tasks)))
         shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
 
-        def backward(step: tuple[str, ...]) -> Tensor:
-            losses = {name: partial(self._loss, name, feeds[name], records[name]) for name in step}
-            self.balancing.backward(losses, shared)
-            return torch.stack([records[name][-1]["loss"] for name in step]).sum()
+        def backward(tasks: tuple[str, ...]) -> Tensor:
+            if turn.shared:
+                step: Step = SharedInput(self, tasks, records, next(feeds[tasks[0]]))
+            else:
+                step = OwnInputs(self, tasks, records, feeds)
+            leave_gradients(step, self.balancing, shared)
+            return torch.stack([records[name][-1]["loss"] for name in tasks]).sum()
 
         run_steps(turn.steps, backward, optimizer, self._learning_rates(turn, epoch), self.source.optimizer.clip_norm)
 
     def predict(self, name: str, batch: TaskBatch) -> tuple[Any, Tensor | None]:
         """A task's prediction and, in training mode, what the regularizer adds to its loss."""
-        inputs = batch.inputs.contiguous(memory_format=torch.channels_last)
+        inputs = channels_last(batch.inputs)
+        return self.answer(name, self.maps(inputs, [name]), inputs)
+
+    def maps(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """One pass of the encoder: what the heads of these tasks need."""
         with self.compute.autocast():
-            features = self.sharing.features(self.encoder, name, inputs)
+            return self.sharing.maps(self.encoder, inputs, names)
+
+    def answer(self, name: str, maps: Mapping[str, Tensor], inputs: Tensor) -> tuple[Any, Tensor | None]:
+        """As `predict`, from the maps of one pass; `inputs` are what it saw."""
+        with self.compute.autocast():
+            features = self.sharing.features(name, maps)
             prediction = self.head(name)(features)
             penalty = None
             if self.regularizer.training:
-                penalty = self.regularizer(features, lambda encoder: self.sharing.features(encoder, name, inputs))
+
+                def by(encoder: Encoder) -> Tensor:
+                    return self.sharing.features(name, self.sharing.maps(encoder, inputs, [name]))
+
+                penalty = self.regularizer(features, by)
         return prediction, penalty
 
     def plain_batches(self) -> Iterable[Tensor]:
@@ -159,20 +184,6 @@ class Learner:
         for images in image_batches(self.split.images, indices):
             pixels = (images.float() / 255 - mean) / std
             yield pixels.contiguous(memory_format=torch.channels_last)
-
-    def _loss(self, name: str, feed: Feed, records: list[Record]) -> Tensor:
-        batch = next(feed)
-        task = self.tasks[name]
-        prediction, penalty = self.predict(name, batch)
-        loss = task.loss(prediction, batch.labels)
-        with torch.no_grad():
-            record = {"loss": loss.detach()}
-            if len(records) % METRICS_EVERY == 0:
-                record |= task.metrics(prediction, batch.labels)
-            records.append(record if penalty is None else {**record, "regularizer": penalty.detach()})
-        for added in (penalty, self.sharing.penalty(name)):
-            loss = loss if added is None else loss + added
-        return loss
 
     def _learning_rates(self, turn: Turn, epoch: int) -> Iterator[float]:
         for step in range(len(turn.steps)):

@@ -118,7 +118,11 @@ class _Training:
             if turn.parallel:
                 encoder.load_state_dict(previous)
                 weights = previous
-            learner.take(turn, epoch, feeds, records, self._optimizer(turn, turns))
+            try:
+                learner.take(turn, epoch, feeds, records, self._optimizer(turn, turns))
+            except DivergedError as error:
+                where = f"in epoch {epoch + 1}, under balancing `{self.source.balancing.name}`"
+                raise TesseraError(f"pretrain_source: {where}: {error} {self._cure}") from error
             branches.append(Branch(turn.tasks, weights, copy_state(encoder), turn.parallel))
             weights = branches[-1].end
             if self.fusion.options.merges:
@@ -132,7 +136,7 @@ class _Training:
         validated = {name: validate(learner, name) for name in names}
         self._check_finite(epoch, "held-out loss", {name: figures["loss"] for name, figures in validated.items()})
         encoder.load_state_dict(self.fusion.next_start())
-        self.images.append(self.source.batch_size * sum(turn.count(name) for turn in turns for name in names))
+        self.images.append(self.source.batch_size * sum(turn.batches for turn in turns))
         self.history.append(self._row(epoch, turns, start, trained, validated, before, fused))
         return self.history[-1]
 
@@ -248,4 +252,5 @@ class _Training:
                 row[f"{name}.fusion_jump"] = validated[name]["loss"] - before[name]
             if name in fused.impacts:
                 row[f"{name}.impact"] = fused.impacts[name]
-        return row | self.learner.chance | self.learner.sharing.figures() | fused.figures
+        weights = self.learner.balancing.figures()
+        return row | self.learner.chance | self.learner.sharing.figures() | weights | fused.figures

@@ -1,35 +1,65 @@
 """What every balancing is."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from tessera.registry import Options
+from tessera.multitask.balancing.options import BalancingOptions
 
 
-class Balancing(nn.Module, ABC):
+class Balancing(nn.Module):
     """How are losses or gradients weighed? A module, since some weights are learned or remembered.
+
+    One that compares nothing overrides `scale`; one that compares gradients overrides `weights`, and its options say
+    what it `compares`. How gradients are made is `multitask.gradients`' business.
 
     Args:
         options: What the study set.
         tasks: Names of the tasks, in the study's order.
     """
 
-    def __init__(self, options: Options, tasks: Sequence[str]) -> None:
+    def __init__(self, options: BalancingOptions, tasks: Sequence[str]) -> None:
         super().__init__()
         self.options = options
         self.tasks = tuple(tasks)
+        self._noted = dict[str, list[Tensor]]()
 
-    @abstractmethod
-    def backward(self, losses: Mapping[str, Callable[[], Tensor]], shared: Sequence[nn.Parameter]) -> None:
-        """Leaves the gradient of one step in `.grad`, of the shared parameters and of the tasks' own.
+    def scale(self, task: str, loss: Tensor, number: int) -> Tensor:
+        """What is differentiated instead of a task's loss, (), float32.
 
         Args:
-            losses: For each task of the step, a function that makes its forward pass and returns its loss, (),
-                float32. Call each once, and take its gradient before the next: then one graph is alive at a time.
-            shared: Parameters of the encoder, for methods that compare the tasks' gradients.
+            loss: (), float32.
+            number: Of the step's tasks.
         """
+        return loss
+
+    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        """The weight of each task's gradient, (K,) float64 on the CPU.
+
+        Args:
+            gramian: (K, K) float64 on the CPU: inner products of the tasks' gradients.
+            losses: (K,) float64 on the CPU, of the step's batches.
+        """
+        raise NotImplementedError(f"{type(self).__name__} compares gradients, but does not weigh them.")
+
+    def groups(self) -> list[tuple[list[nn.Module], float]]:
+        """The module's parts, each with the factor on its learning rate; together they hold all its parameters."""
+        return [([self], 1.0)]
 
     def end_epoch(self, losses: Mapping[str, float]) -> None:
         """Told each task's mean loss of the epoch, for methods that follow its course."""
+
+    def note(self, weights: Mapping[str, Tensor]) -> None:
+        """Remembers weights of a step, for the epoch's figures; each (), nothing is read back here."""
+        for task, weight in weights.items():
+            self._noted.setdefault(task, []).append(weight.detach())
+
+    def figures(self) -> dict[str, float]:
+        """The mean of each weight since it was last asked for, as `weight.<task>`; nothing where none was noted."""
+        if not self._noted:
+            return {}
+        means = torch.stack([torch.stack(noted).double().mean() for noted in self._noted.values()]).tolist()
+        found = {f"weight.{task}": mean for task, mean in zip(self._noted, means, strict=True)}
+        self._noted.clear()
+        return {key: found[key] for key in (f"weight.{task}" for task in self.tasks) if key in found}

@@ -1,8 +1,6 @@
 """Equal weights."""
 
-from collections.abc import Callable, Mapping, Sequence
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.balancing.options import EqualOptions
@@ -16,7 +14,5 @@ class Equal(Balancing):
 
     options: EqualOptions
 
-    def backward(self, losses: Mapping[str, Callable[[], Tensor]], shared: Sequence[nn.Parameter]) -> None:
-        number = len(losses) if self.options.average else 1
-        for loss in losses.values():
-            (loss() / number).backward()  # type: ignore[no-untyped-call]
+    def scale(self, task: str, loss: Tensor, number: int) -> Tensor:
+        return loss / number if self.options.average else loss

@@ -20,11 +20,13 @@ class Turn:
         steps: The tasks of each step; the gradients of one step's tasks are put together.
         parallel: True: it starts from the epoch's first weights; False: from those that the turn before it left.
         optimizer: Name of the optimiser whose momentum it goes on with, through all epochs; None: a fresh one.
+        shared: The tasks of a step see one batch of views together, instead of a batch each.
         begin, end: Which part of the epoch it is, 0 to 1, as the learning rate sees it.
     """
 
     steps: tuple[tuple[str, ...], ...]
     parallel: bool = False
+    shared: bool = False
     optimizer: str | None = EVERYTHING
     begin: float = 0.0
     end: float = 1.0
@@ -33,6 +35,11 @@ class Turn:
     def tasks(self) -> tuple[str, ...]:
         """Its tasks, each once, in the order of their first steps."""
         return tuple(dict.fromkeys(task for step in self.steps for task in step))
+
+    @property
+    def batches(self) -> int:
+        """How many batches of images it consumes."""
+        return len(self.steps) if self.shared else sum(map(len, self.steps))
 
     def count(self, task: str) -> int:
         """How many batches of the task it consumes."""

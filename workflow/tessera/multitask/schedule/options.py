@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tessera.parts import PartOf
-from tessera.registry import Options
+from tessera.registry import LATE, Options
 
 
 class ScheduleOptions(Options):
@@ -15,9 +15,16 @@ class ScheduleOptions(Options):
     Attributes:
         branching: Has each task a stretch of its own in an epoch: `parallel`, beside the others; `chained`, after
             them; or `none`?
+        several_tasks: Whether a step takes several tasks, so that their gradients can be compared.
     """
 
     branching: ClassVar[Literal["parallel", "chained", "none"]] = "none"
+    several_tasks: ClassVar[bool] = False
+
+    @property
+    def shared_input(self) -> bool:
+        """Whether all tasks of a step see the same batch of views."""
+        return False
 
     iterations_scope: Literal["total", "per_task"] = Field(
         "total",
@@ -65,7 +72,31 @@ class RoundRobinOptions(ScheduleOptions):
 class JointOptions(ScheduleOptions):
     """Every task in every step; balancing puts their gradients together."""
 
+    several_tasks: ClassVar[bool] = True
+
     name: Literal["joint"] = "joint"
+    inputs: Annotated[Literal["own", "shared"], LATE] = Field(
+        "own",
+        description="A batch of its own for each task, or one batch of views, which the encoder sees once, for all: an "
+        "epoch then has `source.iterations` such batches. Tasks that make their inputs themselves need their own.",
+    )
+
+    @property
+    def shared_input(self) -> bool:
+        return self.inputs == "shared"
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        if not self.shared_input:
+            return
+        for task in whole.tasks:
+            if not task.plain_view:
+                yield (
+                    f"schedule.inputs is `shared`, but task `{task.name}` makes inputs of its own, which other tasks "
+                    "cannot see: use `own`, or leave the task out"
+                )
+        if whole.harmonize:
+            yield "schedule.inputs is `shared`, so all tasks see the same colours: set source.harmonize to false"
 
 
 SchedulePart = Annotated[ScheduleOptions, PartOf("schedule")]

@@ -1,7 +1,7 @@
 """What every way of sharing is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -22,17 +22,20 @@ class Sharing(nn.Module, ABC):
         super().__init__()
         self.options = options
 
-    @abstractmethod
-    def features(self, encoder: Encoder, task: str, inputs: Tensor) -> Tensor:
-        """The features that the task's head reads.
+    def maps(self, encoder: Encoder, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """One pass of the encoder: all that the heads of these tasks need of it, by name; here its last map.
 
         Args:
             encoder: The encoder, or an earlier copy of it.
 
         Shape:
             inputs: (M, 3, h, w), normalised.
-            returns: (M, encoder.num_features, h', w').
         """
+        return {list(encoder.layer_channels)[-1]: encoder(inputs)}
+
+    @abstractmethod
+    def features(self, task: str, maps: Mapping[str, Tensor]) -> Tensor:
+        """The features that the task's head reads, from what `maps` gave: (M, encoder.num_features, h', w')."""
 
     def penalty(self, task: str) -> Tensor | None:
         """What is added to the loss of a step of the task, (), float32, and to no reported loss; None adds nothing."""

@@ -1,8 +1,9 @@
 """Hard sharing: one encoder, one head a task."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
-from tessera.models.encoders.base import Encoder
 from tessera.multitask.sharing.base import Sharing
 
 
@@ -12,5 +13,6 @@ class HardSharing(Sharing):
     Source: Kim, Lee & Song 2019, Eq. 2.
     """
 
-    def features(self, encoder: Encoder, task: str, inputs: Tensor) -> Tensor:
-        return encoder(inputs)  # type: ignore[no-any-return]
+    def features(self, task: str, maps: Mapping[str, Tensor]) -> Tensor:
+        (z,) = maps.values()
+        return z

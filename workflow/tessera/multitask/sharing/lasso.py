@@ -1,6 +1,6 @@
 """Lasso sharing: each head reads its own sparse mixture of the last block's units."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +44,10 @@ class LassoSharing(Sharing):
         """The task's weights of the units, (M,) float32, of length 1."""
         return F.normalize(self.rows[self.tasks.index(task)], dim=0)
 
-    def features(self, encoder: Encoder, task: str, inputs: Tensor) -> Tensor:
-        maps = encoder.maps(inputs, self.units)
+    def maps(self, encoder: Encoder, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        return encoder.maps(inputs, self.units)
+
+    def features(self, task: str, maps: Mapping[str, Tensor]) -> Tensor:
         aligned = [align(maps[unit]) for unit, align in zip(self.units, self.alignments, strict=True)]
         first, *others = [weight * unit for weight, unit in zip(self.alpha(task), aligned, strict=True)]
         # Not of a stack, which would double the memory and lose channels_last.

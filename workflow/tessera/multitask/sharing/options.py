@@ -13,9 +13,11 @@ class SharingOptions(Options):
 
     Attributes:
         heads_read_z: True where each head reads the encoder's last map itself.
+        one_map: True where all that the heads read is made of one map of the encoder.
     """
 
     heads_read_z: ClassVar[bool] = True
+    one_map: ClassVar[bool] = True
 
 
 class HardSharingOptions(SharingOptions):
@@ -28,10 +30,11 @@ class LassoSharingOptions(SharingOptions):
     """Each head reads its own mixture of the last block's units, of unit length, sparse by an L1 penalty (MSVL)."""
 
     heads_read_z: ClassVar[bool] = False
+    one_map: ClassVar[bool] = False
 
     name: Literal["lasso"] = "lasso"
     weight: float = Field(1e-3, ge=0, description="Weight of the L1 penalty on a task's normalised row.")
     lr_factor: float = Field(10.0, gt=0, description="Factor on the learning rate of the rows.")
 
 
-SharingPart = Annotated[Options, PartOf("sharing")]
+SharingPart = Annotated[SharingOptions, PartOf("sharing")]

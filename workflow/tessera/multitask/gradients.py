@@ -1,0 +1,120 @@
+"""How the gradients of a step are made and put together: the only page that knows. A balancing says what they weigh."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tessera.errors import DivergedError
+from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.step import Step, TaskLoss
+
+
+def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> None:
+    """Leaves the gradient of a step in `.grad`: of the shared parameters weighed, of the tasks' own as it is.
+
+    A balancing that compares nothing scales losses. One that compares is given the Gram matrix of the tasks' gradients,
+    of the shared parameters or of the encoder's map, and weighs these. With one task there is nothing to compare.
+
+    Args:
+        shared: Parameters of the encoder, without gradients yet.
+
+    Raises:
+        DivergedError: If gradients are compared, and one is not finite.
+    """
+    options = balancing.options
+    if options.compares == "nothing" or len(step.tasks) == 1:
+        _add_up(step, balancing)
+    elif options.compares_map:
+        _weigh_features(step, balancing)
+    else:
+        _weigh_parameters(step, balancing, shared)
+
+
+def _add_up(step: Step, balancing: Balancing) -> None:
+    number = len(step.tasks)
+    objectives = (_with_outside(balancing.scale(each.task, each.loss, number), each) for each in step.losses())
+    if step.one_graph:
+        first, *others = objectives
+        sum(others, first).backward()  # type: ignore[no-untyped-call]
+        return
+    for objective in objectives:  # one graph is alive at a time
+        objective.backward()  # type: ignore[no-untyped-call]
+
+
+def _with_outside(loss: Tensor, each: TaskLoss) -> Tensor:
+    return loss if each.outside is None else loss + each.outside
+
+
+def _weigh_parameters(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> None:
+    rows, losses, beside = [], [], None
+    for each in _backward(step.losses(), step, balancing):
+        rows.append(_taken(shared))
+        losses.append(each.loss.detach())
+        if each.outside is not None:
+            each.outside.backward(retain_graph=step.one_graph)  # type: ignore[no-untyped-call]
+            beside = _taken(shared) if beside is None else beside + _taken(shared)
+    matrix = torch.stack(rows)
+    compared = matrix[:, _last_layer(shared)] if balancing.options.compares == "last_layer" else matrix
+    total = _weights(compared, losses, step, balancing) @ matrix
+    _put(total if beside is None else total + beside, shared)
+
+
+def _weigh_features(step: Step, balancing: Balancing) -> None:
+    z, leaf, task_losses = step.cut()
+    rows, losses, beside = [], [], torch.zeros_like(leaf)
+    for each in _backward(task_losses, step, balancing):
+        rows.append(_gradient_of(leaf).flatten().float())
+        losses.append(each.loss.detach())
+        if each.outside is not None:
+            each.outside.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            beside += _gradient_of(leaf)
+    matrix = torch.stack(rows)
+    total = (_weights(matrix, losses, step, balancing) @ matrix).view_as(leaf)
+    z.backward(total.to(z.dtype) + beside)  # type: ignore[no-untyped-call]
+
+
+def _backward(task_losses: Iterator[TaskLoss], step: Step, balancing: Balancing) -> Iterator[TaskLoss]:
+    """Each loss in turn, its gradient taken; a graph that others need is kept until the last of them."""
+    number = len(step.tasks)
+    for index, each in enumerate(task_losses):
+        kept = each.outside is not None or (step.one_graph and index + 1 < number)
+        balancing.scale(each.task, each.loss, number).backward(retain_graph=kept)  # type: ignore[no-untyped-call]
+        yield each
+
+
+def _weights(compared: Tensor, losses: Sequence[Tensor], step: Step, balancing: Balancing) -> Tensor:
+    """What the balancing makes of the Gram matrix, which is waited for: the one wait of a step that compares."""
+    gramian = (compared @ compared.T).double().cpu()
+    for task, square in zip(step.tasks, gramian.diagonal().isfinite().tolist(), strict=True):
+        if not square:
+            raise DivergedError(f"the gradient of task `{task}` is not finite, so it cannot be weighed.")
+    weights = balancing.weights(gramian, torch.stack(list(losses)).double().cpu())
+    balancing.note(dict(zip(step.tasks, weights, strict=True)))
+    return weights.to(compared)
+
+
+def _taken(shared: Sequence[nn.Parameter]) -> Tensor:
+    """The gradients as one vector, which are then no longer there."""
+    parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in shared]
+    for parameter in shared:
+        parameter.grad = None
+    return torch.cat(parts)
+
+
+def _gradient_of(leaf: Tensor) -> Tensor:
+    gradient, leaf.grad = leaf.grad, None
+    return torch.zeros_like(leaf) if gradient is None else gradient
+
+
+def _put(total: Tensor, shared: Sequence[nn.Parameter]) -> None:
+    sizes = [parameter.numel() for parameter in shared]
+    for parameter, part in zip(shared, torch.split(total, sizes), strict=True):
+        # As the parameter lies in memory, which the optimiser's loops want.
+        parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
+
+
+def _last_layer(shared: Sequence[nn.Parameter]) -> slice:
+    """Where the last layer with weights begins among the flat parameters."""
+    last = max(index for index, parameter in enumerate(shared) if parameter.ndim > 1)
+    return slice(sum(parameter.numel() for parameter in shared[:last]), None)

@@ -1,0 +1,159 @@
+"""What one step of a pretraining may be asked: the losses of its tasks, of batches that are drawn once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tessera.multitask.records import Record
+from tessera.tasks.base import TaskBatch
+
+if TYPE_CHECKING:
+    from tessera.multitask.learner import Learner
+
+METRICS_EVERY = 10  # training batches of a task: some metrics cost as much as a forward pass
+
+
+class TaskLoss(NamedTuple):
+    """One task's part of a step.
+
+    Attributes:
+        loss: (), float32: the task's, with what sharing and regularizer add to it.
+        outside: (), float32, of the same graph: what is added after weighing; None where nothing is.
+    """
+
+    task: str
+    loss: Tensor
+    outside: Tensor | None = None
+
+
+class Cut(NamedTuple):
+    """A step whose graph is cut between encoder and heads.
+
+    Attributes:
+        z: The encoder's map, of its graph.
+        leaf: The same values, from which the losses go on.
+        losses: Of the leaf alone.
+    """
+
+    z: Tensor
+    leaf: Tensor
+    losses: Iterator[TaskLoss]
+
+
+class Step(ABC):
+    """A step. Its batches are drawn once, so that it can be looked at again; the first look is recorded.
+
+    Args:
+        tasks: Names, in the study's order.
+        records: Of each task; what its batch gave is added, on the device.
+
+    Attributes:
+        one_graph: Whether the losses share a forward pass of the encoder.
+    """
+
+    one_graph: bool = False
+
+    def __init__(self, learner: "Learner", tasks: Sequence[str], records: Mapping[str, list[Record]]) -> None:
+        self.learner, self.tasks, self.records = learner, tuple(tasks), records
+        self._recorded = set[str]()
+
+    @abstractmethod
+    def losses(self) -> Iterator[TaskLoss]:
+        """The tasks' losses, one after the other, computed anew at each call by the weights as they are."""
+
+    def cut(self) -> Cut:
+        """Losses that end at the encoder's map: of steps with one graph, under sharing with one map.
+
+        Raises:
+            ValueError: If there is no such map.
+        """
+        raise ValueError("the tasks of this step have no map of the encoder in common")
+
+    def _loss(self, name: str, batch: TaskBatch, inputs: Tensor, maps: Mapping[str, Tensor]) -> TaskLoss:
+        prediction, penalty = self.learner.answer(name, maps, inputs)
+        task = self.learner.tasks[name]
+        loss = task.loss(prediction, batch.labels)
+        if name not in self._recorded:
+            self._record(name, task, batch, prediction, loss, penalty)
+        for added in (penalty, self.learner.sharing.penalty(name)):
+            loss = loss if added is None else loss + added
+        return TaskLoss(name, loss)
+
+    @torch.no_grad()
+    def _record(
+        self, name: str, task: Any, batch: TaskBatch, prediction: Any, loss: Tensor, penalty: Tensor | None
+    ) -> None:
+        self._recorded.add(name)
+        record = {"loss": loss.detach()}
+        if len(self.records[name]) % METRICS_EVERY == 0:
+            record |= task.metrics(prediction, batch.labels)
+        self.records[name].append(record if penalty is None else {**record, "regularizer": penalty.detach()})
+
+
+class OwnInputs(Step):
+    """A batch of inputs a task; one task's graph is alive at a time.
+
+    Args:
+        feeds: The next batch of each task.
+    """
+
+    def __init__(
+        self,
+        learner: "Learner",
+        tasks: Sequence[str],
+        records: Mapping[str, list[Record]],
+        feeds: Mapping[str, Iterator[TaskBatch]],
+    ) -> None:
+        super().__init__(learner, tasks, records)
+        self._feeds, self._batches = feeds, dict[str, TaskBatch]()
+
+    def losses(self) -> Iterator[TaskLoss]:
+        for name in self.tasks:
+            if name not in self._batches:
+                self._batches[name] = next(self._feeds[name])
+            inputs = channels_last(self._batches[name].inputs)
+            yield self._loss(name, self._batches[name], inputs, self.learner.maps(inputs, [name]))
+
+
+class SharedInput(Step):
+    """One batch of views, which the encoder sees once; every task's head answers for it.
+
+    Args:
+        batches: Of each task, all with the same inputs.
+    """
+
+    one_graph = True
+
+    def __init__(
+        self,
+        learner: "Learner",
+        tasks: Sequence[str],
+        records: Mapping[str, list[Record]],
+        batches: Mapping[str, TaskBatch],
+    ) -> None:
+        super().__init__(learner, tasks, records)
+        self._batches = batches
+        self._inputs = channels_last(batches[self.tasks[0]].inputs)
+
+    def losses(self) -> Iterator[TaskLoss]:
+        return self._of(self.learner.maps(self._inputs, self.tasks))
+
+    def cut(self) -> Cut:
+        maps = self.learner.maps(self._inputs, self.tasks)
+        if len(maps) > 1:
+            return super().cut()
+        ((name, z),) = maps.items()
+        leaf = z.detach().requires_grad_()
+        return Cut(z, leaf, self._of({name: leaf}))
+
+    def _of(self, maps: Mapping[str, Tensor]) -> Iterator[TaskLoss]:
+        for name in self.tasks:
+            yield self._loss(name, self._batches[name], self._inputs, maps)
+
+
+def channels_last(inputs: Tensor) -> Tensor:
+    """The inputs as convolutions want them in memory."""
+    return inputs.contiguous(memory_format=torch.channels_last)
