@@ -10,7 +10,8 @@ from tessera.jobs import GeneratePretextLabels
 from tessera.tasks.colorization import Colorization
 from tessera.tasks.jigsaw import Jigsaw
 from tessera.tasks.jigsaw_plus import JigsawPlus
-from tessera.tasks.options import ColorizationOptions, JigsawOptions, JigsawPlusOptions
+from tessera.tasks.options.maps import ColorizationOptions
+from tessera.tasks.options.puzzles import JigsawOptions, JigsawPlusOptions
 from tessera.training.randomness import generator_of
 
 PERMUTATIONS = 64471

@@ -14,7 +14,7 @@ from tessera.errors import ArtifactError, DivergedError, StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options, VGG16Options
 from tessera.models.encoders.plain import VGG16
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.models.networks.base import DetectionNetwork
 from tessera.models.networks.options import ClassifierOptions, ReducedAlexNetOptions, SSD300Options
 from tessera.models.networks.ssd import SSD300

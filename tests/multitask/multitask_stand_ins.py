@@ -12,7 +12,7 @@ from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import EncoderOptions
 from tessera.multitask.source import Source
 from tessera.tasks.base import Task, TaskBatch
-from tessera.tasks.options import TaskOptions
+from tessera.tasks.options.base import TaskOptions
 
 ENCODER = "multitask_stand_ins:TinyEncoder"
 UNITS = "multitask_stand_ins:UnitsEncoder"

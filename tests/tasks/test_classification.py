@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from tessera.data.views import flip_and_crop
 from tessera.tasks.base import ImageStatistics
 from tessera.tasks.classification import Classification
-from tessera.tasks.options import ClassificationOptions
+from tessera.tasks.options.labelled import ClassificationOptions
 
 STATISTICS = ImageStatistics(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 4)
 

@@ -13,7 +13,7 @@ from tessera.errors import DataError
 from tessera.tasks.base import ImageStatistics
 from tessera.tasks.color import annealed_mean, bin_centers, lab_from_rgb, sample_points
 from tessera.tasks.colorization import Colorization, ColorLabels
-from tessera.tasks.options import ColorizationOptions
+from tessera.tasks.options.maps import ColorizationOptions
 
 CPU = torch.device("cpu")
 

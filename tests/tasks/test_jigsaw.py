@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from tessera.tasks.base import ImageStatistics, TaskBatch
 from tessera.tasks.jigsaw import Jigsaw
-from tessera.tasks.options import JigsawOptions
+from tessera.tasks.options.puzzles import JigsawOptions
 from tessera.tasks.puzzle import unshuffle
 
 CPU = torch.device("cpu")

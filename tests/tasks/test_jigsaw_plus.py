@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from tessera.tasks.base import ImageStatistics, TaskBatch
 from tessera.tasks.jigsaw_plus import JigsawPlus
-from tessera.tasks.options import JigsawPlusOptions
+from tessera.tasks.options.puzzles import JigsawPlusOptions
 from tessera.tasks.permutations import hamming_distances
 
 WHOLE = {"cell_px": 10, "tile_px": 10, "input_px": 10, "channel_shift_px": 0}  # the tiles are the cells

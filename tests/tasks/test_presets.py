@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from tessera.tasks import PARTS
-from tessera.tasks.options import ColorizationOptions, JigsawOptions, TaskOptions
+from tessera.tasks.options.base import TaskOptions
+from tessera.tasks.options.maps import ColorizationOptions
+from tessera.tasks.options.puzzles import JigsawOptions
 
 SIZES = (32, 64, 96, 224, 256)
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from tessera import registry
 from tessera.data.store import Dataset, Split
-from tessera.models.heads import Rebuilt, Segments
+from tessera.models.heads.maps import Rebuilt, Segments
 from tessera.tasks import PARTS
 from tessera.tasks.arrangements import ARRANGEMENTS
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from tessera.models.heads import Rebuilt
+from tessera.models.heads.maps import Rebuilt
 from tessera.tasks.base import ImageStatistics
-from tessera.tasks.options import ReconstructionOptions
+from tessera.tasks.options.maps import ReconstructionOptions
 from tessera.tasks.reconstruction import DIVERGENCES, Reconstruction, entropy, sparsity
 
 STATISTICS = ImageStatistics(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 2)

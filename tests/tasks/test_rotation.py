@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from tessera.data.views import to_unit
 from tessera.tasks.base import ImageStatistics, TaskBatch, random_views
-from tessera.tasks.options import RotationOptions
+from tessera.tasks.options.patches import RotationOptions
 from tessera.tasks.rotation import Rotation, turned
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tessera.tasks.arrangements import ARRANGEMENTS
 from tessera.tasks.base import ImageStatistics, TaskBatch
 from tessera.tasks.color import lab_from_rgb, rgb_from_lab
-from tessera.tasks.options import PATCHES, RotationWithClassificationOptions
+from tessera.tasks.options.patches import PATCHES, RotationWithClassificationOptions
 from tessera.tasks.rwc import RotationWithClassification, sample
 
 PLAIN = ((0.0,) * 3, (1.0 / 255,) * 3)  # inputs are bytes

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
-from tessera.models.heads import Segments
+from tessera.models.heads.maps import Segments
 from tessera.tasks.base import ImageStatistics
-from tessera.tasks.options import SegmentationOptions
+from tessera.tasks.options.maps import SegmentationOptions
 from tessera.tasks.segmentation import Segmentation, SegmentLabels
 from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
 

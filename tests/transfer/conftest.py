@@ -12,7 +12,7 @@ from tessera.data.store import Dataset, Split
 from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.models.store import StoredClassifier
 from tessera.training.compute import Compute
 from tessera.transfer.teacher import Teacher

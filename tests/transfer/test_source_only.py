@@ -13,7 +13,7 @@ from tessera.data.store import Dataset
 from tessera.errors import StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.models.networks.options import ClassifierOptions
 from tessera.models.store import (
     StoredClassifier,

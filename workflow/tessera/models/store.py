@@ -15,7 +15,7 @@ from tessera import registry
 from tessera.data.normalization import Normalization
 from tessera.errors import ArtifactError, DivergedError, TesseraError
 from tessera.models.encoders.base import Encoder, LayeredNetwork
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.models.networks.base import DetectionNetwork, TargetNetwork
 from tessera.models.networks.build import build_network
 from tessera.models.networks.options import ClassifierOptions

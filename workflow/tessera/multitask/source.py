@@ -13,7 +13,7 @@ from tessera.multitask.regularizers.options import NoRegularizerOptions, Regular
 from tessera.multitask.schedule.options import JointOptions, SchedulePart
 from tessera.multitask.sharing.options import HardSharingOptions, SharingPart
 from tessera.registry import Checked
-from tessera.tasks.options import TaskPart
+from tessera.tasks.options.base import TaskPart
 from tessera.training.options import OptimizerOptions
 
 

@@ -1,17 +1,11 @@
 """Tasks: what is predicted? Pretext tasks make their labels from the image; supervised ones use the dataset's."""
 
 from tessera.registry import Part
-from tessera.tasks.options import (
-    ClassificationOptions,
-    ColorizationOptions,
-    JigsawOptions,
-    JigsawPlusOptions,
-    ReconstructionOptions,
-    RotationOptions,
-    RotationWithClassificationOptions,
-    SegmentationOptions,
-    TaskOptions,
-)
+from tessera.tasks.options.base import TaskOptions
+from tessera.tasks.options.labelled import ClassificationOptions
+from tessera.tasks.options.maps import ColorizationOptions, ReconstructionOptions, SegmentationOptions
+from tessera.tasks.options.patches import RotationOptions, RotationWithClassificationOptions
+from tessera.tasks.options.puzzles import JigsawOptions, JigsawPlusOptions
 
 BASE = TaskOptions
 PARTS = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset
 from tessera.data.views import flip_and_crop
-from tessera.tasks.options import view_px
+from tessera.tasks.options.base import view_px
 
 
 class TaskBatch(NamedTuple):

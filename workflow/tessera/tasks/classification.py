@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.views import to_unit
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.tasks.base import Task, TaskBatch, random_views
-from tessera.tasks.options import ClassificationOptions
+from tessera.tasks.options.labelled import ClassificationOptions
 
 UNLABELED = -1
 

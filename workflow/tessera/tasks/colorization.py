@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset
 from tessera.errors import DataError
-from tessera.models.heads import GridHead, resize
+from tessera.models.heads.maps import GridHead, resize
 from tessera.tasks.base import ImageStatistics, Preview, Task, TaskBatch, random_views, to_bytes
 from tessera.tasks.color import (
     annealed_mean,
@@ -23,7 +23,7 @@ from tessera.tasks.color import (
     soft_code,
     table_entry,
 )
-from tessera.tasks.options import ColorizationOptions
+from tessera.tasks.options.maps import ColorizationOptions
 
 COLORFUL = 5.0  # Lab units; an image without any |a| or |b| above it is gray
 

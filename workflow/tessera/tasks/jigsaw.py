@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tessera.tasks.base import TaskBatch
-from tessera.tasks.options import JigsawOptions
+from tessera.tasks.options.puzzles import JigsawOptions
 from tessera.tasks.puzzle import GRAY, Puzzle, standardize
 
 

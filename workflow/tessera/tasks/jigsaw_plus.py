@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tessera.tasks.base import TaskBatch
-from tessera.tasks.options import JigsawPlusOptions
+from tessera.tasks.options.puzzles import JigsawPlusOptions
 from tessera.tasks.permutations import NUM_TILES
 from tessera.tasks.puzzle import GRAY, Puzzle, standardize
 

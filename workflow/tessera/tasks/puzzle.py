@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.store import Dataset
-from tessera.models.heads import TileHead
+from tessera.models.heads.tiles import TileHead
 from tessera.tasks.base import ImageStatistics, Preview, TaskBatch, to_bytes
 from tessera.tasks.choice import ChoiceTask
-from tessera.tasks.options import PuzzleOptions
+from tessera.tasks.options.puzzles import PuzzleOptions
 from tessera.tasks.permutations import NUM_TILES, choose_permutations
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601

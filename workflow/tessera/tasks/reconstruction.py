@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from tessera.data.views import to_unit
-from tessera.models.heads import ImageHead, Rebuilt
+from tessera.models.heads.maps import ImageHead, Rebuilt
 from tessera.tasks.base import Preview, Task, TaskBatch, random_views, to_bytes
-from tessera.tasks.options import ReconstructionOptions, view_px
+from tessera.tasks.options.base import view_px
+from tessera.tasks.options.maps import ReconstructionOptions
 
 TINY = 1e-6
 LEVEL = 1 / 255

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from tessera.data.views import to_unit
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.tasks.base import Preview, TaskBatch, random_views
 from tessera.tasks.choice import ChoiceTask
-from tessera.tasks.options import RotationOptions
+from tessera.tasks.options.patches import RotationOptions
 
 NUM_TURNS = 4
 

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from tessera.data.views import to_unit
-from tessera.models.heads import TileHead
+from tessera.models.heads.tiles import TileHead
 from tessera.tasks.arrangements import ARRANGEMENTS, mirrored
 from tessera.tasks.base import ImageStatistics, Preview, TaskBatch
 from tessera.tasks.choice import ChoiceTask
 from tessera.tasks.color import lab_from_rgb, rgb_from_lab
-from tessera.tasks.options import PatchGeometry, RotationWithClassificationOptions
+from tessera.tasks.options.patches import PatchGeometry, RotationWithClassificationOptions
 
 NUM_PATCHES = 3
 NUM_TURNS = 4

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.views import to_unit
-from tessera.models.heads import SegmentHead, Segments
+from tessera.models.heads.maps import SegmentHead, Segments
 from tessera.tasks.base import ImageStatistics, Preview, Task, TaskBatch, random_views, to_bytes
 from tessera.tasks.color import rgb_from_lab
-from tessera.tasks.options import SegmentationOptions
+from tessera.tasks.options.maps import SegmentationOptions
 from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.freezing import freeze
-from tessera.models.heads import VectorHead
+from tessera.models.heads.vectors import VectorHead
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.options import ClassifierOptions
 

@@ -1,89 +1,12 @@
-"""Heads: from an encoder's last feature map z to a task's prediction. Each works for any height and width of z."""
+"""Heads that answer for each cell of a grid, or with an image."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def pool(features: Tensor) -> Tensor:
-    """Global average pooling: (N, C, h, w) to (N, C)."""
-    return features.mean(dim=(2, 3))
-
-
-def _layers(num_inputs: int, hidden: Sequence[int], num_outputs: int, dropout: float) -> nn.Sequential:
-    """Hidden layers with ReLU and dropout, and a last linear layer."""
-    layers: list[nn.Module] = []
-    for inner in hidden:
-        layers += [nn.Linear(num_inputs, inner), nn.ReLU(), nn.Dropout(dropout)]
-        num_inputs = inner
-    return nn.Sequential(*layers, nn.Linear(num_inputs, num_outputs))
-
-
-class VectorHead(nn.Module):
-    """Global average pooling, hidden layers with ReLU and dropout, and a last linear layer.
-
-    Args:
-        num_features: Channels of z.
-        hidden: Units of the hidden layers; may be empty.
-        num_outputs: Units of the last layer.
-        dropout: On each hidden layer, 0 to below 1.
-
-    Shape:
-        features: (N, num_features, h, w).
-        returns: (N, num_outputs).
-    """
-
-    def __init__(self, num_features: int, hidden: Sequence[int], num_outputs: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.layers = _layers(num_features, hidden, num_outputs, dropout)
-
-    def forward(self, features: Tensor) -> Tensor:
-        output: Tensor = self.layers(pool(features))
-        return output
-
-
-class TileHead(nn.Module):
-    """Joins the tiles of a puzzle late: each is pooled and goes through one shared layer, then all are concatenated.
-
-    Source: Noroozi & Favaro, ECCV 2016, section 3.2, arXiv:1603.09246. Their shared layer has 1,024 units and their
-    joint layer 4,096.
-
-    Args:
-        num_features: Channels of z.
-        num_tiles: Tiles of a puzzle.
-        shared: Units of the layer that each tile goes through.
-        hidden: Units of the joint hidden layers.
-        num_outputs: Arrangements of the tiles.
-        dropout: On the joint hidden layers, 0 to below 1.
-        shared_dropout: On the shared layer, 0 to below 1.
-
-    Shape:
-        features: (N * num_tiles, num_features, h, w), the tiles of a puzzle side by side.
-        returns: (N, num_outputs).
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        num_tiles: int,
-        shared: int,
-        hidden: Sequence[int],
-        num_outputs: int,
-        dropout: float = 0.0,
-        shared_dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.num_tiles = num_tiles
-        self.tile = nn.Sequential(nn.Linear(num_features, shared), nn.ReLU(), nn.Dropout(shared_dropout))
-        self.joint = _layers(num_tiles * shared, hidden, num_outputs, dropout)
-
-    def forward(self, features: Tensor) -> Tensor:
-        tiles = self.tile(pool(features))
-        output: Tensor = self.joint(tiles.view(len(tiles) // self.num_tiles, -1))
-        return output
+from tessera.models.heads.vectors import pool
 
 
 class Expansion(nn.Module):

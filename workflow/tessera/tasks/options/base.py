@@ -1,0 +1,93 @@
+"""What the plan asks of every task. Torch-free, as all pages of this folder: read while a plan is made."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from tessera.parts import PartOf
+from tessera.registry import Options
+
+
+class TaskOptions(Options):
+    """What the plan asks of every task.
+
+    Attributes:
+        short: Abbreviation in folder names; of a user's own task it may be left out, for `registry.label`.
+        label_fields: Options that determine what `generate_pretext_labels` makes; empty: nothing is made beforehand.
+        labels_from_images: True where that is made from the source's images, False where from the options alone.
+        uses_class_labels: True for supervised tasks.
+        needs_color: True where what is predicted are colours, so that gray images teach nothing.
+    """
+
+    short: ClassVar[str]
+    label_fields: ClassVar[tuple[str, ...]] = ()
+    labels_from_images: ClassVar[bool] = False
+    uses_class_labels: ClassVar[bool] = False
+    needs_color: ClassVar[bool] = False
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        pixels = whole.dataset.pixels()
+        if self.uses_class_labels and "class" not in whole.dataset.label_columns().values():
+            yield (
+                f"{self.name} learns the class of each image, but dataset `{whole.dataset.name}` has boxes instead: "
+                "choose a dataset with classes, or tasks that make their own labels"
+            )
+        try:
+            self.check_image_size(pixels)
+        except ValueError as error:
+            yield str(error)
+            return
+        shown, least = self.shown_px(pixels), whole.encoder.smallest_px
+        if shown < least:
+            yield (
+                f"{self.name} shows encoder `{whole.encoder.name}` {shown} px, but it needs {least} px or more: raise "
+                "the task's sizes, or choose another encoder"
+            )
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raises ValueError where images of this size (px) are too small, or no preset fits them."""
+
+    def shown_px(self, image_size: int) -> int:
+        """Height and width of what the encoder is shown of images of this size, px."""
+        return view_px(image_size)
+
+    def label_settings(self, image_size: int) -> dict[str, Any] | None:
+        """What determines the artifact of `generate_pretext_labels`, or None where the task needs none."""
+        if not self.label_fields:
+            return None
+        return self.at(image_size).model_dump(mode="json", include={"name", *self.label_fields})
+
+    def at(self, image_size: int) -> Self:
+        """These options with every null filled from the preset of the image size."""
+        nulls = [key for key in type(self).model_fields if getattr(self, key) is None]
+        if not nulls:
+            return self
+        preset = self.preset(image_size)
+        return self.model_copy(update={key: preset[key] for key in nulls if key in preset})
+
+    def preset(self, image_size: int) -> dict[str, Any]:
+        """Values of the options that are null, for images of this size; asked only where some are.
+
+        Raises:
+            ValueError: If there is none for this size.
+        """
+        return {}
+
+
+# What the paper's networks see of a 256 px image; other images are seen whole.
+VIEWS = {256: 224}
+LARGE_PX = 224  # from this size on, heads are as wide as in the papers
+
+
+def view_px(image_size: int) -> int:
+    """Height and width of the view of an image that whole-image tasks see, px."""
+    return VIEWS.get(image_size, image_size)
+
+
+def preset_of(table: dict[int, Any], image_size: int, what: str) -> Any:
+    if image_size not in table:
+        sizes = ", ".join(str(size) for size in sorted(table))
+        raise ValueError(f"{what} has presets for images of {sizes} px, but these have {image_size} px")
+    return table[image_size]
+
+
+TaskPart = Annotated[TaskOptions, PartOf("task")]
