@@ -75,6 +75,10 @@ class Task(ABC):
         self.statistics = statistics
         self.prepared = {name: tensor.to(device) for name, tensor in prepared.items()}
         self.device = device
+        self.setup()
+
+    def setup(self) -> None:  # noqa: B027, most tasks make nothing
+        """What a task makes once, of its options, the images' statistics and what was prepared; here nothing."""
 
     @classmethod
     def prepare(

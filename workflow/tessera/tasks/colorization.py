@@ -1,6 +1,5 @@
 """Colorization: which ab bin has each pixel of a gray image?"""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from tessera.data.store import Dataset
 from tessera.errors import DataError
 from tessera.models.heads.maps import GridHead, resize
-from tessera.tasks.base import ImageStatistics, Preview, Task, TaskBatch, random_views, to_bytes
+from tessera.tasks.base import Preview, Task, TaskBatch, random_views, to_bytes
 from tessera.tasks.color import (
     annealed_mean,
     bin_centers,
@@ -59,17 +58,11 @@ class Colorization(Task):
 
     options: ColorizationOptions
 
-    def __init__(
-        self,
-        options: ColorizationOptions,
-        statistics: ImageStatistics,
-        prepared: Mapping[str, Tensor],
-        device: torch.device,
-    ) -> None:
-        super().__init__(options, statistics, prepared, device)
-        self.grid = options.grid(statistics.image_size)
-        self.centers = bin_centers(options.bins).to(device)
-        self.table = color_table(options.bins, options.neighbors, options.sigma).to(device)
+    def setup(self) -> None:
+        options = self.options
+        self.grid = options.grid(self.statistics.image_size)
+        self.centers = bin_centers(options.bins).to(self.device)
+        self.table = color_table(options.bins, options.neighbors, options.sigma).to(self.device)
         self.weights = class_weights(self.prepared["prior"], options.rebalance)
 
     @classmethod

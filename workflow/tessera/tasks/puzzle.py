@@ -1,6 +1,5 @@
 """What all puzzles of nine tiles share: the permutation set, the geometry, and the head."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from tessera.data.store import Dataset
 from tessera.models.heads.tiles import TileHead
-from tessera.tasks.base import ImageStatistics, Preview, TaskBatch, to_bytes
+from tessera.tasks.base import Preview, TaskBatch, to_bytes
 from tessera.tasks.choice import ChoiceTask
 from tessera.tasks.options.puzzles import PuzzleOptions
 from tessera.tasks.permutations import NUM_TILES, choose_permutations
@@ -31,10 +30,7 @@ class Puzzle(ChoiceTask):
     options: PuzzleOptions
     min_distance: ClassVar[int] = 1  # places in which any two permutations of the set differ at least
 
-    def __init__(
-        self, options: PuzzleOptions, statistics: ImageStatistics, prepared: Mapping[str, Tensor], device: torch.device
-    ) -> None:
-        super().__init__(options, statistics, prepared, device)
+    def setup(self) -> None:
         self.permutations = self.prepared["permutations"]
         self.num_choices = len(self.permutations)
 

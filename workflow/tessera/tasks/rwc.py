@@ -1,7 +1,5 @@
 """Rotation with classification: how do three patches of an image lie, and by how much are they turned?"""
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +8,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tessera.data.views import to_unit
 from tessera.models.heads.tiles import TileHead
 from tessera.tasks.arrangements import ARRANGEMENTS, mirrored
-from tessera.tasks.base import ImageStatistics, Preview, TaskBatch
+from tessera.tasks.base import Preview, TaskBatch
 from tessera.tasks.choice import ChoiceTask
 from tessera.tasks.color import lab_from_rgb, rgb_from_lab
 from tessera.tasks.options.patches import PatchGeometry, RotationWithClassificationOptions
@@ -38,20 +36,13 @@ class RotationWithClassification(ChoiceTask):
     options: RotationWithClassificationOptions
     num_choices = len(ARRANGEMENTS) * NUM_TURNS
 
-    def __init__(
-        self,
-        options: RotationWithClassificationOptions,
-        statistics: ImageStatistics,
-        prepared: Mapping[str, Tensor],
-        device: torch.device,
-    ) -> None:
-        super().__init__(options, statistics, prepared, device)
+    def setup(self) -> None:
         self.geometry = PatchGeometry(*(getattr(self.options, key) for key in PatchGeometry._fields))
         near, far = self.geometry.near_px, self.geometry.far_px
         steps = torch.tensor([near if layout == 3 else far for layout, _ in ARRANGEMENTS])
         self._cells = torch.tensor([cells for _, cells in ARRANGEMENTS]) * steps[:, None, None]  # (20, 3, 2) px
         spans = torch.tensor([layout - 1 for layout, _ in ARRANGEMENTS]) * steps + self.geometry.patch_px
-        self._rooms = statistics.image_size - spans + 1  # (20,) places of a layout in the image, along each side
+        self._rooms = self.statistics.image_size - spans + 1  # (20,) places of a layout in the image, along each side
         partners = [mirrored(index) for index in range(len(ARRANGEMENTS))]
         self._mirror = torch.tensor([partner.arrangement for partner in partners])
         self._order = torch.tensor([partner.order for partner in partners])

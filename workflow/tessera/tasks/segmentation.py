@@ -1,7 +1,6 @@
 """Unsupervised segmentation: which segments cut the image best, and which can it be rebuilt from?"""
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from tessera.data.views import to_unit
 from tessera.models.heads.maps import SegmentHead, Segments
-from tessera.tasks.base import ImageStatistics, Preview, Task, TaskBatch, random_views, to_bytes
+from tessera.tasks.base import Preview, Task, TaskBatch, random_views, to_bytes
 from tessera.tasks.color import rgb_from_lab
 from tessera.tasks.options.maps import SegmentationOptions
 from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
@@ -48,18 +47,12 @@ class Segmentation(Task):
 
     options: SegmentationOptions
 
-    def __init__(
-        self,
-        options: SegmentationOptions,
-        statistics: ImageStatistics,
-        prepared: Mapping[str, Tensor],
-        device: torch.device,
-    ) -> None:
-        super().__init__(options, statistics, prepared, device)
-        self.grid = options.grid(statistics.image_size)
+    def setup(self) -> None:
+        options = self.options
+        self.grid = options.grid(self.statistics.image_size)
         self.offsets = half_offsets(options.radius)
         cut_weight = options.cut_weight / (options.segments if options.divide_by_segments else 1)
-        self.term_weights = torch.tensor([cut_weight, options.reconstruction_weight], device=device)
+        self.term_weights = torch.tensor([cut_weight, options.reconstruction_weight], device=self.device)
 
     def build_head(self, num_features: int) -> nn.Module:
         assert self.options.hidden is not None
