@@ -70,8 +70,9 @@ def main() -> None:
     encoder = compute.place(registry.load("encoder", options.encoder)(source.encoder))
     heads = {name: compute.place(task.build_head(encoder.num_features)) for name, task in tasks.items()}
     optimizer = make_optimizer(source.optimizer, ([encoder, *heads.values()], 1.0))
+    some = dataset.train.subset(torch.arange(64))
     batches = {
-        name: task.make_batch(dataset.train.images[:64], dataset.train.labels[:64], generator_of(0, "batch", name))
+        name: task.make_batch(some.images[:], task.labels_of(some), generator_of(0, "batch", name))
         for name, task in tasks.items()
     }
     inputs = {name: batch.inputs.contiguous(memory_format=torch.channels_last) for name, batch in batches.items()}

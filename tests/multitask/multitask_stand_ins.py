@@ -72,7 +72,7 @@ class Turn(Task):
     def build_head(self, num_features: int) -> nn.Module:
         return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(4 * num_features, 4))
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         turns = torch.randint(4, (len(images),), generator=generator)
         turned = torch.stack([images.rot90(k, dims=(2, 3)) for k in range(4)])[turns, torch.arange(len(images))]
         return TaskBatch(self.normalize(turned.float() / 255), turns)
@@ -96,7 +96,7 @@ class Brightness(Task):
     def build_head(self, num_features: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(num_features, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1))
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         pixels = images.float() / 255
         noise = torch.randn(pixels.shape, generator=generator)
         return TaskBatch(self.normalize(pixels + 0.1 * noise), self.scale * F.avg_pool2d(pixels.mean(1, True), 4))

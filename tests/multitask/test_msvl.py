@@ -53,7 +53,7 @@ def first_batch(learner: Learner, name: str) -> Any:
     drawn_by = learner.drawn_by[name]
     rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, drawn_by))[0]
     generator = generator_of("pretext", 0, 0, drawn_by)
-    return learner.tasks[name].make_batch(DATASET.train.images[rows], DATASET.train.labels[rows], generator)
+    return learner.tasks[name].make_batch(DATASET.train.images[rows], {}, generator)
 
 
 def test_a_step_moves_encoder_and_row_by_loss_and_penalty_and_reports_the_loss_alone() -> None:

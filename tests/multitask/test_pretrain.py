@@ -151,7 +151,7 @@ def plain_training(source: Any, trial: int) -> dict[str, Tensor]:
             rate = learning_rate_at(source.optimizer, (epoch + step / source.iterations) / source.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            batch = task.make_batch(split.images[rows], split.labels[rows], generator)
+            batch = task.make_batch(split.images[rows], {}, generator)
             task.loss(head(encoder(batch.inputs)), batch.labels).backward()
             nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], source.optimizer.clip_norm)
             optimizer.step()
@@ -181,8 +181,7 @@ def test_joint_step_adds_the_gradients_of_all_tasks() -> None:
     for name, task in learner.tasks.items():
         drawn_by = learner.drawn_by[name]
         rows = index_batches(len(DATASET.train), 8, 1, generator_of("batches", 0, 0, drawn_by))[0]
-        images, labels = DATASET.train.images[rows], DATASET.train.labels[rows]
-        batch = task.make_batch(images, labels, generator_of("pretext", 0, 0, drawn_by))
+        batch = task.make_batch(DATASET.train.images[rows], {}, generator_of("pretext", 0, 0, drawn_by))
         total = total + task.loss(learner.head(name).train()(encoder(batch.inputs)), batch.labels)
     parameters = dict(encoder.named_parameters())
     gradients = torch.autograd.grad(total, list(parameters.values()))
@@ -385,7 +384,7 @@ def test_unlabelled_images_are_learned_from_but_by_supervised_tasks_and_heads_ha
     dataset = type(DATASET)(DATASET.classes, 16, *DATASET.normalization, splits)
     learner = Learner(tiny_source(tasks=[TURN, "classification"]), dataset, {}, COMPUTE, 0)
     assert {name: len(split) for name, split in learner.splits.items()} == {label(TURN): 53, "classification": 48}
-    assert head_key("package.module:SomeTask") == "some_task"
+    assert head_key("classification.digit") == "classification:digit"
     assert learner.drawn_by == {label(TURN): TURN, "classification": "classification"}  # seeds are of the whole name
     assert ENCODER.startswith("multitask_stand_ins")
 

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from tessera.data.labels import Column
 from tessera.data.views import flip_and_crop
 from tessera.tasks.base import ImageStatistics
 from tessera.tasks.classification import Classification
 from tessera.tasks.options.labelled import ClassificationOptions
 
-STATISTICS = ImageStatistics(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 4)
+STATISTICS = ImageStatistics(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), {"class": Column("class", tuple("abcd"))})
 
 
 def make(**options: Any) -> Classification:
@@ -22,7 +23,7 @@ def make(**options: Any) -> Classification:
 def test_inputs_are_normalised_views_and_labels_the_given_ones() -> None:
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
     labels = torch.tensor([0, 3, -1, 2, 1])
-    batch = make().make_batch(images, labels, torch.Generator().manual_seed(3))
+    batch = make().make_batch(images, {"class": labels}, torch.Generator().manual_seed(3))
     views = flip_and_crop(images, torch.Generator().manual_seed(3), 4).double() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (STATISTICS.mean, STATISTICS.std))
     assert_close(batch.inputs.double(), (views - mean) / std, atol=1e-5, rtol=1e-5)

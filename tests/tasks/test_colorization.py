@@ -35,7 +35,7 @@ def make(images: Tensor, **options: Any) -> Colorization:
 
 
 def labels_of(task: Colorization, images: Tensor) -> ColorLabels:
-    labels: ColorLabels = task.make_batch(images, torch.zeros(0), torch.Generator().manual_seed(4)).labels
+    labels: ColorLabels = task.make_batch(images, {}, torch.Generator().manual_seed(4)).labels
     return labels
 
 
@@ -65,7 +65,7 @@ def test_loss_and_gradient_are_those_of_the_dense_sum(bins: str) -> None:
 
 def test_labels_are_the_views_own_colors() -> None:
     images = colorful(2)
-    batch = make(images).make_batch(images, torch.zeros(0), torch.Generator().manual_seed(4))
+    batch = make(images).make_batch(images, {}, torch.Generator().manual_seed(4))
     lightness = batch.inputs[:, 0] * 50 + 50
     assert torch.equal(batch.inputs[:, 0], batch.inputs[:, 2])
     # The same view, found among the flipped and shifted images by its lightness.

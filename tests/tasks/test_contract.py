@@ -53,7 +53,7 @@ def encoder() -> nn.Module:
 
 def batch_of(task: Task, size: int, seed: int = 1) -> TaskBatch:
     split = dataset(size).train
-    return task.make_batch(split.images, split.labels, torch.Generator().manual_seed(seed))
+    return task.make_batch(split.images, task.labels_of(split), torch.Generator().manual_seed(seed))
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -118,8 +118,8 @@ def test_the_seed_alone_decides_the_batch(name: str) -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_making_a_batch_leaves_the_images_alone(name: str) -> None:
     split = dataset(32).train
-    before = split.images.clone()
-    make_task(name, 32).make_batch(split.images, split.labels, torch.Generator())
+    before, task = split.images.clone(), make_task(name, 32)
+    task.make_batch(split.images, task.labels_of(split), torch.Generator())
     assert torch.equal(split.images, before)
 
 
@@ -212,7 +212,8 @@ def test_a_step_at_256_px(name: str) -> None:
     several = ("rotation", "rwc", "classification")  # may have more than one hidden layer
     small = {"hidden": (8,) if name in several else 8}  # the wide heads are slow here
     task = make_task(name, 256, **small)
-    batch = task.make_batch(colorful(2, 256), torch.tensor([0, 1]), torch.Generator().manual_seed(1))
+    split = Split(colorful(2, 256), torch.tensor([0, 1]))
+    batch = task.make_batch(split.images, task.labels_of(split), torch.Generator().manual_seed(1))
     tiles, side = TILES.get(name, (1, VIEWED.get(name, 0)))
     assert batch.inputs.shape == (2 * tiles, 3, side, side)
     body = nn.Sequential(encoder(), nn.AvgPool2d(8))  # 7 x 7 from 224 px
@@ -225,7 +226,7 @@ def test_a_step_at_256_px(name: str) -> None:
 
 def test_crops_of_256_px_are_parts_of_the_image_in_their_place() -> None:
     images = colorful(3, 256)
-    batch = make_task("reconstruction", 256).make_batch(images, torch.zeros(3), torch.Generator().manual_seed(1))
+    batch = make_task("reconstruction", 256).make_batch(images, {}, torch.Generator().manual_seed(1))
     for image, view in zip(images, (batch.labels * 255).round().byte(), strict=True):
         windows = image.unfold(1, 224, 1).unfold(2, 224, 1)[0]  # (33, 33, 224, 224), one channel
         fits = [(windows == side).all(dim=(2, 3)).any() for side in (view[0], view[0].flip(1))]

@@ -20,11 +20,11 @@ CPU = torch.device("cpu")
 def make(size: int = 32, **options: Any) -> Jigsaw:
     chosen = JigsawOptions(**({"permutations": 7} | options))
     prepared = Jigsaw.prepare(chosen, size, None, torch.Generator())
-    return Jigsaw(chosen, ImageStatistics(size, (0.5,) * 3, (0.2,) * 3, 2), prepared, CPU)
+    return Jigsaw(chosen, ImageStatistics(size, (0.5,) * 3, (0.2,) * 3), prepared, CPU)
 
 
 def draw(task: Jigsaw, images: Tensor, seed: int = 0) -> TaskBatch:
-    return task.make_batch(images, torch.zeros(len(images), dtype=torch.long), torch.Generator().manual_seed(seed))
+    return task.make_batch(images, {}, torch.Generator().manual_seed(seed))
 
 
 def noise(number: int, size: int = 32) -> Tensor:

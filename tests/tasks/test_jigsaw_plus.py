@@ -19,11 +19,11 @@ COLORED = {"gray": 0.0, "projection": 0.0}
 def make(size: int = 30, **options: Any) -> JigsawPlus:
     chosen = JigsawPlusOptions(**({"permutations": 7} | options))
     prepared = JigsawPlus.prepare(chosen, size, None, torch.Generator())
-    return JigsawPlus(chosen, ImageStatistics(size, (0.5,) * 3, (0.2,) * 3, 2), prepared, torch.device("cpu"))
+    return JigsawPlus(chosen, ImageStatistics(size, (0.5,) * 3, (0.2,) * 3), prepared, torch.device("cpu"))
 
 
 def draw(task: JigsawPlus, images: Tensor, seed: int = 0) -> TaskBatch:
-    return task.make_batch(images, torch.zeros(len(images), dtype=torch.long), torch.Generator().manual_seed(seed))
+    return task.make_batch(images, {}, torch.Generator().manual_seed(seed))
 
 
 def noise(number: int, size: int = 30) -> Tensor:

@@ -42,7 +42,7 @@ def make_task(name: str, **options: Any) -> Task:
 
 
 def batch_of(task: Task) -> TaskBatch:
-    return task.make_batch(IMAGES, torch.zeros(8, dtype=torch.long), torch.Generator().manual_seed(1))
+    return task.make_batch(IMAGES, {}, torch.Generator().manual_seed(1))
 
 
 def logits(choices: Tensor, number: int) -> Tensor:

@@ -14,7 +14,7 @@ from tessera.tasks.base import ImageStatistics
 from tessera.tasks.options.maps import ReconstructionOptions
 from tessera.tasks.reconstruction import DIVERGENCES, Reconstruction, entropy, sparsity
 
-STATISTICS = ImageStatistics(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 2)
+STATISTICS = ImageStatistics(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
 
 def make(**options: Any) -> Reconstruction:
@@ -153,9 +153,7 @@ def test_sparsity_reaches_the_features() -> None:
 
 def test_noise_is_on_the_input_alone() -> None:
     images = torch.randint(256, (20, 3, 32, 32), dtype=torch.uint8)
-    clean, noisy = (
-        make(noise=noise).make_batch(images, torch.zeros(0), torch.Generator().manual_seed(0)) for noise in (0.0, 0.1)
-    )
+    clean, noisy = (make(noise=noise).make_batch(images, {}, torch.Generator().manual_seed(0)) for noise in (0.0, 0.1))
     assert torch.equal(clean.labels, noisy.labels)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (STATISTICS.mean, STATISTICS.std))
     assert_close(clean.inputs * std + mean, clean.labels, atol=1e-5, rtol=1e-5)

@@ -17,11 +17,11 @@ CPU = torch.device("cpu")
 
 
 def make(size: int = 32, **options: Any) -> Rotation:
-    return Rotation(RotationOptions(**options), ImageStatistics(size, (0.4, 0.5, 0.6), (0.2, 0.3, 0.1), 2), {}, CPU)
+    return Rotation(RotationOptions(**options), ImageStatistics(size, (0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), {}, CPU)
 
 
 def draw(task: Rotation, images: Tensor, seed: int = 0) -> TaskBatch:
-    return task.make_batch(images, torch.zeros(len(images), dtype=torch.long), torch.Generator().manual_seed(seed))
+    return task.make_batch(images, {}, torch.Generator().manual_seed(seed))
 
 
 def noise(number: int, size: int = 32) -> Tensor:

@@ -23,12 +23,11 @@ SIZES = sorted(PATCHES)
 def make(size: int = 32, statistics: tuple[Any, Any] = PLAIN, **options: Any) -> RotationWithClassification:
     chosen = RotationWithClassificationOptions(**options)
     chosen.check_image_size(size)
-    return RotationWithClassification(chosen, ImageStatistics(size, *statistics, 2), {}, torch.device("cpu"))
+    return RotationWithClassification(chosen, ImageStatistics(size, *statistics), {}, torch.device("cpu"))
 
 
 def draw(task: RotationWithClassification, images: Tensor, seed: int = 0) -> TaskBatch:
-    labels = torch.zeros(len(images), dtype=torch.long)
-    return task.make_batch(images, labels, torch.Generator().manual_seed(seed))
+    return task.make_batch(images, {}, torch.Generator().manual_seed(seed))
 
 
 def coordinates(number: int, size: int = 32) -> Tensor:

@@ -100,7 +100,7 @@ def test_asking_for_a_second_derivative_is_refused() -> None:
         gradient.square().sum().backward()  # type: ignore[no-untyped-call]
 
 
-STATISTICS = ImageStatistics(32, (0.5,) * 3, (0.2,) * 3, 2)
+STATISTICS = ImageStatistics(32, (0.5,) * 3, (0.2,) * 3)
 
 
 def make(**options: Any) -> Segmentation:
@@ -113,7 +113,7 @@ def images() -> Tensor:
 
 
 def labels_of(task: Segmentation, seed: int = 0) -> SegmentLabels:
-    labels: SegmentLabels = task.make_batch(images(), torch.zeros(0), torch.Generator().manual_seed(seed)).labels
+    labels: SegmentLabels = task.make_batch(images(), {}, torch.Generator().manual_seed(seed)).labels
     return labels
 
 
@@ -125,7 +125,7 @@ def prediction_of(num_segments: int = 3) -> Segments:
 
 def test_labels_are_the_pooled_view_in_levels_of_255() -> None:
     task = make(sigma_intensity=20.0)
-    batch = task.make_batch(images(), torch.zeros(0), torch.Generator().manual_seed(0))
+    batch = task.make_batch(images(), {}, torch.Generator().manual_seed(0))
     pixels = batch.inputs * 0.2 + 0.5
     pooled = pixels.view(4, 3, 16, 2, 16, 2).mean(dim=(3, 5))
     assert_close(batch.labels.image, pooled)

@@ -20,7 +20,7 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     labels = {role.removeprefix("labels."): load_file(path / "labels.safetensors") for role, path in prepared.items()}
     pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
     save_encoder(pretrained.encoder, source.encoder, dataset.normalization, job.output)
-    supervised = [head_key(task.name) for task in source.tasks if task.uses_class_labels]
+    supervised = [head_key(task.key) for task in source.tasks if task.column == "class"]
     save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
     job.save_history(pretrained.history)
     job.save_metrics(pretrained.metrics)

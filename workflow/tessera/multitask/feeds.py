@@ -33,6 +33,7 @@ class Feed:
         show: Callable[[Tensor], Tensor],
     ) -> None:
         self.task, self.split, self.show = task, split, show
+        self._columns = task.labels_of(split)
         index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
         self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
         self._generator = generator_of("pretext", *words)
@@ -42,7 +43,8 @@ class Feed:
 
     def __next__(self) -> TaskBatch:
         images, index = next(self._drawn)
-        return self.task.make_batch(self.show(images), self.split.labels[index], self._generator)
+        labels = {name: column[index] for name, column in self._columns.items()}
+        return self.task.make_batch(self.show(images), labels, self._generator)
 
 
 class SharedFeed:

@@ -39,33 +39,29 @@ class Learner:
         trial: Seeds the initial weights; those of a head depend on no other task.
 
     Attributes:
-        names: What the tasks are called, in history and tables as in here (`registry.label`).
+        names: What the tasks are called, in history and tables as in here (`TaskOptions.key`).
     """
 
     def __init__(
         self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
     ) -> None:
         self.source, self.compute, self.trial = source, compute, trial
-        self.names = [registry.label(options.name) for options in source.tasks]
-        # Draws are a task's own by its whole name: what it is called in tables changes no result.
-        self.drawn_by = {registry.label(options.name): options.name for options in source.tasks}
+        options = {part.key: part for part in source.tasks}
+        self.names = list(options)
+        self.drawn_by = {name: part.drawn_by for name, part in options.items()}
         self.statistics = ImageStatistics.of(dataset)
         self.tasks: dict[str, Task] = {
-            registry.label(options.name): registry.load("task", options.name)(
-                options.at(dataset.image_size), self.statistics, labels.get(options.name, {}), compute.device
+            name: registry.load("task", part.name)(
+                part.at(dataset.image_size), self.statistics, labels.get(part.name, {}), compute.device
             )
-            for options in source.tasks
+            for name, part in options.items()
         }
         self.split = dataset.source_split().to(compute.device)
         labelled = dataset.train.to(compute.device)  # supervised tasks have no use for unlabelled images
-        self.splits = {
-            registry.label(options.name): labelled if options.uses_class_labels else self.split
-            for options in source.tasks
-        }
+        self.splits = {name: self.split if part.reads is None else labelled for name, part in options.items()}
         self.held_out = draw_held_out(dataset.test).to(compute.device)
         self.shows = {
-            registry.label(options.name): gray if source.harmonize and not options.needs_color else unchanged
-            for options in source.tasks
+            name: gray if source.harmonize and not part.needs_color else unchanged for name, part in options.items()
         }
         self.chance = {
             f"{name}.chance_{figure}": value
@@ -192,8 +188,8 @@ class Learner:
 
 
 def head_key(name: str) -> str:
-    """Key of a task's head among the heads: what the task is called in tables."""
-    return registry.label(name)
+    """Key of a task's head among the heads: what the task is called, which may hold a dot; a module's name may not."""
+    return name.replace(".", ":")
 
 
 def _seeded(build: Callable[[], Any], *words: int | str) -> Any:

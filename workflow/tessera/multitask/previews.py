@@ -29,7 +29,7 @@ def make_previews(learner: Learner) -> dict[str, Preview]:
     for name, task in learner.tasks.items():
         # A generator a task: what is drawn for it depends on no other task, and on no trial.
         images = learner.shows[name](some.images[:])
-        batch = task.make_batch(images, some.labels, generator_of("preview", learner.drawn_by[name]))
+        batch = task.make_batch(images, task.labels_of(some), generator_of("preview", learner.drawn_by[name]))
         modules = learner.encoder, learner.head(name), learner.sharing, learner.regularizer
         with batch_statistics(*modules):
             prediction, _ = learner.predict(name, batch)

@@ -46,7 +46,7 @@ class Source(Checked):
     )
 
     def clashes(self, whole: Any) -> Iterator[str]:
-        names = [task.name for task in self.tasks]
+        names = [task.key for task in self.tasks]
         if len(set(names)) < len(names):
             yield f"tasks names a task twice: {', '.join(names)}"
         if self.epochs > 0 and not names:

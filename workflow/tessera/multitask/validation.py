@@ -38,7 +38,7 @@ def validate(learner: "Learner", name: str, *, metrics: bool = True) -> dict[str
         for start in range(0, len(learner.held_out) - size + 1, size):
             index = torch.arange(start, start + size)
             some = learner.held_out.subset(index)
-            batch = task.make_batch(learner.shows[name](some.images[:]), some.labels, generator)
+            batch = task.make_batch(learner.shows[name](some.images[:]), task.labels_of(some), generator)
             prediction, _ = learner.predict(name, batch)
             loss = task.loss(prediction, batch.labels)
             records.append({"loss": loss, **(task.metrics(prediction, batch.labels) if metrics else {})})

@@ -125,7 +125,7 @@ def how_trained(source: Source) -> str:
     how = label(source.fusion.name if source.fusion.name != "none" else source.schedule.name)
     if source.sharing.name != Source.model_fields["sharing"].default.name:
         how = f"{label(source.sharing.name)}.{how}"
-    tasks = "-".join(getattr(task, "short", label(task.name)) for task in source.tasks)
+    tasks = "-".join(task.word for task in source.tasks)
     return f"{how}.{tasks}" if len(source.tasks) > 1 else tasks
 
 

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tessera.data.store import Dataset
+from tessera.data.labels import Column
+from tessera.data.store import Dataset, Split
 from tessera.data.views import flip_and_crop
 from tessera.tasks.options.base import view_px
 
@@ -45,17 +46,17 @@ class ImageStatistics:
     Attributes:
         image_size: Height and width, px.
         mean, std: Per channel, in units of [0, 1].
-        num_classes: Classes of the source's own labels, for supervised tasks.
+        columns: The dataset's labels by name, for tasks that learn them.
     """
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    num_classes: int
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: Dataset) -> "ImageStatistics":
-        return cls(dataset.image_size, dataset.mean, dataset.std, len(dataset.classes))
+        return cls(dataset.image_size, dataset.mean, dataset.std, dataset.columns)
 
 
 class Task(ABC):
@@ -94,15 +95,28 @@ class Task(ABC):
     def build_head(self, num_features: int) -> nn.Module:
         """A head from z (M, num_features, h', w') to the prediction that `loss` reads."""
 
-    @abstractmethod
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        """Inputs and pretext labels, made on the device by batched tensor code.
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
+        """Inputs and labels, made on the device by batched tensor code; here `batch_of` a random view of each image.
 
         Args:
             images: (N, 3, H, W) uint8.
-            labels: (N,) int64, the dataset's own; only supervised tasks read them.
+            labels: The dataset's own, by name of the column; only supervised tasks read them.
             generator: On the CPU, so that a seed means the same draws on every device.
         """
+        return self.batch_of(random_views(images, generator), labels)
+
+    def labels_of(self, split: Split) -> dict[str, Tensor]:
+        """What `make_batch` reads of the dataset's labels, of all images of a split: here nothing."""
+        return {}
+
+    def batch_of(self, views: Tensor, labels: Mapping[str, Tensor]) -> TaskBatch:
+        """The batch of these views, which the encoder is shown as they are: of tasks whose options say `plain_view`.
+
+        Args:
+            views: (N, 3, V, V) uint8, V as `view_px` gives.
+            labels: As of `make_batch`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes its inputs itself.")
 
     @abstractmethod
     def loss(self, prediction: Any, labels: Any) -> Tensor:
@@ -156,3 +170,14 @@ def random_views(images: Tensor, generator: torch.Generator) -> Tensor:
     size = images.shape[-1]
     view = view_px(size)
     return flip_and_crop(images, generator, padding=size // 8 if view == size else 0, size=view)
+
+
+def plain_views(images: Tensor) -> Tensor:
+    """What is shown of images to be measured: their centre, as large as a random view, neither mirrored nor moved.
+
+    Shape:
+        images: (N, 3, H, H) uint8.
+        returns: (N, 3, V, V) uint8, V as `view_px` gives.
+    """
+    start = (images.shape[-1] - (view := view_px(images.shape[-1]))) // 2
+    return images[..., start : start + view, start : start + view]

@@ -1,4 +1,4 @@
-"""Supervised classification by the dataset's own labels: a bound, not a pretext task."""
+"""Supervised classification by the dataset's own labels."""
 
 import math
 
@@ -6,31 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.data.views import to_unit
 from tessera.models.heads.vectors import VectorHead
-from tessera.tasks.base import Task, TaskBatch, random_views
+from tessera.tasks.labelled import LabelledTask
+from tessera.tasks.meters import TOP, UNLABELED, ClassMeter
 from tessera.tasks.options.labelled import ClassificationOptions
 
-UNLABELED = -1
 
-
-class Classification(Task):
-    """Cross-entropy over the dataset's classes; images without a label count for nothing.
+class Classification(LabelledTask):
+    """Cross-entropy over the classes of a label column: the bound of pretext tasks, or one task of several labels.
 
     Shape:
         inputs: (N, 3, V, V) float32, mirrored and cropped at random, normalised.
         labels: (N,) int64; -1 where there is none.
-        prediction: (N, num_classes) logits.
+        prediction: (N, number of classes) logits.
     """
 
     options: ClassificationOptions
 
     def build_head(self, num_features: int) -> nn.Module:
-        return VectorHead(num_features, self.options.hidden, self.statistics.num_classes, dropout=self.options.dropout)
-
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        views = random_views(images, generator)
-        return TaskBatch(self.normalize(to_unit(views)), labels)
+        return VectorHead(num_features, self.options.hidden, len(self.column.classes), dropout=self.options.dropout)
 
     def loss(self, prediction: Tensor, labels: Tensor) -> Tensor:
         total = F.cross_entropy(prediction.float(), labels, ignore_index=UNLABELED, reduction="sum")
@@ -41,8 +35,19 @@ class Classification(Task):
         return {"accuracy": (prediction.argmax(dim=1) == labels).sum() / _num_labeled(labels)}
 
     def chance(self) -> dict[str, float]:
-        number = self.statistics.num_classes
+        number = len(self.column.classes)
         return {"loss": math.log(number), "accuracy": 1 / number}
+
+    def meter(self) -> ClassMeter:
+        return ClassMeter(self.column.classes, self.device)
+
+    def guessed(self) -> dict[str, float]:
+        number = len(self.column.classes)
+        return {
+            "accuracy": 100 / number,
+            "top5_accuracy": 100 * min(TOP, number) / number,
+            "cross_entropy": math.log(number),
+        }
 
 
 def _num_labeled(labels: Tensor) -> Tensor:

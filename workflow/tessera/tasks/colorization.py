@@ -1,5 +1,6 @@
 """Colorization: which ab bin has each pixel of a gray image?"""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -110,7 +111,7 @@ class Colorization(Task):
         factor = self.options.upsampling(self.statistics.image_size)
         return GridHead(num_features, self.options.hidden, len(self.centers), self.grid, factor)
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         views = random_views(images, generator)
         inputs = ((lightness(views) - 50) / 50).expand(-1, 3, -1, -1)
         entries = table_entry(sample_points(views, self.grid))

@@ -1,5 +1,7 @@
 """Jigsaw puzzles: which permutation of the nine tiles is shown?"""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ class Jigsaw(Puzzle):
 
     options: JigsawOptions
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         number = len(images)
         permutation = torch.randint(self.num_choices, (number,), generator=generator)
         gray = torch.rand(number, generator=generator) < self.options.gray

@@ -1,5 +1,6 @@
 """Jigsaw++: which permutation is shown, where up to two tiles are those of another image?"""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -32,7 +33,7 @@ class JigsawPlus(Puzzle):
     options: JigsawPlusOptions
     min_distance: ClassVar[int] = 3
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         """See `Task.make_batch`.
 
         Raises:

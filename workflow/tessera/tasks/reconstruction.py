@@ -1,14 +1,14 @@
 """Reconstruction: the input image from its features."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from tessera.data.views import to_unit
 from tessera.models.heads.maps import ImageHead, Rebuilt
-from tessera.tasks.base import Preview, Task, TaskBatch, random_views, to_bytes
+from tessera.tasks.base import Preview, Task, TaskBatch, to_bytes
 from tessera.tasks.options.base import view_px
 from tessera.tasks.options.maps import ReconstructionOptions
 
@@ -37,13 +37,17 @@ class Reconstruction(Task):
         factor = self.options.upsampling(size)
         return ImageHead(num_features, self.options.hidden, view_px(size), self.options.map_px(size), factor)
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        clean = to_unit(random_views(images, generator))
-        seen = clean
-        if self.options.noise > 0:
-            noise = torch.randn(clean.shape, generator=generator).to(clean.device, non_blocking=True)
-            seen = clean + self.options.noise * noise
-        return TaskBatch(self.normalize(seen), clean)
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
+        batch = super().make_batch(images, labels, generator)
+        if self.options.noise == 0:
+            return batch
+        clean = batch.labels
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device, non_blocking=True)
+        return TaskBatch(self.normalize(clean + self.options.noise * noise), clean)
+
+    def batch_of(self, views: Tensor, labels: Mapping[str, Tensor]) -> TaskBatch:
+        clean = to_unit(views)
+        return TaskBatch(self.normalize(clean), clean)
 
     def loss(self, prediction: Rebuilt, labels: Tensor) -> Tensor:
         image = prediction.image.float()

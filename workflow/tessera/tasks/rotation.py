@@ -1,5 +1,7 @@
 """Rotation prediction: by how many quarter turns was the image turned?"""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +35,7 @@ class Rotation(ChoiceTask):
     def build_head(self, num_features: int) -> nn.Module:
         return VectorHead(num_features, self.options.hidden, NUM_TURNS, dropout=self.options.dropout)
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         views = random_views(images, generator)
         if self.options.all_turns:
             turns = torch.arange(NUM_TURNS, device=images.device).repeat(len(views))

@@ -1,5 +1,7 @@
 """Rotation with classification: how do three patches of an image lie, and by how much are they turned?"""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,13 +56,13 @@ class RotationWithClassification(ChoiceTask):
         assert dropout is not None
         return TileHead(num_features, NUM_PATCHES, shared, hidden, self.num_choices, dropout)
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
         number = len(images)
-        labels, corners, flips, turns, sizes, offsets, whole, apertures = self._draw(number, generator)
+        answers, corners, flips, turns, sizes, offsets, whole, apertures = self._draw(number, generator)
         # One small copy to the device: a row an image.
-        drawn = torch.cat([labels, corners.flatten(1), flips, turns, sizes, offsets, whole, apertures], dim=1)
+        drawn = torch.cat([answers, corners.flatten(1), flips, turns, sizes, offsets, whole, apertures], dim=1)
         parts = torch.split(drawn.to(images.device, non_blocking=True), [1, 6, 1, 1, 1, 2, 1, 3], dim=1)
-        labels, corners, flips, turns, sizes, offsets, whole, apertures = parts
+        answers, corners, flips, turns, sizes, offsets, whole, apertures = parts
 
         crop = self.geometry.crop_px
         places = _turned_places(crop, turns)  # (N, 2, crop, crop): which pixel of the unturned crop is seen here
@@ -70,7 +72,7 @@ class RotationWithClassification(ChoiceTask):
         masked = torch.arange(NUM_PATCHES, device=images.device) != whole  # (N, 3)
         outside = _outside(places, apertures)[:, None, None] & masked[:, :, None, None, None]
         patches = patches.masked_fill(outside, 0.0)  # once normalised, this is the mean colour
-        return TaskBatch(patches.flatten(0, 1), labels[:, 0])
+        return TaskBatch(patches.flatten(0, 1), answers[:, 0])
 
     def preview(self, batch: TaskBatch, prediction: Tensor, number: int) -> Preview:
         """The three patches as shown, and laid out and turned back as predicted and as is right."""

@@ -1,6 +1,7 @@
 """Unsupervised segmentation: which segments cut the image best, and which can it be rebuilt from?"""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from tessera.data.views import to_unit
 from tessera.models.heads.maps import SegmentHead, Segments
-from tessera.tasks.base import Preview, Task, TaskBatch, random_views, to_bytes
+from tessera.tasks.base import Preview, Task, TaskBatch, to_bytes
 from tessera.tasks.color import rgb_from_lab
 from tessera.tasks.options.maps import SegmentationOptions
 from tessera.tasks.soft_cut import half_offsets, neighborhood_sum, pair_weights, soft_normalized_cut
@@ -59,18 +60,22 @@ class Segmentation(Task):
         factor = self.options.upsampling(self.statistics.image_size)
         return SegmentHead(num_features, self.options.hidden, self.options.segments, self.grid, factor)
 
-    def make_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> TaskBatch:
-        views = to_unit(random_views(images, generator))
-        turns = torch.ones(2)
-        if self.options.alternate:
-            turns = F.one_hot(torch.randint(2, (), generator=generator), 2).float()
-        image = F.adaptive_avg_pool2d(views, self.grid)
+    def make_batch(self, images: Tensor, labels: Mapping[str, Tensor], generator: torch.Generator) -> TaskBatch:
+        batch = super().make_batch(images, labels, generator)
+        if not self.options.alternate:
+            return batch
+        turns = F.one_hot(torch.randint(2, (), generator=generator), 2).float()
+        return TaskBatch(batch.inputs, batch.labels._replace(turns=turns.to(images.device, non_blocking=True)))
+
+    def batch_of(self, views: Tensor, labels: Mapping[str, Tensor]) -> TaskBatch:
+        pixels = to_unit(views)
+        image = F.adaptive_avg_pool2d(pixels, self.grid)
         weights = pair_weights(
             255 * image.mean(dim=1), self.offsets, self.options.sigma_intensity, self.options.sigma_position
         )
         degrees = neighborhood_sum(torch.ones_like(image[:, :1]), weights, self.offsets)
-        turns = turns.to(images.device, non_blocking=True)
-        return TaskBatch(self.normalize(views), SegmentLabels(image, weights, degrees, turns))
+        turns = torch.ones(2, device=views.device)
+        return TaskBatch(self.normalize(pixels), SegmentLabels(image, weights, degrees, turns))
 
     def loss(self, prediction: Segments, labels: SegmentLabels) -> Tensor:
         terms = torch.stack([self._cut(prediction, labels), _squared_error(prediction, labels)])

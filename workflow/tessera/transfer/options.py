@@ -28,7 +28,7 @@ class TransferOptions(Options):
 
     def clashes(self, whole: Any) -> Iterator[str]:
         source, network = whole.source, whole.target.network
-        if self.needs_classifier and not any(task.uses_class_labels for task in source.tasks):
+        if self.needs_classifier and not any(task.column == "class" for task in source.tasks):
             yield (
                 f"transfer `{self.name}` measures the source's own classifier, but no task of the source learns class "
                 "labels: use method `supervised`"

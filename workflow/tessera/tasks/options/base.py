@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Self
 
+from tessera.data.labels import Kind
 from tessera.parts import PartOf
-from tessera.registry import Options
+from tessera.registry import Options, label
 
 
 class TaskOptions(Options):
@@ -14,23 +15,41 @@ class TaskOptions(Options):
         short: Abbreviation in folder names; of a user's own task it may be left out, for `registry.label`.
         label_fields: Options that determine what `generate_pretext_labels` makes; empty: nothing is made beforehand.
         labels_from_images: True where that is made from the source's images, False where from the options alone.
-        uses_class_labels: True for supervised tasks.
+        reads: Kind of the dataset's labels that it learns; None where it makes its own.
+        plain_view: True where it is shown a random view of the image itself (`Task.batch_of`), so that one batch of
+            views, and one pass of the encoder, serves all such tasks.
         needs_color: True where what is predicted are colours, so that gray images teach nothing.
     """
 
     short: ClassVar[str]
     label_fields: ClassVar[tuple[str, ...]] = ()
     labels_from_images: ClassVar[bool] = False
-    uses_class_labels: ClassVar[bool] = False
+    reads: ClassVar[Kind | None] = None
+    plain_view: ClassVar[bool] = False
     needs_color: ClassVar[bool] = False
+
+    @property
+    def key(self) -> str:
+        """What it is called among the tasks of a source: in history, tables and files."""
+        return label(self.name)
+
+    @property
+    def column(self) -> str | None:
+        """Name of the dataset's label column that it learns; None where it makes its own labels."""
+        return None
+
+    @property
+    def drawn_by(self) -> str:
+        """The word that seeds its draws: its whole name, so that what it is called in tables changes no result."""
+        return self.name
+
+    @property
+    def word(self) -> str:
+        """What folder names call it."""
+        return str(getattr(self, "short", label(self.name)))
 
     def clashes(self, whole: Any) -> Iterator[str]:
         pixels = whole.dataset.pixels()
-        if self.uses_class_labels and "class" not in whole.dataset.label_columns().values():
-            yield (
-                f"{self.name} learns the class of each image, but dataset `{whole.dataset.name}` has boxes instead: "
-                "choose a dataset with classes, or tasks that make their own labels"
-            )
         try:
             self.check_image_size(pixels)
         except ValueError as error:

@@ -1,17 +1,90 @@
 """What can be set of supervised tasks, which learn the dataset's own labels."""
 
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tessera.data.labels import IN_WORDS, Kind
+from tessera.errors import brief
+from tessera.figures import Figure, shares
+from tessera.registry import LATE, suggest
 from tessera.tasks.options.base import TaskOptions
 
 
-class ClassificationOptions(TaskOptions):
-    """Supervised classification by the dataset's own labels: the bound, not a pretext task."""
+class LabelledTaskOptions(TaskOptions):
+    """A task that learns one column of the dataset's labels; a source may have several, each of its own column.
+
+    Attributes:
+        reads: Kind of the column.
+        figures: What protocol `tasks` reports of it on held-out images, first the one that tells most.
+    """
+
+    reads: ClassVar[Kind]
+    plain_view: ClassVar[bool] = True
+    figures: ClassVar[tuple[Figure, ...]]
+
+    labels: Annotated[str, LATE] = Field(
+        "class", min_length=1, description="Column of the dataset's labels that is learned."
+    )
+
+    @property
+    def key(self) -> str:
+        return super().key if self.labels == "class" else f"{super().key}.{self.labels}"
+
+    @property
+    def column(self) -> str:
+        return self.labels
+
+    @property
+    def drawn_by(self) -> str:
+        return super().drawn_by if self.labels == "class" else self.key
+
+    @property
+    def word(self) -> str:
+        return super().word if self.labels == "class" else f"{super().word}_{self.labels}"
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        dataset = whole.dataset
+        kinds = dataset.label_columns()
+        if self.reads not in kinds.values():
+            others = " and ".join(IN_WORDS[kind] for kind in sorted(set(kinds.values()))) or "no labels"
+            yield (
+                f"{self.name} learns {_OF_IMAGE[self.reads]}, but dataset `{dataset.name}` has {others} instead: "
+                f"choose a dataset with {IN_WORDS[self.reads]}, or tasks that make their own labels"
+            )
+        elif self.labels not in kinds:
+            yield (
+                f"{self.name}.labels: dataset `{dataset.name}` has no label column `{brief(self.labels)}`. "
+                f"{suggest(self.labels, kinds)}"
+            )
+        elif kinds[self.labels] != self.reads:
+            fits = (name for name, kind in kinds.items() if kind == self.reads)
+            yield (
+                f"{self.name} learns {IN_WORDS[self.reads]}, but column `{self.labels}` of dataset `{dataset.name}` "
+                f"has {IN_WORDS[kinds[self.labels]]}. Columns that fit: {', '.join(sorted(fits))}"
+            )
+        yield from super().clashes(whole)
+
+
+_OF_IMAGE: dict[Kind, str] = {
+    "class": "the class of each image",
+    "class_map": "the class of each pixel",
+    "depth_map": "the depth of each pixel",
+    "normal_map": "the normal of each pixel",
+    "boxes": "the boxes of each image",
+}
+
+
+class ClassificationOptions(LabelledTaskOptions):
+    """Supervised classification by the dataset's own labels: a bound beside pretext tasks, or a task among several."""
 
     short: ClassVar[str] = "cls"
-    uses_class_labels: ClassVar[bool] = True
+    reads: ClassVar[Kind] = "class"
+    figures: ClassVar[tuple[Figure, ...]] = (
+        *shares("accuracy", "top5_accuracy"),
+        Figure(name="cross_entropy", lower_is_better=True),
+    )
 
     name: Literal["classification"] = "classification"
     hidden: tuple[int, ...] = Field((512, 256), description="Units of the head's hidden layers.")

@@ -57,6 +57,7 @@ class SegmentationOptions(GridTaskOptions):
     """Unsupervised segmentation: soft normalised cut and reconstruction from the segments (W-Net)."""
 
     short: ClassVar[str] = "seg"
+    plain_view: ClassVar[bool] = True
 
     name: Literal["segmentation"] = "segmentation"
     segments: int = Field(20, ge=2, le=64, description="Number of segments K.")
@@ -79,6 +80,7 @@ class ReconstructionOptions(MapTaskOptions):
     """Reconstruction: the input image from its features (paper, Eq. 5 and 6)."""
 
     short: ClassVar[str] = "rcn"
+    plain_view: ClassVar[bool] = True
     needs_color: ClassVar[bool] = True
 
     name: Literal["reconstruction"] = "reconstruction"

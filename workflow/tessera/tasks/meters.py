@@ -1,0 +1,75 @@
+"""Meters: figures of a task over many batches, which are those of all its images at once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+UNLABELED = -1
+TOP = 5
+
+
+class Meter(ABC):
+    """What a task's predictions are worth, over all batches that were added."""
+
+    @abstractmethod
+    def add(self, prediction: Any, labels: Any) -> None:
+        """Takes one batch in; nothing is read back from the device."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """The figures that the options name; nan where no label was known."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What to keep beside them, from which the figures can be computed again."""
+
+
+class ClassMeter(Meter):
+    """Accuracy, accuracy of the five likeliest classes, cross-entropy, and the confusion matrix.
+
+    Shares are in percent, the cross-entropy in nats. Images without a label (-1) count for nothing. With five classes
+    or fewer `top5_accuracy` is 100, since every class is among the first five.
+
+    Shape:
+        prediction: (N, K) logits.
+        labels: (N,) int64.
+        arrays: `confusion` (K, K) int64, rows by the right class; `labels` and `predictions` (M,) int64, of the images
+            that have a label, in the order in which they were added.
+    """
+
+    def __init__(self, classes: Sequence[str], device: torch.device) -> None:
+        self.number = len(classes)
+        self.confusion = torch.zeros(self.number, self.number, dtype=torch.int64, device=device)
+        # float64: sums of millions of images lose nothing.
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of top-5 hits and of cross-entropies
+        self._labels, self._predictions = list[Tensor](), list[Tensor]()
+
+    def add(self, prediction: Tensor, labels: Tensor) -> None:
+        known = labels != UNLABELED
+        logits, labels = prediction.float()[known], labels[known]
+        best = logits.topk(min(TOP, self.number)).indices
+        pairs = labels * self.number + best[:, 0]
+        self.confusion += torch.bincount(pairs, minlength=self.number**2).view_as(self.confusion)
+        errors = F.cross_entropy(logits, labels, reduction="none").double()
+        self.sums += torch.stack([(best == labels[:, None]).sum().double(), errors.sum()])
+        self._labels.append(labels)
+        self._predictions.append(best[:, 0])
+
+    def figures(self) -> dict[str, float]:
+        number = self.confusion.sum().double()
+        hits = self.confusion.diagonal().sum()
+        accuracy, top, error = (torch.stack([hits.double(), *self.sums]) / number).tolist()
+        return {"accuracy": 100.0 * accuracy, "top5_accuracy": 100.0 * top, "cross_entropy": error}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        found = {
+            "confusion": self.confusion,
+            "labels": torch.cat([torch.zeros(0, dtype=torch.int64, device=self.sums.device), *self._labels]),
+            "predictions": torch.cat([torch.zeros(0, dtype=torch.int64, device=self.sums.device), *self._predictions]),
+        }
+        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
