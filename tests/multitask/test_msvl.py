@@ -61,7 +61,7 @@ def test_a_step_moves_encoder_and_row_by_loss_and_penalty_and_reports_the_loss_a
         "encoder": UNITS, "tasks": [BRIGHTNESS], "epochs": 1, "iterations": 1, "sharing": LASSO, "optimizer": PLAIN,
     }  # fmt: skip
     learner = Learner(tiny_source(**settings), DATASET, {}, COMPUTE, 0)
-    encoder, sharing, head = learner.encoder.train(), learner.sharing, learner.head(BRIGHTNESS).train()
+    encoder, sharing, head = learner.encoder.train(), learner.sharing, learner.head(label(BRIGHTNESS)).train()
     assert isinstance(sharing, LassoSharing)
     sharing.rows[0].data = torch.tensor([1.0, 2.0, -1.0])
     copy = Learner(tiny_source(**settings), DATASET, {}, COMPUTE, 0)

@@ -243,9 +243,9 @@ def test_initial_weights_depend_on_the_trial_and_on_no_other_task() -> None:
     among = Learner(tiny_source(tasks=[CONTRAST, TURN, BRIGHTNESS]), DATASET, {}, COMPUTE, 0)
     again = Learner(tiny_source(tasks=[BRIGHTNESS]), DATASET, {}, COMPUTE, 1)
     assert same(alone.encoder, among.encoder)
-    assert same(alone.head(BRIGHTNESS), among.head(BRIGHTNESS))
+    assert same(alone.head(label(BRIGHTNESS)), among.head(label(BRIGHTNESS)))
     assert not same(alone.encoder, again.encoder)
-    assert not same(alone.head(BRIGHTNESS), again.head(BRIGHTNESS))
+    assert not same(alone.head(label(BRIGHTNESS)), again.head(label(BRIGHTNESS)))
 
 
 @pytest.mark.parametrize("epochs", [0, 2])

@@ -117,7 +117,7 @@ MODULES = {
     "own_raise": ("1 / 0", "its module raises ZeroDivisionError: division by zero"),
     "own_exit": ("import sys\nsys.exit(3)", "its module raises SystemExit: 3"),
     "own_options": ("class Broken:\n    Options = 3", "needs a class attribute `Options`"),
-    "own_family": ("from tessera.registry import Options\nclass Broken:\n    Options = Options", r"`Options` of `own_family:Broken` should be a subclass of tessera\.tasks\.options\.TaskOptions"),
+    "own_family": ("from tessera.registry import Options\nclass Broken:\n    Options = Options", r"`Options` of `own_family:Broken` should be a subclass of tessera\.tasks\.options\.base\.TaskOptions"),
     "own_method": ("from tessera.tasks.options import TaskOptions\nclass Broken:\n    class Options(TaskOptions):\n        def at(self, px):\n            return 1 / 0", r"part of your own \(`own_method:Broken`\) end in ZeroDivisionError"),
     "own_validator": ("from pydantic import model_validator\nfrom tessera.tasks.options import TaskOptions\nclass Broken:\n    class Options(TaskOptions):\n        @model_validator(mode='after')\n        def odd(self):\n            raise KeyError('odd')", r"part of your own \(`own_validator:Broken`\) end in KeyError"),
 }  # fmt: skip
@@ -142,5 +142,5 @@ def test_names_that_no_part_can_have(plan_of: PlanOf, name: str) -> None:
 
 
 def test_a_preset_is_a_plain_name_of_its_own_folder(plan_of: PlanOf) -> None:
-    with pytest.raises(StudyError, match=r"Unknown method '\.\./scales/smoke'\. Known: equal, msvl"):
+    with pytest.raises(StudyError, match=r"Unknown method '\.\./scales/smoke'\. Known: dwa, equal, msvl"):
         plan_of({"grid/rows": {"source.method": ["../scales/smoke"]}})
