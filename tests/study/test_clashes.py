@@ -112,3 +112,50 @@ def test_a_part_of_one_s_own_says_what_it_does_not_go_with(plan_of: PlanOf) -> N
 def test_what_its_clashes_end_in_is_told_as_its_own(plan_of: PlanOf, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError, match=message):
         plan_of(changes)
+
+
+def test_what_does_not_go_with_shared_inputs_is_told(plan_of: PlanOf) -> None:
+    lines = told(
+        plan_of, {"base/source/schedule": {"name": "joint", "inputs": "shared"}, "base/source/method": "equal"}
+    )
+    assert any("task `jigsaw` makes inputs of its own, which other tasks cannot see" in line for line in lines)
+    gray = {"base/source/tasks": ["classification"], "base/source/harmonize": True, "base/source/method": "equal"}
+    lines = told(plan_of, {**gray, "base/source/schedule": {"name": "joint", "inputs": "shared"}})
+    assert any("set source.harmonize to false" in line for line in lines)
+
+
+COMPARING = '''
+from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.balancing.options import ComparingOptions
+
+class NormsOptions(ComparingOptions):
+    """Toy."""
+
+class Norms(Balancing):
+    """Compares gradients."""
+    Options = NormsOptions
+'''
+
+
+def test_a_balancing_that_compares_needs_several_tasks_a_step_and_one_map(plan_of: PlanOf, tmp_path: Path) -> None:
+    (tmp_path / "picky_parts.py").write_text(COMPARING)
+    name = {"name": "picky_parts:Norms"}
+    turns = {"base/source/balancing": name, "base/source/method": "equal", "base/source/schedule": "round_robin"}
+    assert any("takes one task a step: use `joint`" in line for line in told(plan_of, turns))
+    own = {"base/source/balancing": {**name, "of": "features"}, "base/source/method": "equal"}
+    assert any(
+        "set schedule.inputs to `shared`, or balancing.of to `parameters`" in line for line in told(plan_of, own)
+    )
+
+
+def test_two_tasks_of_one_key_and_an_unknown_column_are_told(plan_of: PlanOf) -> None:
+    twice = [
+        {"name": "classification", "labels": "digit"},
+        {"name": "classification", "labels": "digit", "hidden": [8]},
+    ]
+    digits = {"base/source.dataset+target.dataset": "digits_m", "base/source/method": "equal"}
+    lines = told(plan_of, {**digits, "base/source/tasks": twice})
+    assert any("classification.digit" in line and "twice" in line for line in lines), lines
+    unknown = [{"name": "classification", "labels": "digits"}]
+    lines = told(plan_of, {**digits, "base/source/tasks": unknown})
+    assert any("no label column `digits`. Did you mean 'digit'?" in line for line in lines)

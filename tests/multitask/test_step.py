@@ -1,0 +1,123 @@
+"""Steps of shared and of own inputs: one pass of the encoder for all heads gives the gradients of a pass for each."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from multitask_stand_ins import UNITS, tiny_dataset, tiny_source
+from torch import Tensor
+from torch.testing import assert_close
+
+from tessera.data.labels import Column
+from tessera.data.store import Dataset, Split
+from tessera.multitask.gradients import leave_gradients
+from tessera.multitask.learner import Learner
+from tessera.multitask.pretrain import pretrain
+from tessera.multitask.schedule.base import Turn
+from tessera.multitask.step import OwnInputs, SharedInput
+from tessera.tasks.base import TaskBatch
+from tessera.training.compute import Compute
+
+TASKS: list[Any] = ["classification", {"name": "classification", "labels": "shade"}]
+NAMES = ["classification", "classification.shade"]
+SHARED = {"name": "joint", "inputs": "shared"}
+
+
+def dataset() -> Dataset:
+    plain = tiny_dataset()
+    splits = {}
+    for name, split in plain.splits.items():
+        shade = (torch.arange(len(split)) // 2) % 3
+        splits[name] = Split(split.images, split.labels, {"shade": torch.where(shade == 2, -1, shade)})
+    return replace(plain, splits=splits, columns={**plain.columns, "shade": Column("class", ("dark", "light"))})
+
+
+def learner_of(**settings: Any) -> Learner:
+    source = tiny_source(**{"tasks": TASKS, "schedule": SHARED, **settings})
+    made = Learner(source, dataset(), {}, Compute(torch.device("cpu"), "float32"), 0)
+    for module in (made.encoder, made.heads, made.sharing, made.regularizer):
+        module.double().eval()  # batch norms rest, so that one pass more changes nothing
+    return made
+
+
+def batches_of(learner: Learner) -> dict[str, TaskBatch]:
+    batches = next(learner.feeds(0, [Turn(steps=(tuple(NAMES),), shared=True)])[NAMES[0]])
+    return {name: batch._replace(inputs=batch.inputs.double()) for name, batch in batches.items()}
+
+
+def gradients(learner: Learner) -> dict[str, Tensor]:
+    modules = {"encoder": learner.encoder, "heads": learner.heads, "sharing": learner.sharing}
+    return {
+        f"{key}.{name}": parameter.grad.clone()
+        for key, module in modules.items()
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+@pytest.mark.parametrize("settings", [{}, {"sharing": "lasso", "encoder": UNITS}])
+def test_one_pass_for_all_heads_has_the_gradients_of_a_pass_for_each(settings: dict[str, Any]) -> None:
+    found = []
+    for shared in (True, False):
+        learner = learner_of(**settings)
+        records: dict[str, list[Any]] = {name: [] for name in NAMES}
+        batches = batches_of(learner)
+        feeds: dict[str, Iterator[TaskBatch]] = {name: iter([batch]) for name, batch in batches.items()}
+        step = SharedInput(learner, NAMES, records, batches) if shared else OwnInputs(learner, NAMES, records, feeds)
+        leave_gradients(step, learner.balancing, list(learner.encoder.parameters()))
+        found.append((gradients(learner), {name: records[name][0]["loss"] for name in NAMES}))
+    assert_close(found[0], found[1], rtol=1e-6, atol=1e-9)
+    assert all(gradient.abs().sum() > 0 for gradient in found[0][0].values())
+
+
+def test_the_encoder_sees_a_shared_batch_once() -> None:
+    learner = learner_of()
+    passes = 0
+
+    def count(*_: Any) -> None:
+        nonlocal passes
+        passes += 1
+
+    learner.encoder.conv1.register_forward_hook(count)  # type: ignore[operator, union-attr]
+    records: dict[str, list[Any]] = {name: [] for name in NAMES}
+    step = SharedInput(learner, NAMES, records, batches_of(learner))
+    leave_gradients(step, learner.balancing, list(learner.encoder.parameters()))
+    assert passes == 1
+    again = [each.loss.item() for each in step.losses()]  # looked at again: the same batch, and nothing recorded twice
+    assert passes == 2
+    assert again == pytest.approx([records[name][0]["loss"].item() for name in NAMES])
+    assert [len(records[name]) for name in NAMES] == [1, 1]
+
+
+def test_a_shared_epoch_has_as_many_steps_as_iterations_and_repeats(tmp_path: Path) -> None:
+    source = tiny_source(tasks=TASKS, schedule=SHARED)
+    compute = Compute(torch.device("cpu"), "float32")
+    whole = pretrain(source, dataset(), {}, compute, 0, None)
+    assert whole.history[0]["order"] == "classification + classification.shade"
+    assert {key for key in whole.history[0] if key.endswith(".loss")} == {f"{name}.loss" for name in NAMES}
+    again = pretrain(source, dataset(), {}, compute, 0, tmp_path)
+    resumed = pretrain(source, dataset(), {}, compute, 0, tmp_path)
+    for other in (again, resumed):
+        pairs = zip(whole.encoder.state_dict().values(), other.encoder.state_dict().values(), strict=True)
+        assert all(torch.equal(one, two) for one, two in pairs)
+    seen = tiny_source().batch_size * tiny_source().iterations
+    learner = Learner(source, dataset(), {}, compute, 0)
+    turn = Turn(steps=(tuple(NAMES),) * 6, shared=True)
+    assert turn.batches * 8 == seen
+    batches = list(learner.feeds(0, [turn])[NAMES[0]])
+    assert len(batches) == 6
+    assert all(torch.equal(each[NAMES[0]].inputs, each[NAMES[1]].inputs) for each in batches)
+
+
+def test_under_bfloat16_a_shared_step_is_finite_and_near() -> None:
+    source = tiny_source(tasks=TASKS, schedule=SHARED, balancing="uncertainty")
+    exact, rough = (
+        pretrain(source, dataset(), {}, Compute(torch.device("cpu"), precision), 0, None)
+        for precision in ("float32", "bfloat16")
+    )
+    for name in NAMES:
+        one, other = (float(result.history[-1][f"{name}.loss"]) for result in (exact, rough))
+        assert one == pytest.approx(other, rel=0.1)
