@@ -58,9 +58,9 @@ SAME = {"git": None, "hardware": {"device": "cpu"}, "seconds": 1.0, "finished": 
 def main(version: str) -> None:
     """Runs the jobs in a temporary project, and packs what they made."""
     archive = Path(__file__).parent.resolve() / f"{version}.tar.xz"
-    store._save, save = (
+    store.save_weights, save = (
         lambda state, *rest: save({name: coarse(one) for name, one in state.items()}, *rest),
-        store._save,
+        store.save_weights,
     )
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)

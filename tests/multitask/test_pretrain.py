@@ -15,10 +15,11 @@ from torch.testing import assert_close
 from tessera.errors import TesseraError
 from tessera.multitask import pretrain as pretraining
 from tessera.multitask.fusion.states import copy_state
-from tessera.multitask.learner import Learner, head_key
+from tessera.multitask.learner import Learner
 from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.records import means
 from tessera.multitask.schedule.base import Turn
+from tessera.multitask.task_network import head_key
 from tessera.multitask.validation import validate
 from tessera.registry import label
 from tessera.training.compute import Compute

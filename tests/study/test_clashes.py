@@ -153,7 +153,7 @@ def test_two_tasks_of_one_key_and_an_unknown_column_are_told(plan_of: PlanOf) ->
         {"name": "classification", "labels": "digit"},
         {"name": "classification", "labels": "digit", "hidden": [8]},
     ]
-    digits = {"base/source.dataset+target.dataset": "digits_m", "base/source/method": "equal"}
+    digits = {"base/source/dataset": "digits_m", "base/source/method": "equal"}
     lines = told(plan_of, {**digits, "base/source/tasks": twice})
     assert any("classification.digit" in line and "twice" in line for line in lines), lines
     unknown = [{"name": "classification", "labels": "digits"}]

@@ -8,20 +8,23 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     """Trains, and keeps encoder, heads, history and previews of the tasks."""
     from safetensors.torch import load_file
 
-    from tessera.data.store import load_dataset
+    from tessera.data.store import load_dataset, refuse_without
     from tessera.models.store import save_encoder, save_heads
-    from tessera.multitask.learner import head_key
     from tessera.multitask.pretrain import pretrain
     from tessera.multitask.previews import save_previews
+    from tessera.multitask.store import save_tasks
+    from tessera.multitask.task_network import head_key
 
     source, compute = job.settings.source, job.compute
     dataset = load_dataset(job.inputs["dataset"], compute.device)
+    refuse_without(dataset, [task.column for task in source.tasks if task.column is not None], job.inputs["dataset"])
     prepared = {role: folder for role, folder in job.inputs.items() if role.startswith("labels.")}
     labels = {role.removeprefix("labels."): load_file(path / "labels.safetensors") for role, path in prepared.items()}
     pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
     save_encoder(pretrained.encoder, source.encoder, dataset.normalization, job.output)
     supervised = [head_key(task.key) for task in source.tasks if task.column == "class"]
     save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
+    save_tasks(source, dataset, pretrained.sharing, job.output)
     job.save_history(pretrained.history)
     job.save_metrics(pretrained.metrics)
     save_previews(pretrained.previews, job.output)

@@ -100,7 +100,7 @@ def save_encoder(encoder: nn.Module, options: Options, normalization: Normalizat
         DivergedError: If a weight or a buffer is not finite.
     """
     about = {"options": options.model_dump(mode="json"), **normalization._asdict()}
-    _save(encoder.state_dict(), about, folder / ENCODER)
+    save_weights(encoder.state_dict(), about, folder / ENCODER)
 
 
 def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
@@ -109,14 +109,14 @@ def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
     Raises:
         ArtifactError: If the file is missing, damaged, or not an encoder.
     """
-    state, about = _load(folder / ENCODER)
+    state, about = load_weights(folder / ENCODER)
     try:
         options = _options("encoder", about["options"])
         encoder: Encoder = registry.load("encoder", options.name)(options)
         encoder.load_state_dict(state)
         stored = StoredEncoder(encoder, options, _normalization(about))
-    except _UNFIT as error:
-        raise _damaged(folder / ENCODER, error) from error
+    except UNFIT as error:
+        raise damaged(folder / ENCODER, error) from error
     _place(encoder, device)
     return stored
 
@@ -135,7 +135,7 @@ def save_network(network: nn.Module, about: NetworkAbout, folder: Path) -> None:
     }
     if about.classes:  # absent else, so that what is written of networks that never name them stays the same
         content["classes"] = about.classes
-    _save(network.state_dict(), content, folder / NETWORK)
+    save_weights(network.state_dict(), content, folder / NETWORK)
 
 
 def load_network(folder: Path, device: torch.device) -> StoredNetwork:
@@ -144,7 +144,7 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
     Raises:
         ArtifactError: If the file is missing, damaged, or not a network.
     """
-    state, content = _load(folder / NETWORK)
+    state, content = load_weights(folder / NETWORK)
     try:
         about = NetworkAbout(
             options=_network_options(content),
@@ -155,8 +155,8 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
         )
         network = about.build()
         network.load_state_dict(state)
-    except _UNFIT as error:
-        raise _damaged(folder / NETWORK, error) from error
+    except UNFIT as error:
+        raise damaged(folder / NETWORK, error) from error
     _place(network, device)
     return StoredNetwork(network, about)
 
@@ -186,7 +186,7 @@ def save_heads(heads: nn.ModuleDict, folder: Path, classifier: str | None = None
     head = None if classifier is None else heads[classifier]
     # A head of another form, one that answers for each pixel, classifies no image.
     about = {"name": classifier, "classes": list(classes)} | _widths(head) if isinstance(head, VectorHead) else None
-    _save(heads.state_dict(), {"heads": sorted(heads), "classifier": about}, folder / HEADS)
+    save_weights(heads.state_dict(), {"heads": sorted(heads), "classifier": about}, folder / HEADS)
 
 
 def load_classifier(folder: Path, device: torch.device) -> StoredClassifier | None:
@@ -195,7 +195,7 @@ def load_classifier(folder: Path, device: torch.device) -> StoredClassifier | No
     Raises:
         ArtifactError: If the file is missing, damaged, or of a version that did not say which head is the classifier.
     """
-    state, content = _load(folder / HEADS)
+    state, content = load_weights(folder / HEADS)
     if "classifier" not in content:
         raise ArtifactError(
             f"{folder / HEADS}: does not say which head is the classifier (an older version wrote it). "
@@ -210,8 +210,8 @@ def load_classifier(folder: Path, device: torch.device) -> StoredClassifier | No
         head = VectorHead(int(about["num_features"]), hidden, len(classes))
         prefix = f"{about['name']}."
         head.load_state_dict({k.removeprefix(prefix): tensor for k, tensor in state.items() if k.startswith(prefix)})
-    except _UNFIT as error:
-        raise _damaged(folder / HEADS, error) from error
+    except UNFIT as error:
+        raise damaged(folder / HEADS, error) from error
     _place(head, device)
     return StoredClassifier(head, hidden, classes)
 
@@ -222,10 +222,15 @@ def _widths(head: VectorHead) -> dict[str, Any]:
 
 
 # What unfit content raises: absent keys, wrong types (pydantic's error is a ValueError), weights that do not fit.
-_UNFIT = (KeyError, TypeError, ValueError, RuntimeError, TesseraError)
+UNFIT = (KeyError, TypeError, ValueError, RuntimeError, TesseraError)
 
 
-def _save(state: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
+def save_weights(state: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
+    """Writes weights, and what is said of them, as one safetensors file.
+
+    Raises:
+        DivergedError: If a weight or a buffer is not finite.
+    """
     if wrong := not_finite(state):
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise DivergedError(f"{path.stem}: `{wrong[0]}`{more} is not finite: the training diverged.")
@@ -243,16 +248,22 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
     return [name for name, fine in zip(floats, finite, strict=True) if not fine]
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_weights` wrote: weights on the CPU, and what is said of them.
+
+    Raises:
+        ArtifactError: If the file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             about = json.loads((file.metadata() or {})["tessera"])
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118, no mapping
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> ArtifactError:
+def damaged(path: Path, error: Exception) -> ArtifactError:
+    """What tells of a file that cannot be read, why, and what to delete."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ArtifactError(f"{path}: not a readable network ({reason}). Delete its folder; it is made again.")
 

@@ -1,6 +1,6 @@
 """Batch-norm statistics: which a forward pass uses, and their estimate from plain images in the end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -43,17 +43,20 @@ def batch_statistics(*modules: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor], compute: Compute) -> None:
+def reestimate_statistics(
+    network: nn.Module, batches: Iterable[Tensor], compute: Compute, of: Sequence[nn.Module] | None = None
+) -> None:
     """Replaces running statistics by their cumulative average over these batches; leaves evaluation mode.
 
     Args:
         network: On the device; without batch norm, nothing is done and no batch is made.
+        of: Parts of the network whose statistics are meant, while the others' stay; None: all.
 
     Shape:
         batches: each (N, 3, H, W) float32, normalised, without augmentation.
     """
     network.eval()
-    layers = batch_norms(network)
+    layers = batch_norms(*([network] if of is None else of))
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]

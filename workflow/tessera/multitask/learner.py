@@ -20,6 +20,7 @@ from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
 from tessera.multitask.step import OwnInputs, SharedInput, Step, channels_last
+from tessera.multitask.task_network import head_key
 from tessera.multitask.validation import draw_held_out
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
 from tessera.training.compute import Compute
@@ -185,11 +186,6 @@ class Learner:
         for step in range(len(turn.steps)):
             part = turn.begin + (turn.end - turn.begin) * step / len(turn.steps)
             yield learning_rate_at(self.source.optimizer, (epoch + part) / self.source.epochs)
-
-
-def head_key(name: str) -> str:
-    """Key of a task's head among the heads: what the task is called, which may hold a dot; a module's name may not."""
-    return name.replace(".", ":")
 
 
 def _seeded(build: Callable[[], Any], *words: int | str) -> Any:

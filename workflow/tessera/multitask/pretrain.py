@@ -22,7 +22,9 @@ from tessera.multitask.learner import Learner
 from tessera.multitask.previews import make_previews
 from tessera.multitask.records import Record, means
 from tessera.multitask.schedule.base import Schedule, Turn
+from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
+from tessera.multitask.task_network import TaskNetwork
 from tessera.multitask.validation import validate
 from tessera.tasks.base import Preview
 from tessera.training.checkpoint import Checkpoint
@@ -40,7 +42,9 @@ class Pretrained:
 
     Attributes:
         encoder: In evaluation mode, batch-norm statistics re-estimated on plain source images.
-        heads: One a task, by `head_key` of its name, as they were when the training ended.
+        heads: One a task, by `head_key`, as they were when the training ended; batch-norm statistics of supervised ones are
+            re-estimated as well.
+        sharing: How the tasks share the encoder, with what was trained of it; in evaluation mode.
         history: One row an epoch, the same flat keys in each.
         metrics: Figures of the last epoch, chance values, and figures of the whole training.
         previews: What each task sees and predicts of a few held-out images, by task.
@@ -48,6 +52,7 @@ class Pretrained:
 
     encoder: Encoder
     heads: nn.ModuleDict
+    sharing: Sharing
     history: list[Row]
     metrics: dict[str, float]
     previews: dict[str, Preview]
@@ -146,9 +151,15 @@ class _Training:
         if self.history:
             learner.encoder.load_state_dict(self.fusion.export())
         reestimate_statistics(learner.encoder, learner.plain_batches(), self.compute)
+        # Those of supervised heads as well, which are measured on plain images too; they read the encoder as it now is.
+        labelled = {name: learner.head(name) for name, task in learner.tasks.items() if task.options.reads is not None}
+        network = TaskNetwork(learner.encoder, learner.sharing, labelled)
+        reestimate_statistics(network, learner.plain_batches(), self.compute, of=[learner.sharing, network.heads])
         metrics = summary(self.history, self.images) | learner.chance
         previews = make_previews(learner)
-        return Pretrained(learner.encoder, learner.heads.eval(), self.history, metrics, previews)
+        return Pretrained(
+            learner.encoder, learner.heads.eval(), learner.sharing.eval(), self.history, metrics, previews
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next epochs depend on; random numbers need no state, as epochs seed their own."""

@@ -7,6 +7,7 @@ from tessera.protocols.options import (
     KnnOptions,
     LinearProbeOptions,
     ProtocolOptions,
+    TasksOptions,
 )
 from tessera.registry import Part
 
@@ -27,6 +28,9 @@ PARTS = {
         "tessera.protocols.linear_probe:LinearProbe", LinearProbeOptions, "logistic regression on frozen features"
     ),
     "knn": Part("tessera.protocols.knn:Knn", KnnOptions, "nearest neighbours of frozen features"),
+    "tasks": Part(
+        "tessera.multitask.protocol:Tasks", TasksOptions, "each task of the source that learned labels, by its figures"
+    ),
     "clustering": Part(
         "tessera.clustering.dec:DeepEmbeddedClustering",
         ClusteringOptions,

@@ -10,20 +10,21 @@ from tessera.errors import brief
 from tessera.figures import Figure, shares
 from tessera.multitask.source import Source
 from tessera.parts import PartOf
-from tessera.registry import Options, choices
+from tessera.registry import Options, choices, suggest
 
 
 class ProtocolOptions(Options):
     """What the plan asks of every protocol.
 
     Attributes:
-        measures: `encoder`: the frozen source encoder; `network`: the target network after transfer.
+        measures: `encoder`: the frozen source encoder; `network`: the target network after transfer;
+            `source`: the source's encoder with the heads that its tasks learned.
         stage: The stage that runs it.
         reports: Figures that it reports of every model, first the one that fills a table's cell.
         scores: Kind of labels that it scores, which dataset and network must be about too.
     """
 
-    measures: ClassVar[Literal["encoder", "network"]]
+    measures: ClassVar[Literal["encoder", "network", "source"]]
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
     reports: ClassVar[tuple[Figure, ...]] = ()
     scores: ClassVar[Kind] = "class"
@@ -76,7 +77,7 @@ class ProtocolOptions(Options):
 class ClassificationProtocolOptions(ProtocolOptions):
     """Top-1 accuracy of the target network on the test split, after the last epoch."""
 
-    measures: ClassVar[Literal["encoder", "network"]] = "network"
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "network"
     reports: ClassVar[tuple[Figure, ...]] = (
         *shares("accuracy", "top5_accuracy"),
         Figure(name="cross_entropy", lower_is_better=True),
@@ -88,7 +89,7 @@ class ClassificationProtocolOptions(ProtocolOptions):
 class DetectionOptions(ProtocolOptions):
     """Mean average precision of the target network's boxes on the test split, as PASCAL VOC counts it."""
 
-    measures: ClassVar[Literal["encoder", "network"]] = "network"
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "network"
     reports: ClassVar[tuple[Figure, ...]] = shares("map_voc07", "map_area")
     scores: ClassVar[Kind] = "boxes"
 
@@ -99,7 +100,7 @@ class DetectionOptions(ProtocolOptions):
 class LinearProbeOptions(ProtocolOptions):
     """Accuracy of logistic regression on standardised, frozen features of the source encoder."""
 
-    measures: ClassVar[Literal["encoder", "network"]] = "encoder"
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
     reports: ClassVar[tuple[Figure, ...]] = shares("accuracy", "train_accuracy")
 
     name: Literal["linear_probe"] = "linear_probe"
@@ -112,7 +113,7 @@ class LinearProbeOptions(ProtocolOptions):
 class KnnOptions(ProtocolOptions):
     """Accuracy of the nearest neighbours by cosine of frozen features of the source encoder."""
 
-    measures: ClassVar[Literal["encoder", "network"]] = "encoder"
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
     reports: ClassVar[tuple[Figure, ...]] = shares("accuracy")
 
     name: Literal["knn"] = "knn"
@@ -124,7 +125,7 @@ class KnnOptions(ProtocolOptions):
 class ClusteringOptions(ProtocolOptions):
     """Deep embedded clustering of the target's images from the source encoder; no labels are read but to score."""
 
-    measures: ClassVar[Literal["encoder", "network"]] = "encoder"
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "cluster_target"
     reports: ClassVar[tuple[Figure, ...]] = shares(
         "accuracy", "nmi", "ari", "recall_at_1", "recall_at_5", "recall_at_10",
@@ -144,6 +145,48 @@ class ClusteringOptions(ProtocolOptions):
     learning_rate: float = Field(0.01, gt=0, description="Learning rate of SGD with momentum 0.9.")
     train_encoder: bool = Field(True, description="Adapt the encoder as well as embedding and centres.")
     images: int | None = Field(None, ge=10, description="Only this many images, drawn by the trial's seed; null: all.")
+
+
+class TasksOptions(ProtocolOptions):
+    """Figures of each task of the source that learned labels, as `<task>.<figure>`, on the target's test split."""
+
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "source"
+
+    name: Literal["tasks"] = "tasks"
+
+    def figures(self, source: Source | None) -> tuple[Figure, ...]:
+        tasks = source.tasks if source is not None and source.epochs > 0 else ()
+        return tuple(
+            figure.model_copy(update={"name": f"{task.key}.{figure.name}"}) for task in tasks for figure in task.figures
+        )
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        source, dataset = whole.source, whole.target.dataset
+        if whole.transfer.name != "none":
+            yield (
+                f"protocol `{self.name}` measures what the source's tasks have learned, but transfer "
+                f"`{whole.transfer.name}` is for a network of the target: leave it out, or set target.protocol to "
+                f"{choices('protocol', lambda options: options.measures == 'network')}"
+            )
+        if not self.figures(source):
+            why = "is untrained (`source.epochs` is 0)" if source.epochs == 0 else "has no task that learns labels"
+            able = choices("task", lambda options: options.reads is not None)
+            yield (
+                f"protocol `{self.name}` measures tasks that learn labels, but the source {why}: give source.tasks "
+                f"{able}, or choose another target.protocol"
+            )
+            return
+        yield from super().clashes(whole)
+        kinds = dataset.label_columns()
+        for column in dict.fromkeys(task.column for task in source.tasks if task.column is not None):
+            if column not in kinds:
+                yield (
+                    f"a task of the source learns label column `{brief(column)}`, which target.dataset "
+                    f"`{dataset.name}` does not have. {suggest(column, kinds)}"
+                )
+
+    def _unlike(self, dataset: Any, network: Any) -> Iterator[str]:
+        yield from ()  # no network of the target is read, and columns are looked for one by one
 
 
 ProtocolPart = Annotated[ProtocolOptions, PartOf("protocol")]

@@ -84,9 +84,9 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
     key = path[1] if len(path) > 1 else ""
     if key in ("dataset", "protocol", "metric"):
         return ""
-    if target.protocol.measures == "encoder":
+    if target.protocol.measures != "network":
         if key == "label_fraction":
-            reads_labels = target.protocol.stage == EvaluateTarget.stage
+            reads_labels = target.protocol.stage == EvaluateTarget.stage and target.protocol.measures == "encoder"
             return "" if reads_labels else f"protocol `{target.protocol.name}` reads no labels. Leave it out"
         return _encoder_alone(experiment)
     builds = transfer.network_of(target.network, experiment.source.encoder) is None
@@ -108,9 +108,10 @@ def _without_first_stage(experiment: Experiment) -> bool:
 
 
 def _encoder_alone(experiment: Experiment) -> str:
-    name = experiment.target.protocol.name
+    protocol = experiment.target.protocol
+    what = "the source encoder itself" if protocol.measures == "encoder" else "the source itself"
     return (
-        f"protocol `{name}` measures the source encoder itself, and trains no target network. Leave it out, or set "
+        f"protocol `{protocol.name}` measures {what}, and trains no target network. Leave it out, or set "
         f"`target.protocol` to {' or '.join(f'`{other}`' for other in _of_networks())}"
     )
 

@@ -113,7 +113,8 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         if protocol.stage == ClusterTarget.stage:
             settings = ClusterTarget(protocol=protocol)
         else:
-            settings = EvaluateTarget(protocol=protocol, label_fraction=target.label_fraction)
+            fraction = target.label_fraction if protocol.measures == "encoder" else 1.0
+            settings = EvaluateTarget(protocol=protocol, label_fraction=fraction)
     add(settings, words, trial, dataset=dataset, **model)
     return jobs
 

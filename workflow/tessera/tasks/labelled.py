@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -32,7 +33,11 @@ class LabelledTask(Task):
         return {self.options.labels: known[self.options.labels]}
 
     def batch_of(self, views: Tensor, labels: Mapping[str, Tensor]) -> TaskBatch:
-        return TaskBatch(self.normalize(to_unit(views)), labels[self.options.labels])
+        return TaskBatch(self.normalize(to_unit(views)), self.wanted(labels))
+
+    def wanted(self, labels: Mapping[str, Tensor]) -> Any:
+        """What `loss` and `meter` read, of what `labels_of` gives; here the column as it is."""
+        return labels[self.options.labels]
 
     @abstractmethod
     def meter(self) -> Meter:

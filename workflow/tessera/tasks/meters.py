@@ -21,8 +21,12 @@ class Meter(ABC):
         """Takes one batch in; nothing is read back from the device."""
 
     @abstractmethod
+    def count(self) -> int:
+        """How many labels were known."""
+
+    @abstractmethod
     def figures(self) -> dict[str, float]:
-        """The figures that the options name; nan where no label was known."""
+        """The figures that the options name, of one known label or more."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -59,6 +63,9 @@ class ClassMeter(Meter):
         self.sums += torch.stack([(best == labels[:, None]).sum().double(), errors.sum()])
         self._labels.append(labels)
         self._predictions.append(best[:, 0])
+
+    def count(self) -> int:
+        return int(self.confusion.sum())
 
     def figures(self) -> dict[str, float]:
         number = self.confusion.sum().double()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Self
 
 from tessera.data.labels import Kind
+from tessera.figures import Figure
 from tessera.parts import PartOf
 from tessera.registry import Options, label
 
@@ -18,6 +19,7 @@ class TaskOptions(Options):
         reads: Kind of the dataset's labels that it learns; None where it makes its own.
         plain_view: True where it is shown a random view of the image itself (`Task.batch_of`), so that one batch of
             views, and one pass of the encoder, serves all such tasks.
+        figures: What protocol `tasks` reports of it, first the one that tells most; of tasks that learn labels.
         needs_color: True where what is predicted are colours, so that gray images teach nothing.
     """
 
@@ -26,6 +28,7 @@ class TaskOptions(Options):
     labels_from_images: ClassVar[bool] = False
     reads: ClassVar[Kind | None] = None
     plain_view: ClassVar[bool] = False
+    figures: ClassVar[tuple[Figure, ...]] = ()
     needs_color: ClassVar[bool] = False
 
     @property

@@ -17,12 +17,10 @@ class LabelledTaskOptions(TaskOptions):
 
     Attributes:
         reads: Kind of the column.
-        figures: What protocol `tasks` reports of it on held-out images, first the one that tells most.
     """
 
     reads: ClassVar[Kind]
     plain_view: ClassVar[bool] = True
-    figures: ClassVar[tuple[Figure, ...]]
 
     labels: Annotated[str, LATE] = Field(
         "class", min_length=1, description="Column of the dataset's labels that is learned."
