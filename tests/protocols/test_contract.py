@@ -50,7 +50,7 @@ def protocol(name: str, **options: Any) -> Protocol:
     return made
 
 
-@pytest.fixture(params=sorted(name for name, part in PARTS.items() if part.options.scores == "class"))  # type: ignore[attr-defined]
+@pytest.fixture(params=sorted(name for name, part in PARTS.items() if part.options.scores == "class" and part.options.measures != "source"))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
