@@ -1,6 +1,7 @@
 """Every protocol of classes or clusters: exactly its metrics, finite; a seed repeats; the model stays as it is.
 
-Detection reads another kind of dataset: tests/detection/test_protocol.py asks the same of it.
+Detection reads another kind of dataset, and `tasks` a whole source: tests/detection/test_protocol.py and
+tests/multitask/test_protocol_tasks.py ask the same of them.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,10 @@ def protocol(name: str, **options: Any) -> Protocol:
     return made
 
 
-@pytest.fixture(params=sorted(name for name, part in PARTS.items() if part.options.scores == "class" and part.options.measures != "source"))
+OF_CLASSES = [name for name, part in PARTS.items() if part.options.scores == "class"]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=sorted(name for name in OF_CLASSES if PARTS[name].options.measures != "source"))  # type: ignore[attr-defined]
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
