@@ -22,7 +22,7 @@ from tessera.data.prepare import prepare_dataset
 from tessera.errors import ArtifactError
 from tessera.jobs import Cell, EvaluateTarget, Job, PrepareDataset, SummarizeStudy
 from tessera.manifest import MANIFEST, inspect
-from tessera.report.index import write_index
+from tessera.report.page.index import write_index
 from tessera.report.summary import summarize
 from tessera.stages import StageJob, run_stage
 from tessera.tracking.dvc import gather

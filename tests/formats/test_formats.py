@@ -15,9 +15,9 @@ from tessera.data.store import load_dataset
 from tessera.errors import TesseraError
 from tessera.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.models.store import load_classifier, load_encoder, load_measured, load_network
-from tessera.report.markdown import markdown
 from tessera.report.records import figures
-from tessera.report.table import read_table
+from tessera.report.tables.markdown import markdown
+from tessera.report.tables.table import read_table
 
 RELEASED = sorted(Path(__file__).parent.glob("*.tar.xz"))
 REFUSED: dict[tuple[str, str], str] = {}  # archive's number and stage's folder: what the one line says

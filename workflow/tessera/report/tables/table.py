@@ -1,0 +1,179 @@
+"""A study's table in memory: figures of its cells, and the comparisons that the study declares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import ArtifactError
+from tessera.jobs import Cell, Comparison, SummarizeStudy
+from tessera.registry import suggest
+from tessera.report import trials as over_trials
+from tessera.report.records import Cost, chance, cost, figures
+from tessera.report.trials import Difference, Value, paired_difference
+
+# Their smaller value is the better one; every other figure is better when larger.
+LOWER_IS_BETTER = ("cross_entropy", "loss", "error")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One filled cell.
+
+    Attributes:
+        values: The cell's metric, one a trial; None where a trial has no finite figure.
+        metrics: Mean of every figure that the protocol reports.
+        chance: What guessing would give, %, where that is known.
+    """
+
+    cell: Cell
+    values: tuple[Value, ...]
+    metrics: dict[str, Value]
+    chance: float | None
+
+    @property
+    def mean(self) -> Value:
+        return over_trials.mean(self.values)
+
+    @property
+    def std(self) -> Value:
+        return over_trials.std(self.values)
+
+    @property
+    def difference(self) -> Value:
+        """Ours minus the published value."""
+        mean, published = self.mean, self.cell.published
+        return None if mean is None or published is None else mean - published
+
+    def measured_like(self, other: "Figure") -> bool:
+        """Whether the two may be compared at all."""
+        return (self.cell.protocol, self.cell.metric) == (other.cell.protocol, other.cell.metric)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison of the study in one column."""
+
+    comparison: Comparison
+    column: str
+    metric: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A comparison that the study asks for and that cannot be made.
+
+    Attributes:
+        column: Where; empty: nowhere.
+        why: In words; `{names}` stands for the two rows.
+    """
+
+    comparison: Comparison
+    column: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that the result files show."""
+
+    summary: SummarizeStudy
+    figures: dict[tuple[str, str], Figure]
+    outcomes: tuple[Compared | Unanswered, ...]
+    cost: Cost
+
+    @property
+    def comparisons(self) -> tuple[Compared, ...]:
+        """The comparisons that could be made."""
+        return tuple(each for each in self.outcomes if isinstance(each, Compared))
+
+    @property
+    def unanswered(self) -> tuple[Unanswered, ...]:
+        """Those that could not."""
+        return tuple(each for each in self.outcomes if isinstance(each, Unanswered))
+
+    def at(self, row: str, column: str) -> Figure | None:
+        """The cell's figure; None where the study has no such cell."""
+        return self.figures.get((row, column))
+
+    def in_column(self, column: str) -> list[Figure]:
+        """The filled cells of a column, from the top."""
+        found = (self.at(row, column) for row in self.summary.rows)
+        return [figure for figure in found if figure is not None]
+
+    def is_best(self, figure: Figure) -> bool:
+        """Whether this is the best mean of its column; never so where the column's cells are measured differently."""
+        rivals = self.in_column(figure.cell.column)
+        means = [rival.mean for rival in rivals if rival.mean is not None]
+        if len(means) < 2 or figure.mean is None or not all(figure.measured_like(rival) for rival in rivals):
+            return False
+        return figure.mean == (min(means) if lower_is_better(figure.cell.metric) else max(means))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of this figure is the better one."""
+    return metric.endswith(LOWER_IS_BETTER)
+
+
+def in_percent(metric: str) -> bool:
+    """Whether this figure is a share in percent."""
+    return "accuracy" in metric or metric.removeprefix("initial_").startswith(("nmi", "ari", "recall", "map_"))
+
+
+def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) -> Table:
+    """Reads every cell's artifacts.
+
+    Args:
+        unfinished: Whether an artifact may be missing; its trial then has no figure.
+
+    Raises:
+        ArtifactError: If an artifact is missing or damaged, or has no such metric.
+    """
+    read = {(cell.row, cell.column): _read_cell(cell, root, unfinished) for cell in summary.cells}
+    outcomes = [each for comparison in summary.compare for each in _compare(comparison, summary.columns, read)]
+    return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts))
+
+
+def _read_cell(cell: Cell, root: Path, unfinished: bool) -> Figure:
+    missing = {folder for folder in cell.artifacts if unfinished and not (root / folder / "artifact.json").exists()}
+    trials = [{} if folder in missing else figures(root / folder) for folder in cell.artifacts]
+    for folder, trial in zip(cell.artifacts, trials, strict=True):
+        if folder not in missing and cell.metric not in trial:
+            raise ArtifactError(
+                f"{folder}/metrics.json: no figure `{cell.metric}` for row '{cell.row}'. {suggest(cell.metric, trial)}"
+            )
+    names = list(dict.fromkeys(name for trial in trials for name in trial))
+    metrics = {name: over_trials.mean([trial.get(name) for trial in trials]) for name in names}
+    made = next((folder for folder in cell.artifacts if folder not in missing), None)
+    guess = chance(root, made, cell.metric) if made is not None else None
+    return Figure(cell, tuple(trial.get(cell.metric) for trial in trials), metrics, guess)
+
+
+def _compare(
+    comparison: Comparison, columns: Sequence[str], read: dict[tuple[str, str], Figure]
+) -> list[Compared | Unanswered]:
+    """One for each column in which both rows have a cell; where there is none, why."""
+    found: list[Compared | Unanswered] = []
+    for column in columns:
+        first, second = read.get((comparison.row, column)), read.get((comparison.against, column))
+        if first is None or second is None:
+            continue
+        difference = paired_difference(first.values, second.values)
+        if not first.measured_like(second):
+            found.append(Unanswered(comparison, column, "{names} are measured differently there"))
+        elif difference is None:
+            found.append(Unanswered(comparison, column, "no trial has a figure of both {names}"))
+        else:
+            found.append(Compared(comparison, column, first.cell.metric, difference))
+    return found or [Unanswered(comparison, "", "no column has cells of both {names}")]
+
+
+def digits(table_figures: Sequence[Figure], metric: str) -> int:
+    """Decimals that suit a metric's size: one for percentages, three for figures below one."""
+    return decimals_for([figure.mean for figure in table_figures if figure.cell.metric == metric])
+
+
+def decimals_for(means: Sequence[Value]) -> int:
+    """The same of means of one metric."""
+    largest = max((abs(mean) for mean in means if mean is not None), default=0.0)
+    return 1 if largest >= 10 else 2 if largest > 1 else 3
