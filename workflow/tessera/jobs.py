@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tessera.data.datasets.options.base import DatasetPart
+from tessera.figures import Figure
 from tessera.models.networks.options import NetworkOptions, NetworkPart
 from tessera.multitask.source import Source
 from tessera.protocols.options import ProtocolPart
@@ -192,16 +193,21 @@ class Cell(Checked):
 
     Attributes:
         artifacts: Folder of the measuring artifact (evaluate_target or cluster_target), by trial.
-        metric: The figure in its metrics.json that fills the cell.
+        figure: What of its metrics.json fills the cell.
         published: The paper's figure, where there is one.
     """
 
     row: str
     column: str
     protocol: str
-    metric: str
+    figure: Figure
     artifacts: tuple[str, ...]
     published: float | None = None
+
+    @property
+    def metric(self) -> str:
+        """The figure's name."""
+        return self.figure.name
 
 
 class SummarizeStudy(Checked):
@@ -225,6 +231,8 @@ class SummarizeStudy(Checked):
     def key(self) -> str:
         """Eight hexadecimal digits of everything that the tables show."""
         content = self.model_dump(mode="json", exclude={"run"})
+        for cell in content["cells"]:
+            cell["metric"] = cell.pop("figure")["name"]  # its unit and direction are no choice of a study
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
     @property

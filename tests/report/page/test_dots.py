@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tessera.figures import Figure
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY, ClusteringOptions
 from tessera.report.page.dots import enclosing, plots
 from tessera.report.tables.table import read_table
+
+CLUSTERED = ClusteringOptions().figures(None)[0]
 
 
 def test_columns_of_a_figure_share_their_limits(write: Any, tmp_path: Path) -> None:
     measured = {"probe": [24.0, 44.0], "student": [82.0, 79.0], "clusters": [30.0, 31.0], "mAP": [12.0, 19.0]}
     protocols = {"probe": "linear_probe", "student": "classification", "clusters": "clustering", "mAP": "detection"}
+    figures = {"probe": ACCURACY, "student": ACCURACY, "clusters": CLUSTERED, "mAP": Figure(name="map_voc07", unit="%")}
     datasets = {}
     for column, classes in (("probe", 10), ("student", 100)):
         datasets[column] = write(f"artifacts/datasets/{column}-00000000")
@@ -19,7 +24,7 @@ def test_columns_of_a_figure_share_their_limits(write: Any, tmp_path: Path) -> N
         (tmp_path / datasets[column] / "dataset.json").write_text(json.dumps(about))
     cells = [
         Cell(
-            row=row, column=column, protocol=protocols[column], metric="map_voc07" if column == "mAP" else "accuracy",
+            row=row, column=column, protocol=protocols[column], figure=figures[column],
             artifacts=(
                 write(
                     f"artifacts/{'clusters' if column == 'clusters' else 'target'}/{column}{row}-00000000",

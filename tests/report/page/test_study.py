@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.report.page.index import write_index
 from tessera.report.page.study import Failure
 from tessera.report.page.unfinished import write_unfinished
@@ -167,7 +168,7 @@ def test_it_says_how_to_make_it_again(study: SummarizeStudy, tmp_path: Path, wri
 
 def test_one_cell_without_comparisons_is_answered(write: Write, tmp_path: Path) -> None:
     folder = write("artifacts/target/a-00000000", {"accuracy": 57.25})
-    cell = Cell(row="only", column="", protocol="knn", metric="accuracy", artifacts=(folder,))
+    cell = Cell(row="only", column="", protocol="knn", figure=ACCURACY, artifacts=(folder,))
     study = SummarizeStudy(
         name="one", title="One cell", description="", scale="paper", trials=1, rows=("only",), columns=("",),
         cells=(cell,), artifacts=(folder,),

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from tessera.errors import ArtifactError
+from tessera.figures import Figure
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.report.pictures.album import Picture
 from tessera.report.pictures.boxes import place_labels, shared
 from tessera.report.pictures.detections import (
@@ -25,6 +27,8 @@ from tessera.report.pictures.detections import (
 from tessera.report.pictures.precision_recall import POINTS, read_curves
 from tessera.report.pictures.precision_recall import _draw_class as whole
 
+MAP = Figure(name="map_voc07", unit="%")
+AREA = Figure(name="map_area", unit="%")
 MAKERS = (draw_predictions, draw_mistakes, draw_precision_recall, per_class_table)
 Make = Callable[..., SummarizeStudy]
 
@@ -76,7 +80,15 @@ def make(tmp_path: Path) -> Make:
                     ap_area=np.array([cat - 1, 29.0, np.nan]), curve_class=np.array([0, 0, 1]),
                     curve_recall=np.array([0.5, 1.0, 1.0]), curve_precision=np.array([0.5, 2 / 3, 0.25]),
                 )  # fmt: skip
-            cells.append(Cell(row=f"row {row}", column="", protocol="p", metric="map_voc07", artifacts=folders))
+            cells.append(
+                Cell(
+                    row=f"row {row}",
+                    column="",
+                    protocol="p",
+                    figure=Figure(name="map_voc07", unit="%"),
+                    artifacts=folders,
+                )
+            )
         return SummarizeStudy(
             name="toy", title="", description="", scale="smoke", trials=trials, rows=tuple(c.row for c in cells),
             columns=("",), cells=tuple(cells), artifacts=tuple(f for c in cells for f in c.artifacts),
@@ -110,8 +122,14 @@ def test_rows_of_the_study_are_side_by_side(make: Make, tmp_path: Path, rows: in
 def test_two_averages_of_the_same_boxes_are_drawn_once(make: Make, tmp_path: Path) -> None:
     study = make(trials=1)
     named = [cell.model_copy(update={"column": "11 points"}) for cell in study.cells]
-    area = [cell.model_copy(update={"column": "area", "metric": "map_area"}) for cell in study.cells]
-    other = Cell(row="row 0", column="kNN", protocol="knn", metric="accuracy", artifacts=("artifacts/target/none",))
+    area = [cell.model_copy(update={"column": "area", "figure": AREA}) for cell in study.cells]
+    other = Cell(
+        row="row 0",
+        column="kNN",
+        protocol="knn",
+        figure=ACCURACY,
+        artifacts=("artifacts/target/none",),
+    )
     both = study.model_copy(update={"columns": ("11 points", "area"), "cells": (*named, *area)})
     assert [picture.title for picture in draw(draw_predictions, both, tmp_path)] == ["What is found"]
     assert [picture.title for picture in draw(draw_mistakes, both, tmp_path)] == [

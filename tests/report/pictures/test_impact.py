@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.report.lineage import pretrainings, short_names
 from tessera.report.pictures.impact import draw_impact, read_panels
 from tessera.report.pictures.previews import draw_previews
@@ -45,7 +46,7 @@ def study(write: Any) -> SummarizeStudy:
     return SummarizeStudy(
         name="toy", title="T", description="", scale="smoke", trials=2, rows=tuple(cells), columns=("",), artifacts=(),
         cells=tuple(
-            Cell(row=row, column="", protocol="p", metric="accuracy", artifacts=made) for row, made in cells.items()
+            Cell(row=row, column="", protocol="p", figure=ACCURACY, artifacts=made) for row, made in cells.items()
         ),
     )  # fmt: skip
 
@@ -63,7 +64,7 @@ def test_panels_follow_the_rows_and_leave_out_what_takes_no_turns(study: Summari
 def test_a_pretraining_of_several_rows_is_one_panel_named_after_them(study: SummarizeStudy, tmp_path: Path) -> None:
     made = {cell.row: cell.artifacts for cell in study.cells}
     cells = [
-        Cell(row=row, column=column, protocol="p", metric="accuracy", artifacts=made[of])
+        Cell(row=row, column=column, protocol="p", figure=ACCURACY, artifacts=made[of])
         for row, column, of in [
             ("a", "x", "TTE"), ("b", "x", "TTE"), ("c", "x", "plain"), ("c", "y", "joint"), ("d", "x", "TTE")
         ]

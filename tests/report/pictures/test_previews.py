@@ -10,6 +10,7 @@ from PIL import Image
 
 from tessera.errors import ArtifactError
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.report.pictures.previews import draw_previews, read_previews
 
 NAMES = ("turned back as predicted", "right")
@@ -46,7 +47,7 @@ def study(write: Any, tmp_path: Path) -> SummarizeStudy:
     return SummarizeStudy(
         name="toy", title="T", description="", scale="smoke", trials=2, rows=tuple(rows), columns=("",), artifacts=(),
         cells=tuple(
-            Cell(row=row, column="", protocol="p", metric="accuracy", artifacts=made) for row, made in rows.items()
+            Cell(row=row, column="", protocol="p", figure=ACCURACY, artifacts=made) for row, made in rows.items()
         ),
     )  # fmt: skip
 

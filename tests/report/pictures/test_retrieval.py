@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.report.pictures.retrieval import _confusion, _methods, draw_confusion, draw_map, draw_retrieval
 
 # Of each method: classes of the neighbours of three queries, of classes 0, 1 and 2.
@@ -48,9 +49,25 @@ def study(write: Any, tmp_path: Path) -> SummarizeStudy:
         ]
         for trial, folder in enumerate(made):
             keep(tmp_path / folder, row, trial)
-        cells.append(Cell(row=row, column="STL-10", protocol="clustering", metric="accuracy", artifacts=tuple(made)))
+        cells.append(
+            Cell(
+                row=row,
+                column="STL-10",
+                protocol="clustering",
+                figure=ACCURACY,
+                artifacts=tuple(made),
+            )
+        )
     probe = write("artifacts/target/p.t0-11111111", {"accuracy": 1.0})
-    cells.append(Cell(row="TTE", column="probe", protocol="linear_probe", metric="accuracy", artifacts=(probe,)))
+    cells.append(
+        Cell(
+            row="TTE",
+            column="probe",
+            protocol="linear_probe",
+            figure=ACCURACY,
+            artifacts=(probe,),
+        )
+    )
     return SummarizeStudy(
         name="toy", title="T", description="", scale="smoke", trials=2, rows=tuple(NEIGHBORS),
         columns=("STL-10", "probe"), cells=tuple(cells), artifacts=(),

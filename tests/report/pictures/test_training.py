@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tessera.errors import ArtifactError
+from tessera.figures import Figure
 from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.pictures.training import Series, draw_pretraining, draw_transfer, read_history
 
@@ -25,7 +26,7 @@ def study_of(write: Write, source: str | None, transfer: str | None) -> Summariz
         made = write(f"artifacts/source/s.t{trial}-0000000{trial}", history=source)
         network = write(f"artifacts/transfer/n.t{trial}-0000000{trial}", history=transfer, inputs={"source": made})
         measured.append(write(f"artifacts/target/m.t{trial}-0000000{trial}", {"a": 1.0}, inputs={"network": network}))
-    cell = Cell(row="a row", column="", protocol="knn", metric="a", artifacts=tuple(measured))
+    cell = Cell(row="a row", column="", protocol="knn", figure=Figure(name="a"), artifacts=tuple(measured))
     return SummarizeStudy(
         name="toy", title="", description="", scale="smoke", trials=2, rows=("a row",), columns=("",), cells=(cell,),
         artifacts=tuple(measured),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from tessera.jobs import Cell, Comparison, SummarizeStudy
+from tessera.protocols.options import ClassificationProtocolOptions
 from tessera.report.runs import Runs
 from tessera.report.tables.machine_readable import as_json
 from tessera.report.tables.markdown import markdown
@@ -15,6 +16,8 @@ from tessera.report.words.answers import Answer, Line, answers, gaps, headline, 
 
 AGAINST = [24.0, 22.0, 26.0]
 UNTRAINED = "untrained encoder"
+
+FIGURES = {figure.name: figure for figure in ClassificationProtocolOptions().figures(None)}
 
 
 def told(
@@ -28,7 +31,7 @@ def told(
     """What is said of `rotation` against an untrained encoder, by linear probe."""
     cells = tuple(
         Cell(
-            row=row, column="linear probe", protocol="linear_probe", metric=metric,
+            row=row, column="linear probe", protocol="linear_probe", figure=FIGURES[metric],
             artifacts=tuple(
                 write(f"artifacts/target/{row.split()[0]}.t{trial}-{trial:08x}", {metric: value})
                 for trial, value in enumerate(trials)

@@ -268,12 +268,14 @@ def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
 
 
 def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], published: float | None) -> Cell:
-    protocol = experiment.target.protocol
+    protocol, metric = experiment.target.protocol, experiment.target.metric
+    figures = protocol.figures(experiment.source)
+    figure = next(figure for figure in figures if metric in (None, figure.name))
     return Cell(
         row=place.row,
         column=place.column or label(protocol.name),
         protocol=protocol.name,
-        metric=experiment.target.metric or protocol.figures(experiment.source)[0].name,
+        figure=figure,
         artifacts=artifacts,
         published=published,
     )

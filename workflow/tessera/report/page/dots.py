@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tessera.report.tables.table import Figure, Table, digits
+from tessera.report.tables.table import FilledCell, Table, digits
 from tessera.report.trials import Value
 from tessera.report.words.sentences import number
 
@@ -76,7 +76,7 @@ def plots(table: Table) -> list[Plot]:
     }
     found = []
     for column in table.summary.columns:
-        kinds: dict[tuple[str, str], list[Figure]] = {}
+        kinds: dict[tuple[str, str], list[FilledCell]] = {}
         for figure in table.in_column(column):
             kinds.setdefault((figure.cell.protocol, figure.cell.metric), []).append(figure)
         # Without any figure there is nothing to see; the table and what failed tell of it.
@@ -88,7 +88,7 @@ def plots(table: Table) -> list[Plot]:
     return found
 
 
-def axis_of(figures: Sequence[Figure]) -> Axis:
+def axis_of(figures: Sequence[FilledCell]) -> Axis:
     """The scale that holds every trial, the paper's figures, and chance where it is known."""
     numbers = [value for figure in figures for value in (*figure.values, figure.cell.published, figure.chance)]
     return enclosing(numbers)
@@ -118,7 +118,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     return [round(float(index * step), 12) for index in range(first, last + 1)]
 
 
-def _plot(table: Table, column: str, figures: Sequence[Figure], axis: Axis) -> Plot:
+def _plot(table: Table, column: str, figures: Sequence[FilledCell], axis: Axis) -> Plot:
     chance = next((figure.chance for figure in figures if figure.chance is not None), None)
     has_paper = any(figure.cell.published is not None for figure in figures)
     metric = figures[0].cell.metric

@@ -13,7 +13,7 @@ from tessera.report.page.dots import Strip, enclosing, spread
 from tessera.report.page.study import day, environment
 from tessera.report.page.unfinished import FILE as UNFINISHED
 from tessera.report.records import duration
-from tessera.report.tables.table import decimals_for, lower_is_better
+from tessera.report.tables.table import decimals_for
 
 ROWS_SHOWN, ANSWERS_SHOWN = 8, 3
 FILES = {
@@ -119,9 +119,11 @@ def _best(column: str, cells: list[Mapping[str, Any]], table: Mapping[str, Any])
     known = [cell for cell in cells if cell["mean"] is not None]
     if len(known) < 2 or len({(cell["protocol"], cell["metric"]) for cell in cells}) > 1:
         return None
+    if "lower_is_better" not in known[0]:
+        return None  # a table of an earlier version does not say which is the best
     metric = known[0]["metric"]
     decimals = decimals_for([cell["mean"] for cell in known])
-    best = (min if lower_is_better(metric) else max)(known, key=lambda cell: float(cell["mean"]))
+    best = (min if known[0]["lower_is_better"] else max)(known, key=lambda cell: float(cell["mean"]))
     controls = [each["against"] for each in table["comparisons"] if each["column"] == column and each["against"]]
     # Where it is itself what the others are compared with, the next best.
     others = sorted(

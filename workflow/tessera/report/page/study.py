@@ -24,7 +24,7 @@ from tessera.report.pictures.drawing import DOTS_PER_INCH
 from tessera.report.records import duration, versions
 from tessera.report.runs import ArtifactRun, Runs
 from tessera.report.tables.markdown import measures
-from tessera.report.tables.table import Figure, Table, digits
+from tessera.report.tables.table import FilledCell, Table, digits
 from tessera.report.words.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.words.sentences import number
 
@@ -191,7 +191,7 @@ def _rows(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(table: Table, figure: Figure | None, x: int, y: int) -> dict[str, Any]:
+def _cell(table: Table, figure: FilledCell | None, x: int, y: int) -> dict[str, Any]:
     if figure is None:
         return {"there": False, "id": "", "few": "", "best": False}
     decimals = digits(list(table.figures.values()), figure.cell.metric)

@@ -1,6 +1,6 @@
 """The table as LaTeX, with booktabs."""
 
-from tessera.report.tables.table import Figure, Table, digits
+from tessera.report.tables.table import FilledCell, Table, digits
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -55,7 +55,7 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(table: Table, figure: Figure | None) -> str:
+def _cell(table: Table, figure: FilledCell | None) -> str:
     if figure is None or figure.mean is None:
         return "--"
     decimals = digits(list(table.figures.values()), figure.cell.metric)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from tessera.report.tables.table import Compared, Figure, Table
+from tessera.report.tables.table import Compared, FilledCell, Table
 from tessera.report.trials import Value, known
 from tessera.report.words.answers import headline
 from tessera.report.words.sentences import no_answer, sentence
@@ -93,18 +93,20 @@ def rounded(value: Value) -> Value:
     return None if value is None else round(value, 6)
 
 
-def _ordered(table: Table) -> list[Figure]:
+def _ordered(table: Table) -> list[FilledCell]:
     found = (table.at(row, column) for row in table.summary.rows for column in table.summary.columns)
     return [figure for figure in found if figure is not None]
 
 
-def _cell(figure: Figure) -> dict[str, Any]:
+def _cell(figure: FilledCell) -> dict[str, Any]:
     cell = figure.cell
     return {
         "row": cell.row,
         "column": cell.column,
         "protocol": cell.protocol,
         "metric": cell.metric,
+        "unit": cell.figure.unit,
+        "lower_is_better": cell.figure.lower_is_better,
         "mean": rounded(figure.mean),
         "std": rounded(figure.std),
         "values": [rounded(value) for value in figure.values],
@@ -123,7 +125,7 @@ def _comparison(compared: Compared, table: Table) -> dict[str, Any]:
         "row": compared.comparison.row,
         "against": compared.comparison.against,
         "column": compared.column,
-        "metric": compared.metric,
+        "metric": compared.figure.name,
         "mean": rounded(gap.mean),
         "standard_error": rounded(gap.standard_error),
         "interval": None if gap.interval is None else [rounded(end) for end in gap.interval],

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Sequence
 
 from tessera import registry
-from tessera.report.tables.table import Table, in_percent, lower_is_better
+from tessera.figures import Figure
+from tessera.report.tables.table import Table
 from tessera.report.words.answers import answers
 from tessera.report.words.sentences import MISSING, care, cell_text
 
@@ -67,23 +68,23 @@ def measures(table: Table) -> list[tuple[str, str]]:
     """How each column is measured, in words; columns without a figure are left out."""
     found = []
     for column in table.summary.columns:
-        kinds: dict[tuple[str, str], float | None] = {}
+        kinds: dict[tuple[str, Figure], float | None] = {}
         for figure in table.in_column(column):
-            kind = figure.cell.protocol, figure.cell.metric
+            kind = figure.cell.protocol, figure.cell.figure
             kinds[kind] = kinds.get(kind) if figure.chance is None else figure.chance
         found.append((column, " ".join(how_measured(*kind, guess) for kind, guess in kinds.items())))
     return [(column, text) for column, text in found if text]
 
 
-def how_measured(protocol: str, metric: str, chance: float | None) -> str:
+def how_measured(protocol: str, figure: Figure, chance: float | None) -> str:
     """A sentence on a protocol and the figure that fills the cell."""
     about = protocol
     if ":" not in protocol:  # a user's own part is named as it is: looking it up would import it
         about = " ".join((registry.find("protocol", protocol).options.__doc__ or protocol).split()).rstrip(".")
-    better = "lower is better" if lower_is_better(metric) else "higher is better"
+    better = "lower is better" if figure.lower_is_better else "higher is better"
     guess = "" if chance is None else f", chance is {chance:.3g}"
-    unit = ", %" if in_percent(metric) else ""
-    return f"{about} (`{protocol}`, figure `{metric}`{unit}; {better}{guess})."
+    unit = f", {figure.unit}" if figure.unit else ""
+    return f"{about} (`{protocol}`, figure `{figure.name}`{unit}; {better}{guess})."
 
 
 def _answers(table: Table) -> str:

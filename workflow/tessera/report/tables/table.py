@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import ArtifactError
+from tessera.figures import Figure
 from tessera.jobs import Cell, Comparison, SummarizeStudy
 from tessera.registry import suggest
 from tessera.report import trials as over_trials
 from tessera.report.records import Cost, chance, cost, figures
 from tessera.report.trials import Difference, Value, paired_difference
 
-# Their smaller value is the better one; every other figure is better when larger.
-LOWER_IS_BETTER = ("cross_entropy", "loss", "error")
-
 
 @dataclass(frozen=True)
-class Figure:
-    """One filled cell.
+class FilledCell:
+    """A cell of the table and what was measured there.
 
     Attributes:
         values: The cell's metric, one a trial; None where a trial has no finite figure.
@@ -44,7 +42,7 @@ class Figure:
         mean, published = self.mean, self.cell.published
         return None if mean is None or published is None else mean - published
 
-    def measured_like(self, other: "Figure") -> bool:
+    def measured_like(self, other: "FilledCell") -> bool:
         """Whether the two may be compared at all."""
         return (self.cell.protocol, self.cell.metric) == (other.cell.protocol, other.cell.metric)
 
@@ -55,7 +53,7 @@ class Compared:
 
     comparison: Comparison
     column: str
-    metric: str
+    figure: Figure
     difference: Difference
 
 
@@ -78,7 +76,7 @@ class Table:
     """Everything that the result files show."""
 
     summary: SummarizeStudy
-    figures: dict[tuple[str, str], Figure]
+    figures: dict[tuple[str, str], FilledCell]
     outcomes: tuple[Compared | Unanswered, ...]
     cost: Cost
 
@@ -92,32 +90,22 @@ class Table:
         """Those that could not."""
         return tuple(each for each in self.outcomes if isinstance(each, Unanswered))
 
-    def at(self, row: str, column: str) -> Figure | None:
+    def at(self, row: str, column: str) -> FilledCell | None:
         """The cell's figure; None where the study has no such cell."""
         return self.figures.get((row, column))
 
-    def in_column(self, column: str) -> list[Figure]:
+    def in_column(self, column: str) -> list[FilledCell]:
         """The filled cells of a column, from the top."""
         found = (self.at(row, column) for row in self.summary.rows)
         return [figure for figure in found if figure is not None]
 
-    def is_best(self, figure: Figure) -> bool:
+    def is_best(self, figure: FilledCell) -> bool:
         """Whether this is the best mean of its column; never so where the column's cells are measured differently."""
         rivals = self.in_column(figure.cell.column)
         means = [rival.mean for rival in rivals if rival.mean is not None]
         if len(means) < 2 or figure.mean is None or not all(figure.measured_like(rival) for rival in rivals):
             return False
-        return figure.mean == (min(means) if lower_is_better(figure.cell.metric) else max(means))
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of this figure is the better one."""
-    return metric.endswith(LOWER_IS_BETTER)
-
-
-def in_percent(metric: str) -> bool:
-    """Whether this figure is a share in percent."""
-    return "accuracy" in metric or metric.removeprefix("initial_").startswith(("nmi", "ari", "recall", "map_"))
+        return figure.mean == (min(means) if figure.cell.figure.lower_is_better else max(means))
 
 
 def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) -> Table:
@@ -134,7 +122,7 @@ def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) ->
     return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts))
 
 
-def _read_cell(cell: Cell, root: Path, unfinished: bool) -> Figure:
+def _read_cell(cell: Cell, root: Path, unfinished: bool) -> FilledCell:
     missing = {folder for folder in cell.artifacts if unfinished and not (root / folder / "artifact.json").exists()}
     trials = [{} if folder in missing else figures(root / folder) for folder in cell.artifacts]
     for folder, trial in zip(cell.artifacts, trials, strict=True):
@@ -145,12 +133,12 @@ def _read_cell(cell: Cell, root: Path, unfinished: bool) -> Figure:
     names = list(dict.fromkeys(name for trial in trials for name in trial))
     metrics = {name: over_trials.mean([trial.get(name) for trial in trials]) for name in names}
     made = next((folder for folder in cell.artifacts if folder not in missing), None)
-    guess = chance(root, made, cell.metric) if made is not None else None
-    return Figure(cell, tuple(trial.get(cell.metric) for trial in trials), metrics, guess)
+    guess = chance(root, made, cell.figure) if made is not None else None
+    return FilledCell(cell, tuple(trial.get(cell.metric) for trial in trials), metrics, guess)
 
 
 def _compare(
-    comparison: Comparison, columns: Sequence[str], read: dict[tuple[str, str], Figure]
+    comparison: Comparison, columns: Sequence[str], read: dict[tuple[str, str], FilledCell]
 ) -> list[Compared | Unanswered]:
     """One for each column in which both rows have a cell; where there is none, why."""
     found: list[Compared | Unanswered] = []
@@ -164,11 +152,11 @@ def _compare(
         elif difference is None:
             found.append(Unanswered(comparison, column, "no trial has a figure of both {names}"))
         else:
-            found.append(Compared(comparison, column, first.cell.metric, difference))
+            found.append(Compared(comparison, column, first.cell.figure, difference))
     return found or [Unanswered(comparison, "", "no column has cells of both {names}")]
 
 
-def digits(table_figures: Sequence[Figure], metric: str) -> int:
+def digits(table_figures: Sequence[FilledCell], metric: str) -> int:
     """Decimals that suit a metric's size: one for percentages, three for figures below one."""
     return decimals_for([figure.mean for figure in table_figures if figure.cell.metric == metric])
 

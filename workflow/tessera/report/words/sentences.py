@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tessera.report.tables.table import Compared, Figure, Table, Unanswered, digits, in_percent, lower_is_better
+from tessera.report.tables.table import Compared, FilledCell, Table, Unanswered, digits
 from tessera.report.trials import CONFIDENCE
 
 MISSING = "–"
@@ -30,7 +30,7 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def cell_text(table: Table, figure: Figure) -> str:
+def cell_text(table: Table, figure: FilledCell) -> str:
     """One cell: mean, spread, and the published value beside them."""
     decimals = digits(list(table.figures.values()), figure.cell.metric)
     paper = "" if figure.cell.published is None else f"paper {figure.cell.published:g}"
@@ -54,7 +54,7 @@ def verdict(compared: Compared) -> str:
     found, wanted = compared.difference.verdict, compared.comparison.yes_if
     if wanted is None or found not in ("above", "below"):
         return found
-    better = "below" if lower_is_better(compared.metric) else "above"
+    better = "below" if compared.figure.lower_is_better else "above"
     return "yes" if (found == better) == (wanted == "better") else "no"
 
 
@@ -64,8 +64,8 @@ def sentence(compared: Compared, table: Table) -> str:
     Points are percentage points; another figure is named, with the way in which it is better.
     """
     gap, row, against = compared.difference, compared.comparison.row, compared.comparison.against
-    decimals = digits(list(table.figures.values()), compared.metric)
-    unit = " points" if in_percent(compared.metric) else ""
+    decimals = digits(list(table.figures.values()), compared.figure.name)
+    unit = " points" if compared.figure.unit == "%" else ""
     where = _where(compared)
     of = len(table.figures[row, compared.column].values)
     trials = f"{len(gap.values)} trials" if len(gap.values) == of else f"{len(gap.values)} of {of} trials"
@@ -115,8 +115,8 @@ def care(table: Table) -> str:
 
 def _where(compared: Compared) -> str:
     """The column and, where the figure is no share, its name and which way it is better."""
-    if in_percent(compared.metric):
+    if compared.figure.unit == "%":
         return compared.column
-    better = "lower is better" if lower_is_better(compared.metric) else "higher is better"
-    name = "" if compared.metric == compared.column else f"{compared.metric}, "
+    better = "lower is better" if compared.figure.lower_is_better else "higher is better"
+    name = "" if compared.figure.name == compared.column else f"{compared.figure.name}, "
     return "; ".join(word for word in (compared.column, f"{name}{better}") if word)
