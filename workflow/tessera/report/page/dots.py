@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tessera.report.tables.table import FilledCell, Table, digits
+from tessera.report.tables.filled import FilledCell
+from tessera.report.tables.table import Table, digits
 from tessera.report.trials import Value
 from tessera.report.words.sentences import number
 

@@ -23,8 +23,9 @@ from tessera.report.pictures.album import Album, Picture
 from tessera.report.pictures.drawing import DOTS_PER_INCH
 from tessera.report.records import duration, versions
 from tessera.report.runs import ArtifactRun, Runs
+from tessera.report.tables.filled import FilledCell
 from tessera.report.tables.markdown import measures
-from tessera.report.tables.table import FilledCell, Table, digits
+from tessera.report.tables.table import Table, digits
 from tessera.report.words.answers import against_paper, answers, caution, gaps, headline, warnings
 from tessera.report.words.sentences import number
 
@@ -202,7 +203,7 @@ def _cell(table: Table, figure: FilledCell | None, x: int, y: int) -> dict[str, 
     there = sum(value is not None for value in figure.values)
     return {
         "there": True,
-        "id": cell_id(x, y),
+        "id": cell_id(x, y) if figure.cell.artifacts else "",
         "value": figure.mean,
         "mean": text(figure.mean),
         "std": text(figure.std),
@@ -234,7 +235,7 @@ def _cells_of(table: Table, runs: Runs) -> list[CellRuns]:
     for y, row in enumerate(table.summary.rows):
         for x, column in enumerate(table.summary.columns):
             figure = table.at(row, column)
-            if figure is None:
+            if figure is None or not figure.cell.artifacts:
                 continue
             decimals = digits(list(table.figures.values()), figure.cell.metric)
             trials = []

@@ -1,6 +1,7 @@
 """The table as LaTeX, with booktabs."""
 
-from tessera.report.tables.table import FilledCell, Table, digits
+from tessera.report.tables.filled import FilledCell
+from tessera.report.tables.table import Table, digits
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -19,6 +20,7 @@ SPECIAL = {
     "±": r"$\pm$",
     "−": "$-$",
     "×": r"$\times$",
+    "Δ": r"$\Delta$",
     "→": r"$\rightarrow$",
 }
 

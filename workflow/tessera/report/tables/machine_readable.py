@@ -5,7 +5,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from tessera.report.tables.table import Compared, FilledCell, Table
+from tessera.report.tables.filled import FilledCell
+from tessera.report.tables.table import Compared, Table
 from tessera.report.trials import Value, known
 from tessera.report.words.answers import headline
 from tessera.report.words.sentences import no_answer, sentence

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tessera import registry
 from tessera.figures import Figure
+from tessera.report.tables.delta import how_changed
 from tessera.report.tables.table import Table
 from tessera.report.words.answers import answers
 from tessera.report.words.sentences import MISSING, care, cell_text
@@ -67,7 +68,11 @@ def _legend(table: Table) -> str:
 def measures(table: Table) -> list[tuple[str, str]]:
     """How each column is measured, in words; columns without a figure are left out."""
     found = []
+    delta = table.summary.delta
     for column in table.summary.columns:
+        if delta is not None and column == delta.label:
+            found.append((column, how_changed(delta, table.figures)))
+            continue
         kinds: dict[tuple[str, Figure], float | None] = {}
         for figure in table.in_column(column):
             kind = figure.cell.protocol, figure.cell.figure

@@ -10,41 +10,9 @@ from tessera.jobs import Cell, Comparison, SummarizeStudy
 from tessera.registry import suggest
 from tessera.report import trials as over_trials
 from tessera.report.records import Cost, chance, cost, figures
+from tessera.report.tables.delta import relative_changes
+from tessera.report.tables.filled import FilledCell
 from tessera.report.trials import Difference, Value, paired_difference
-
-
-@dataclass(frozen=True)
-class FilledCell:
-    """A cell of the table and what was measured there.
-
-    Attributes:
-        values: The cell's metric, one a trial; None where a trial has no finite figure.
-        metrics: Mean of every figure that the protocol reports.
-        chance: What guessing would give, %, where that is known.
-    """
-
-    cell: Cell
-    values: tuple[Value, ...]
-    metrics: dict[str, Value]
-    chance: float | None
-
-    @property
-    def mean(self) -> Value:
-        return over_trials.mean(self.values)
-
-    @property
-    def std(self) -> Value:
-        return over_trials.std(self.values)
-
-    @property
-    def difference(self) -> Value:
-        """Ours minus the published value."""
-        mean, published = self.mean, self.cell.published
-        return None if mean is None or published is None else mean - published
-
-    def measured_like(self, other: "FilledCell") -> bool:
-        """Whether the two may be compared at all."""
-        return (self.cell.protocol, self.cell.metric) == (other.cell.protocol, other.cell.metric)
 
 
 @dataclass(frozen=True)
@@ -118,6 +86,8 @@ def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) ->
         ArtifactError: If an artifact is missing or damaged, or has no such metric.
     """
     read = {(cell.row, cell.column): _read_cell(cell, root, unfinished) for cell in summary.cells}
+    if summary.delta is not None:
+        read |= {(each.cell.row, each.cell.column): each for each in relative_changes(summary.delta, read)}
     outcomes = [each for comparison in summary.compare for each in _compare(comparison, summary.columns, read)]
     return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts))
 

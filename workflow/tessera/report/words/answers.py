@@ -133,6 +133,8 @@ def gaps(table: Table, runs: Runs) -> list[str]:
     summary = table.summary
     found = [f"Left out for want of images: {where}." for where in summary.left_out]
     for figure in table.figures.values():
+        if not figure.cell.artifacts:  # made of other cells' figures, of which the same is told
+            continue
         where = f"{figure.cell.row}, {figure.cell.column}" if figure.cell.column else figure.cell.row
         without = [trial for trial, value in enumerate(figure.values) if value is None]
         unmade = [trial for trial in without if not runs.at(figure.cell.artifacts[trial]).about]

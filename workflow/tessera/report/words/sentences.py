@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tessera.report.tables.table import Compared, FilledCell, Table, Unanswered, digits
+from tessera.report.tables.filled import FilledCell
+from tessera.report.tables.table import Compared, Table, Unanswered, digits
 from tessera.report.trials import CONFIDENCE
 
 MISSING = "–"
