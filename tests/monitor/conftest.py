@@ -13,6 +13,7 @@ import pytest
 
 from tessera.artifacts import resume_folder
 from tessera.jobs import Cell, Job, Run, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.study.config import Config
 from tessera.study.plan import Plan
 from tessera.told import Told
@@ -53,7 +54,13 @@ def plan(jobs: dict[str, Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.chdir(tmp_path)
     folders = tuple(job.folder for job in jobs.values())
-    cell = Cell(row="r", column="c", protocol="knn", metric="accuracy", artifacts=(jobs["measured"].folder,))
+    cell = Cell(
+        row="r",
+        column="c",
+        protocol="knn",
+        figure=ACCURACY,
+        artifacts=(jobs["measured"].folder,),
+    )
     summary = SummarizeStudy(
         name="small",
         title="A small study",

@@ -14,7 +14,7 @@ from tessera.data.store import Dataset, Split
 from tessera.multitask.learner import Learner
 from tessera.multitask.previews import MOST_PX, make_previews, save_previews
 from tessera.multitask.source import Source
-from tessera.report.sheets import read_sheet
+from tessera.report.pictures.sheets import read_sheet
 from tessera.tasks.base import Preview
 from tessera.training.compute import Compute
 

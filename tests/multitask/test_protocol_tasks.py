@@ -90,7 +90,9 @@ def by_hand(made: Pretrained, source: Source, name: str, labels: Tensor) -> dict
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in DATASET.normalization)
     inputs = ((pixels - mean) / std).float()
     with torch.no_grad():
-        logits = made.heads[head_key(name)](made.sharing.features(name, sharing.maps(made.encoder, inputs, [name])))
+        logits = made.heads[head_key(name)](
+            made.sharing.features(name, made.sharing.maps(made.encoder, inputs, [name]))
+        )
     known = labels >= 0
     logits, labels = logits[known], labels[known]
     best = logits.topk(min(5, logits.shape[1])).indices

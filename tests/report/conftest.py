@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from tessera.figures import Figure as Measured
 from tessera.jobs import Cell, Comparison, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 
 Write = Callable[..., str]
 
@@ -55,7 +57,7 @@ def study(write: Write, tmp_path: Path) -> SummarizeStudy:
             row=row,
             column="C10",
             protocol="linear_probe",
-            metric="accuracy",
+            figure=ACCURACY,
             published=73.0 if row == "tte" else None,
             artifacts=tuple(
                 write(
@@ -73,7 +75,7 @@ def study(write: Write, tmp_path: Path) -> SummarizeStudy:
         row="tte",
         column="C100",
         protocol="classification",
-        metric="cross_entropy",
+        figure=Measured(name="cross_entropy", lower_is_better=True),
         artifacts=(write("artifacts/target/hundred-aaaaaaaa", {"cross_entropy": 0.5}, hardware={"name": "a GPU"}),),
     )
     source = write("artifacts/source/s.t0-12345678", history="epoch,loss,order\n1,2.5,jig\n2,1.25,col\n")

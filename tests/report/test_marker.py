@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tessera.jobs import SummarizeStudy
-from tessera.report.index import write_index
 from tessera.report.marker import differing, set_aside
+from tessera.report.page.index import write_index
 from tessera.report.summary import summarize
 from tessera.tracking.dvc import gather
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tessera.errors import ArtifactError
+from tessera.figures import Figure
 from tessera.jobs import Cell, Comparison, SummarizeStudy
+from tessera.registry import find
 from tessera.report.summary import summarize
 
 
@@ -102,7 +104,7 @@ def test_a_trial_without_a_figure_is_named(study: SummarizeStudy, tmp_path: Path
 def test_rows_that_are_measured_differently_are_neither_ranked_nor_compared(
     study: SummarizeStudy, tmp_path: Path
 ) -> None:
-    other = study.cells[1].model_copy(update={"metric": "train_accuracy"})
+    other = study.cells[1].model_copy(update={"figure": Figure(name="train_accuracy", unit="%")})
     text = summarize(study.model_copy(update={"cells": (study.cells[0], other)}), tmp_path)
     assert "**72.3" not in text
     assert "- No answer (C10): tte and joint are measured differently there." in text
@@ -110,7 +112,13 @@ def test_rows_that_are_measured_differently_are_neither_ranked_nor_compared(
 
 def test_a_smaller_cross_entropy_is_the_better_one(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:
     folder = write("artifacts/target/worse-bbbbbbbb", {"cross_entropy": 0.9})
-    worse = Cell(row="joint", column="C100", protocol="classification", metric="cross_entropy", artifacts=(folder,))
+    worse = Cell(
+        row="joint",
+        column="C100",
+        protocol="classification",
+        figure=Figure(name="cross_entropy", lower_is_better=True),
+        artifacts=(folder,),
+    )
     text = summarize(study.model_copy(update={"cells": (*study.cells, worse)}), tmp_path)
     assert "| **0.500** |" in text
     assert "| 0.900 |" in text
@@ -141,7 +149,7 @@ def test_what_datasets_passed_over_is_counted_in_the_metrics(study: SummarizeStu
 def test_average_precision_is_in_percent(write: Any, tmp_path: Path) -> None:
     folder = write("artifacts/target/a-00000000", {"map_voc07": 40.0, "map_area": 38.0})
     cells = tuple(
-        Cell(row="a", column=metric, protocol="detection", metric=metric, artifacts=(folder,))
+        Cell(row="a", column=metric, protocol="detection", figure=Figure(name=metric, unit="%"), artifacts=(folder,))
         for metric in ("map_voc07", "map_area")
     )
     study = SummarizeStudy(
@@ -216,7 +224,9 @@ def test_a_second_run_writes_the_same_bytes(study: SummarizeStudy, tmp_path: Pat
 
 
 def test_missing_artifacts_and_figures_are_named_and_nothing_is_touched(study: SummarizeStudy, tmp_path: Path) -> None:
-    unknown = study.model_copy(update={"cells": (study.cells[0].model_copy(update={"metric": "acuracy"}),)})
+    unknown = study.model_copy(
+        update={"cells": (study.cells[0].model_copy(update={"figure": Figure(name="acuracy")}),)}
+    )
     with pytest.raises(ArtifactError, match=r"no figure `acuracy` for row 'tte'\. Did you mean 'accuracy'\?"):
         summarize(unknown, tmp_path)
     (tmp_path / study.cells[0].artifacts[0] / "metrics.json").unlink()
@@ -234,7 +244,7 @@ def test_artifacts_that_say_little_of_themselves_do(study: SummarizeStudy, tmp_p
 def test_a_study_without_columns_and_a_users_own_protocol(write: Any, tmp_path: Path) -> None:
     folder = write("artifacts/target/a-00000000", {"score": -1.5})
     protocol = "no_such_package.mine:Mine"
-    cell = Cell(row="a|b", column="", protocol=protocol, metric="score", artifacts=(folder,))
+    cell = Cell(row="a|b", column="", protocol=protocol, figure=Figure(name="score"), artifacts=(folder,))
     study = SummarizeStudy(
         name="toy", title="T", description="", scale="smoke", trials=1, rows=("a|b",), columns=("",), cells=(cell,),
         compare=(Comparison(row="a|b", against="gone"),), artifacts=(folder,),
@@ -252,7 +262,13 @@ def test_clustering_has_no_simple_chance(write: Any, tmp_path: Path) -> None:
     folders = [write(f"artifacts/{stage}/a-00000000", {"accuracy": 50.0}, inputs={"dataset": dataset})
                for stage in ("target", "clusters")]  # fmt: skip
     cells = tuple(
-        Cell(row=folder, column="c", protocol=protocol, metric="accuracy", artifacts=(folder,))
+        Cell(
+            row=folder,
+            column="c",
+            protocol=protocol,
+            figure=find("protocol", protocol).options().figures(None)[0],
+            artifacts=(folder,),
+        )
         for folder, protocol in zip(folders, ("knn", "clustering"), strict=True)
     )
     study = SummarizeStudy(

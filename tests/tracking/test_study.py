@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tessera.jobs import Cell, SummarizeStudy
+from tessera.protocols.options import ACCURACY
 from tessera.tracking.store import PARENT, Store
 from tessera.tracking.study import TABLE, read_study
 from tessera.tracking.sync import sync
@@ -29,7 +30,13 @@ def dump(database: Path) -> list[str]:
 
 
 def study(name: str) -> SummarizeStudy:
-    cell = Cell(row="tte", column="C10", protocol="knn", metric="accuracy", artifacts=(MEASURED,))
+    cell = Cell(
+        row="tte",
+        column="C10",
+        protocol="knn",
+        figure=ACCURACY,
+        artifacts=(MEASURED,),
+    )
     return SummarizeStudy(
         name=name,
         title="Does it help?",

@@ -24,7 +24,7 @@ from tessera.models.store import (
     save_heads,
     save_network,
 )
-from tessera.report.curves import HEADER, curves
+from tessera.report.tables.curves import HEADER, curves
 from tessera.training.compute import Compute
 from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network

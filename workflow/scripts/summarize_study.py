@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tessera.artifacts import verify_all
 from tessera.jobs import SummarizeStudy
-from tessera.report.index import write_index
+from tessera.report.page.index import write_index
 from tessera.report.summary import summarize
 from tessera.stages import explained, parse_spec
 from tessera.tracking.dvc import gather

@@ -14,11 +14,18 @@ class Figure(Checked):
         name: As in metrics.json.
         unit: `%` for shares, which lie between 0 and 100; `°`, `m`; nothing for a pure number.
         lower_is_better: Whether the smaller value is the better one.
+        guesses: How many classes an answer may name to be right, in percent of the images; None: it is no such share.
     """
 
     name: str
     unit: Unit = ""
     lower_is_better: bool = False
+    guesses: int | None = None
+
+    def chance(self, num_classes: int) -> float | None:
+        """What guessing among the classes would give, %; None where that is not known."""
+        known = self.guesses is not None and num_classes > 0
+        return min(100.0, 100.0 * self.guesses / num_classes) if known and self.guesses is not None else None
 
 
 def shares(*names: str) -> tuple[Figure, ...]:

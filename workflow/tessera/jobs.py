@@ -3,15 +3,16 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from tessera.data.datasets.options.base import DatasetPart
+from tessera.figures import Figure
 from tessera.models.networks.options import NetworkOptions, NetworkPart
 from tessera.multitask.source import Source
 from tessera.protocols.options import ProtocolPart
-from tessera.registry import Checked
+from tessera.registry import LATE, Checked
 from tessera.training.options import OptimizerOptions
 from tessera.transfer.options import TransferPart
 
@@ -187,21 +188,51 @@ class Comparison(Checked):
     )
 
 
+class Delta(Checked):
+    """A last column: by how much each row is better than one of them, relative to it, on the mean over columns."""
+
+    label: str = Field("Δm", min_length=1, max_length=300, description="Name of the column.")
+    against: str = Field(description="Label of the row that the others are compared with.")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Columns that the mean is over; null: all in which that row has a cell."
+    )
+
+
+class DeltaColumn(Checked):
+    """A study's `Delta`, resolved.
+
+    Attributes:
+        rows: Those that have a cell in each of the columns, save `against` itself.
+        published: The paper's figures, %, by row.
+    """
+
+    label: str
+    against: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    published: dict[str, float] = Field({})
+
+
 class Cell(Checked):
     """One cell of a table: what fills it, one artifact a trial.
 
     Attributes:
         artifacts: Folder of the measuring artifact (evaluate_target or cluster_target), by trial.
-        metric: The figure in its metrics.json that fills the cell.
+        figure: What of its metrics.json fills the cell.
         published: The paper's figure, where there is one.
     """
 
     row: str
     column: str
     protocol: str
-    metric: str
+    figure: Figure
     artifacts: tuple[str, ...]
     published: float | None = None
+
+    @property
+    def metric(self) -> str:
+        """The figure's name."""
+        return self.figure.name
 
 
 class SummarizeStudy(Checked):
@@ -216,6 +247,7 @@ class SummarizeStudy(Checked):
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
     compare: tuple[Comparison, ...] = ()
+    delta: Annotated[DeltaColumn | None, LATE] = None
     stand_ins: dict[str, str] = Field({}, description="Parts whose place another took at this scale.")
     left_out: tuple[str, ...] = Field((), description="Cells whose images were missing, in words.")
     artifacts: tuple[str, ...] = Field(description="Every artifact that the study needs, in the plan's order.")
@@ -225,6 +257,8 @@ class SummarizeStudy(Checked):
     def key(self) -> str:
         """Eight hexadecimal digits of everything that the tables show."""
         content = self.model_dump(mode="json", exclude={"run"})
+        for cell in content["cells"]:
+            cell["metric"] = cell.pop("figure")["name"]  # its unit and direction are no choice of a study
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
     @property

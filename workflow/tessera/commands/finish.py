@@ -55,9 +55,9 @@ def _show_unfinished(plan: Plan, names: Sequence[str]) -> None:
         if not stopped:
             continue
         # Pictures and statistics take a second to import, and few runs fail.
-        from tessera.report.index import write_index
-        from tessera.report.page import Failure
-        from tessera.report.unfinished import write_unfinished
+        from tessera.report.page.index import write_index
+        from tessera.report.page.study import Failure
+        from tessera.report.page.unfinished import write_unfinished
 
         failed = [Failure(each.stage, each.name, each.why, each.log) for each in stopped]
         try:

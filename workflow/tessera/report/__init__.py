@@ -1,1 +1,1 @@
-"""Tables of a study. Never imports torch."""
+"""Results of a study, from what its artifacts say: `tables`, `words`, `pictures`, and the `page`. No torch here."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tessera.jobs import FOLDERS, SummarizeStudy
 from tessera.report.records import manifest
-from tessera.report.sentences import listed
+from tessera.report.words.sentences import listed
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import ArtifactError
-from tessera.jobs import FOLDERS
+from tessera.figures import Figure
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -33,20 +33,17 @@ def figures(folder: Path) -> dict[str, float | None]:
     return {k: float(v) if v is not None and math.isfinite(v) else None for k, v in numbers.items() if v is not False}
 
 
-def chance(root: Path, folder: str, metric: str) -> float | None:
-    """Accuracy of guessing, %, where the metric is one of a classification and its dataset can be found."""
-    guesses = {"accuracy": 1, "top5_accuracy": 5}.get(metric)
+def chance(root: Path, folder: str, figure: Figure) -> float | None:
+    """What guessing would give, %, where the figure says so and the dataset can be found."""
     inputs = manifest(root / folder).get("inputs")
     dataset = inputs.get("dataset") if isinstance(inputs, Mapping) else None
-    # Clusters are matched to the classes, so guessing does better there than one in their number.
-    matched = Path(folder).parent.name == FOLDERS["cluster_target"]
-    if guesses is None or matched or not isinstance(dataset, str):
+    if figure.guesses is None or not isinstance(dataset, str):
         return None
     try:
         classes = read_json(root / dataset / "dataset.json")["classes"]
     except (ArtifactError, KeyError):
         return None
-    return min(100.0, 100.0 * guesses / len(classes)) if classes else None
+    return figure.chance(len(classes))
 
 
 def manifest(folder: Path) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from typing import Any
 from tessera.files import remove_drafts, replace_text
 from tessera.jobs import STAGES, SummarizeStudy
 from tessera.report import marker as markers
-from tessera.report.curves import curves
-from tessera.report.data import as_csv, as_json, as_metrics
-from tessera.report.latex import latex
-from tessera.report.markdown import markdown, no_html
-from tessera.report.page import study_page
-from tessera.report.pictures import make_album
+from tessera.report.page.study import study_page
+from tessera.report.page.unfinished import FILE as UNFINISHED
+from tessera.report.pictures.album import make_album
 from tessera.report.records import versions
 from tessera.report.runs import Runs
-from tessera.report.table import Table, read_table
-from tessera.report.unfinished import FILE as UNFINISHED
+from tessera.report.tables.curves import curves
+from tessera.report.tables.latex import latex
+from tessera.report.tables.machine_readable import as_csv, as_json, as_metrics
+from tessera.report.tables.markdown import markdown, no_html
+from tessera.report.tables.table import Table, read_table
 
 
 def summarize(summary: SummarizeStudy, root: Path) -> str:

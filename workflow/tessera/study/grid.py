@@ -50,18 +50,19 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
 
     An extra row (`also`) is crossed with every column; where it sets a column's own key, it stands in the
     column of that value instead, which is added if there is none. Where the grid has no columns, it stands in the one
-    that it names.
+    that it names; and where `column` is one that the grid has, in that one alone: extra rows of one label, each of a
+    column of its own, are one row of the table.
 
     Raises:
         StudyError: If there are too many cells, if two rows or two columns have one name, if one of them answers a key
             twice, if rows and columns answer the same one, if no row stands in a column, or if an extra row names a
-            column that is not its own.
+            column that is not its own, or shares its label with another without naming a column each.
     """
     _refuse_too_many(study, shown)
     rows = _lines(study.grid.rows)
     columns = _lines(study.grid.columns)
     extra = [Line(row.label, _settings(row)) for row in study.also]
-    _refuse_twins([line.label for line in [*rows, *extra]], "rows", shown)
+    _refuse_twin_rows(rows, study.also, shown)
     _refuse_twins([line.label for line in columns], "columns", shown)
     _refuse_two_answers(rows, extra, columns, shown)
     if not rows and not study.also:
@@ -87,7 +88,7 @@ def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCel
                 f"{shown}: `grid.columns`: no row stands in '{column.label}', since each sets a value of its own for "
                 f"`{next(iter(column.settings))}`: leave the column out, or add a row"
             )
-    labels = [line.label for line in [*rows, *extra]]
+    labels = list(dict.fromkeys(line.label for line in [*rows, *extra]))
     return labels, [line.label for line in all_columns if line.label in used], cells
 
 
@@ -151,6 +152,9 @@ def _columns_of(row: Row, columns: list[Line], known: list[Line], shown: str) ->
     if not columns:
         line = Line(row.column or "", {})
         return [next((other for other in known if other == line), line)]
+    named = next((column for column in columns if column.label == row.column), None)
+    if named is not None and not any(key in own for key in named.settings):
+        return [named]
     found: list[Line] = []
     for column in columns:
         replaced = {key: own[key] for key in column.settings if key in own}
@@ -173,6 +177,24 @@ def _refuse_twins(labels: list[str], what: str, shown: str) -> None:
     for label, times in Counter(labels).items():
         if times > 1:
             raise StudyError(f"{shown}: two {what} are named '{brief(label)}'. Give one of them another `label`.")
+
+
+def _refuse_twin_rows(rows: list[Line], also: list[Row], shown: str) -> None:
+    """Refuses two rows of one name, save under `also`, where each names another column."""
+    _refuse_twins([*(line.label for line in rows), *dict.fromkeys(row.label for row in also)], "rows", shown)
+    for label, times in Counter(row.label for row in also).items():
+        places = [row.column for row in also if row.label == label]
+        if times > 1 and None in places:
+            raise StudyError(
+                f"{shown}: `also`: two rows are named '{brief(label)}': name the `column` of each, and they are one "
+                "row of the table, or give one of them another `label`"
+            )
+        for place, both in Counter(places).items():
+            if both > 1:
+                raise StudyError(
+                    f"{shown}: `also`: two rows named '{brief(label)}' name `column: {brief(place or '')}`: each needs "
+                    "another"
+                )
 
 
 def _refuse_two_answers(rows: list[Line], extra: list[Line], columns: list[Line], shown: str) -> None:

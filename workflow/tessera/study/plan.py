@@ -12,6 +12,7 @@ from tessera.registry import label, suggest
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
+from tessera.study.delta import delta_column, refuse_delta
 from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
 from tessera.study.left_out import LeftOut, Place, group
@@ -174,7 +175,10 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         where = "config/config.yaml (or --config)" if plan.config.scale else shown
         raise StudyError(f"{where}: `scale`: {error}") from error
     rows, columns, grid_cells = expand(study, shown)
-    published = published_of(study.published, path, plan.root, rows, columns)
+    if study.delta is not None:
+        refuse_delta(study.delta, rows, columns, grid_cells, shown)
+    named = [*columns, study.delta.label] if study.delta is not None else columns
+    published = published_of(study.published, path, plan.root, rows, named)
     for comparison in study.compare:
         for row in (comparison.row, comparison.against):
             if row not in rows:
@@ -237,6 +241,9 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
     for job in needed.values():
         _add(plan, job, name)
     filled = {cell.row for cell in cells}
+    delta, no_delta = None, ""
+    if study.delta is not None:
+        delta, no_delta = delta_column(study.delta, cells, [place for place, _ in left_out], published, shown)
     return SummarizeStudy(
         name=name,
         title=study.title,
@@ -244,11 +251,12 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
         scale=scale,
         trials=trials,
         rows=tuple(row for row in rows if row in filled),
-        columns=tuple(dict.fromkeys(cell.column for cell in cells)),
+        columns=(*dict.fromkeys(cell.column for cell in cells), *((delta.label,) if delta is not None else ())),
         cells=tuple(cells),
         compare=tuple(pair for pair in study.compare if {pair.row, pair.against} <= filled),
+        delta=delta,
         stand_ins=resolver.stood_in,
-        left_out=tuple(left.where for left in plan.left_out.get(name, ())),
+        left_out=(*(left.where for left in plan.left_out.get(name, ())), *((no_delta,) if no_delta else ())),
         artifacts=tuple(needed),
         run=run,
     )
@@ -268,12 +276,14 @@ def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
 
 
 def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], published: float | None) -> Cell:
-    protocol = experiment.target.protocol
+    protocol, metric = experiment.target.protocol, experiment.target.metric
+    figures = protocol.figures(experiment.source)
+    figure = next(figure for figure in figures if metric in (None, figure.name))
     return Cell(
         row=place.row,
         column=place.column or label(protocol.name),
         protocol=protocol.name,
-        metric=experiment.target.metric or protocol.figures(experiment.source)[0].name,
+        figure=figure,
         artifacts=artifacts,
         published=published,
     )

@@ -7,7 +7,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tessera.data.datasets.options.base import DatasetPart
 from tessera.errors import StudyError, brief
-from tessera.jobs import Comparison
+from tessera.jobs import Comparison, Delta
 from tessera.models.networks.options import Augmentation, NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
 from tessera.parts import PartOf, models_in, named
@@ -83,7 +83,9 @@ class Row(Checked):
 
     label: str = Field(min_length=1, max_length=300, description="Name of the row.")
     column: str | None = Field(
-        None, description="Name of the row's column, where it sets a column's key, or where the grid has none."
+        None,
+        description="Name of the row's column: a new one, where it sets a column's key or the grid has none; or one "
+        "that the grid has, in which alone it then stands. Rows of one label, each of a column of its own, are one.",
     )
 
 
@@ -130,6 +132,7 @@ class Study(Checked):
     grid: Grid = Field(Grid(), description="Settings that vary.")
     also: list[Row] = Field([], description="Rows that no grid gives: baselines, controls.")
     compare: list[Comparison] = Field([], description="Pairs of rows compared trial by trial, below the table.")
+    delta: Delta | None = Field(None, description="A last column: the relative change against one row, over columns.")
     published: str | None = Field(
         None, description="CSV of published values (columns row, column, value), relative to the study's folder."
     )

@@ -1,0 +1,1 @@
+"""The pages of a study and of all studies, HTML from `templates/`."""

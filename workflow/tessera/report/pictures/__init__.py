@@ -1,0 +1,1 @@
+"""The pictures of a study; `album` names all that are drawn."""
