@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tessera import registry
-from tessera.jobs import Comparison
+from tessera.jobs import Comparison, Delta
 from tessera.multitask.source import Source
 from tessera.parts import PART_OF
 from tessera.registry import Options
@@ -22,7 +22,7 @@ from tessera.training.options import OptimizerOptions
 
 TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
     "The configuration": (("config", Config), ("tracking", Tracking), ("mlflow", MlflowConfig), ("dvc", DvcConfig)),
-    "A study": (("study", Study), ("grid", Grid), ("also", Row), ("compare", Comparison)),
+    "A study": (("study", Study), ("grid", Grid), ("also", Row), ("compare", Comparison), ("delta", Delta)),
     "Settings": (
         ("settings", Experiment),
         ("source", Source),
