@@ -285,3 +285,12 @@ def test_the_real_archive_s_own_list_agrees() -> None:
     levels = HIERARCHIES["cifar100"]["superclass"]
     ours = {name: group for group, members in levels.items() for name in members}
     assert listed == ours
+
+
+def test_a_damaged_image_takes_its_labels_along(make_tree: Any, prepared: Prepared) -> None:
+    tree = pictures(make_tree)
+    (tree / "train" / "car" / "0.png").write_bytes(b"no image")
+    options = ImageFolderOptions(path=tree.name, image_size=8, hierarchy=ANIMALS, packed=True, damaged="skip")
+    train = prepared(options, tree.parent).train
+    assert train.labels.tolist() == [0, 1, 1, 2, 2]
+    assert train.columns["kind"].tolist() == [1, 0, 0, 0, 0]
