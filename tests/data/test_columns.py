@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -207,7 +208,7 @@ def pictures(make_tree: Any) -> Path:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_of_one_s_own_has_the_levels_that_a_study_gives(
-    make_tree: Any, prepared: Prepared, packed: bool
+    make_tree: Any, prepared: Prepared, packed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     tree = pictures(make_tree)
     options = ImageFolderOptions(path=tree.name, image_size=8, hierarchy=ANIMALS, packed=packed)
@@ -216,7 +217,43 @@ def test_a_folder_of_one_s_own_has_the_levels_that_a_study_gives(
     assert dataset.columns["kind"].classes == ("animal", "vehicle")
     assert dataset.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert dataset.train.columns["kind"].tolist() == [1, 1, 0, 0, 0, 0]
-    assert dataset.columns["pet"].classes == ("yes", "no")
+    assert dataset.columns["pet"].classes == ("no", "yes")  # by name: a key does not tell the order of a mapping
+    told = "`pet`: no class `cow`. Known: car, cat, dog.", "`kind`: groups of one class: vehicle"
+    assert all(line in caplog.text for line in told)
+
+
+def test_the_order_in_which_groups_are_written_is_of_no_account() -> None:
+    turned = {column: dict(reversed(level.items())) for column, level in reversed(ANIMALS.items())}
+    dumps = [
+        json.dumps(ImageFolderOptions(path="x", image_size=8, hierarchy=of).model_dump()) for of in (ANIMALS, turned)
+    ]
+    assert dumps[0] == dumps[1]
+
+
+@pytest.mark.parametrize(
+    ("level", "found"),
+    [
+        ({"animal": ["cats", "dog"], "vehicle": ["car"]}, "class `cat` is in no group. Did you mean `cat` by `cats`?"),
+        ({"animal": ["cat", "dog"], "vehicle": ["car", "cat"]}, "class `cat` is in `animal` and in `vehicle`"),
+        ({"thing": ["cat", "dog", "car"]}, "all classes are in one group"),
+    ],
+)
+def test_a_hierarchy_that_does_not_fit_is_told_before_any_job(make_tree: Any, level: Any, found: str) -> None:
+    tree = pictures(make_tree)
+    options = ImageFolderOptions(path=tree.name, image_size=8, hierarchy={"kind": level})
+    told = options.missing(tree.parent)
+    assert told is not None
+    assert found in told
+    assert "\n" not in told
+    with pytest.raises(ValidationError, match=re.escape(found)):  # of an archive as well, where classes are named
+        ImageFolderOptions(path="x.zip", image_size=8, hierarchy={"kind": level}, classes=["car", "cat", "dog"])
+
+
+def test_names_of_groups_can_be_shown(make_tree: Any, prepared: Prepared) -> None:
+    tree = pictures(make_tree)
+    unfit = {"kind": {"a\nb": ["cat", "dog"], "vehicle": ["car"]}}
+    with pytest.raises(DataError, match="not printable"):
+        prepared(ImageFolderOptions(path=tree.name, image_size=8, hierarchy=unfit), tree.parent)
 
 
 def test_a_hierarchy_that_does_not_fit_is_told_in_a_line(make_tree: Any, prepared: Prepared) -> None:
@@ -248,3 +285,12 @@ def test_the_real_archive_s_own_list_agrees() -> None:
     levels = HIERARCHIES["cifar100"]["superclass"]
     ours = {name: group for group, members in levels.items() for name in members}
     assert listed == ours
+
+
+def test_a_damaged_image_takes_its_labels_along(make_tree: Any, prepared: Prepared) -> None:
+    tree = pictures(make_tree)
+    (tree / "train" / "car" / "0.png").write_bytes(b"no image")
+    options = ImageFolderOptions(path=tree.name, image_size=8, hierarchy=ANIMALS, packed=True, damaged="skip")
+    train = prepared(options, tree.parent).train
+    assert train.labels.tolist() == [0, 1, 1, 2, 2]
+    assert train.columns["kind"].tolist() == [1, 0, 0, 0, 0]

@@ -59,7 +59,8 @@ def prepare_dataset(
     reader: DatasetReader = load("dataset", options.name)(options)
     found = reader.read(data_root)
     listed = found.images if isinstance(found, ListedObjects) else found
-    check_names(listed.classes, options.word())
+    for classes in (listed.classes, *(column.classes for column in listed.columns.values())):
+        check_names(classes, options.word())
     tell_skipped(listed.skipped)
     if isinstance(listed, RawDataset):
         save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes, listed.columns)

@@ -1,6 +1,9 @@
 """Coarser classes above a dataset's own: each level is a label column, and its groups list classes. Torch-free."""
 
+import difflib
 from collections.abc import Mapping, Sequence
+
+from tessera.data.reading import printable
 
 Level = Mapping[str, Sequence[str]]  # groups, by label, to names of classes
 
@@ -45,6 +48,25 @@ _KINGDOMS: Level = {
     "vegetations": ("vegetations",),
     "objects_and_scenes": ("household_objects", "construction", "natural_scenes", "vehicles"),
 }
+
+
+def unfit_levels(levels: Mapping[str, Level], classes: Sequence[str]) -> str | None:
+    """Why a hierarchy does not fit the classes of a dataset, in one line; None where it does."""
+    for column, level in levels.items():
+        group_of: dict[str, str] = {}
+        for group, members in level.items():
+            for name in members:
+                if name in group_of:
+                    return f"`{column}`: class `{printable(name)}` is in `{group_of[name]}` and in `{group}`"
+                group_of[name] = group
+        for name in classes:
+            if name not in group_of:
+                near = difflib.get_close_matches(name[:100], group_of, n=1)
+                hint = f" Did you mean `{printable(name)}` by `{printable(near[0])}`?" if near else ""
+                return f"`{column}`: class `{printable(name)}` is in no group.{hint}"
+        if len(classes) > 1 and len({group_of[name] for name in classes}) == 1:
+            return f"`{column}`: all classes are in one group: there is nothing to tell apart"
+    return None
 
 
 def _above(level: Level, below: Level) -> Level:

@@ -18,6 +18,7 @@ from tessera.data.decode import Encoded, decode_images
 from tessera.data.reading import printable
 from tessera.data.store import RawColumn, label_subset
 from tessera.errors import DataError
+from tessera.registry import suggest
 
 log = logging.getLogger("tessera")
 
@@ -82,7 +83,18 @@ class ImageFolder(DatasetReader):
         )
 
     def _columns(self, labels: np.ndarray, classes: list[str]) -> dict[str, RawColumn]:
-        return columns_above(self.options.levels(), labels, classes, self.options.word())
+        word, levels = self.options.word(), self.options.levels()
+        columns = columns_above(levels, labels, classes, word)
+        for column, level in levels.items():
+            held = {group: set(members) & set(classes) for group, members in level.items()}
+            if alone := [printable(group) for group, members in held.items() if len(members) == 1]:
+                log.warning("%s: `%s`: groups of one class: %s", word, column, ", ".join(alone))
+            absent = sorted({name for members in level.values() for name in members} - set(classes))
+            if absent and isinstance(self.options.hierarchy, dict) and self.options.classes is None:
+                log.warning(
+                    "%s: `%s`: no class `%s`. %s", word, column, printable(absent[0]), suggest(absent[0], classes)
+                )
+        return columns
 
     def _place(self, path: Path, seen: "_Seen") -> tuple[np.ndarray, dict[str, np.ndarray], list[str]]:
         """Labels of the images, rows of the splits, and classes."""

@@ -1,12 +1,10 @@
 """Label columns of the levels of a hierarchy."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tessera.data.datasets.hierarchies import Level
-from tessera.data.reading import printable
+from tessera.data.datasets.hierarchies import Level, unfit_levels
 from tessera.data.store import RawColumn
 from tessera.errors import DataError
 
@@ -23,21 +21,13 @@ def columns_above(
         labels: (N,) int64, class indices; -1 where there is none, and so in each column.
 
     Raises:
-        DataError: If a class is in no group of a level, or in two.
+        DataError: If a class is in no group of a level, or in two, or all are in one.
     """
+    if unfit := unfit_levels(levels, classes):
+        raise DataError(f"{shown}: {unfit}")
     found = {}
     for column, level in levels.items():
-        group_of: dict[str, str] = {}
-        for group, members in level.items():
-            for name in members:
-                if name in group_of:
-                    raise DataError(f"{shown}: `{column}`: class `{name}` is in `{group_of[name]}` and in `{group}`")
-                group_of[name] = group
-        for name in classes:
-            if name not in group_of:
-                near = difflib.get_close_matches(name, group_of, n=1)
-                hint = f" Did you mean `{name}` by `{near[0]}`?" if near else ""
-                raise DataError(f"{shown}: `{column}`: class `{printable(name)}` is in no group.{hint}")
+        group_of = {name: group for group, members in level.items() for name in members}
         used = {group_of[name] for name in classes}
         groups = [group for group in level if group in used]
         label_of = np.array([*(groups.index(group_of[name]) for name in classes), -1], dtype=np.int64)

@@ -5,8 +5,10 @@ import tarfile
 import zipfile
 import zlib
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
+from tessera.data.datasets.hierarchies import Level, unfit_levels
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.suffixes import TARS
 from tessera.data.reading import refuse_unless_regular
@@ -40,8 +42,10 @@ def unfit_archive(path: Path) -> str | None:
     return None
 
 
-def unfit_tree(path: Path, train: str | None, test: str | None, classes: list[str] | None) -> str | None:
-    """Why a tree of one folder a class is none, in the words of the job that would read it.
+def unfit_tree(
+    path: Path, train: str | None, test: str | None, classes: list[str] | None, levels: Mapping[str, Level]
+) -> str | None:
+    """Why a tree of one folder a class is none, or unfit for a hierarchy, in the words of the job that would read it.
 
     None where it seems to be one, and where it holds too many entries to list.
     """
@@ -58,10 +62,11 @@ def unfit_tree(path: Path, train: str | None, test: str | None, classes: list[st
     if not layout.holders:
         return f"{path}: holds no images. Found {layout.found()}."
     try:
-        layout.resolve(images, warn=False)
+        placed = layout.resolve(images, warn=False)
     except DataError as error:
         return str(error)
-    return None
+    unfit = unfit_levels(levels, placed.classes)
+    return None if unfit is None else f"{path}: {unfit}"
 
 
 def unfit_voc(path: Path, train: str, test: str | None) -> str | None:

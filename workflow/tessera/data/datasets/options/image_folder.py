@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tessera.data.datasets import listing
-from tessera.data.datasets.hierarchies import HIERARCHIES, Level
+from tessera.data.datasets.hierarchies import HIERARCHIES, Level, unfit_levels
 from tessera.data.datasets.options.base import DatasetOptions, Word, refuse_twice
 from tessera.data.labels import Kind
 from tessera.registry import LATE
@@ -47,8 +47,18 @@ class ImageFolderOptions(DatasetOptions):
     hierarchy: Annotated[Literal["cifar100"] | dict[Word, dict[str, list[str]]] | None, LATE] = Field(
         None,
         description="Coarser classes: the name of a hierarchy, or, for each label column, groups of classes, as in "
-        "`{kind: {animal: [cat, dog], vehicle: [car]}}`.",
+        "`{kind: {animal: [cat, dog], vehicle: [car]}}`; groups are numbered by name.",
     )
+
+    @field_validator("hierarchy")
+    @classmethod
+    def _in_one_order(cls, value: Any) -> Any:
+        # A key does not tell in which order a mapping was written, so no label may depend on it.
+        if not isinstance(value, dict):
+            return value
+        return {
+            column: {group: sorted(level[group]) for group in sorted(level)} for column, level in sorted(value.items())
+        }
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -59,6 +69,8 @@ class ImageFolderOptions(DatasetOptions):
         refuse_twice(self.classes)
         if isinstance(self.hierarchy, dict) and "class" in self.hierarchy:
             raise ValueError("hierarchy: `class` is the class itself: choose another name")
+        if self.classes and (unfit := unfit_levels(self.levels(), self.classes)):
+            raise ValueError(f"hierarchy: {unfit}")
         return self
 
     def levels(self) -> Mapping[str, Level]:
@@ -80,7 +92,7 @@ class ImageFolderOptions(DatasetOptions):
     def unfit(self, path: Path) -> str | None:
         if not path.is_dir():
             return listing.unfit_archive(path)
-        return listing.unfit_tree(path, self.train, self.test, self.classes)
+        return listing.unfit_tree(path, self.train, self.test, self.classes, self.levels())
 
     def word(self) -> str:
         return Path(self.path).name.split(".")[0].lower()
