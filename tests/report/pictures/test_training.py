@@ -69,6 +69,20 @@ def test_losses_chance_and_weights_are_drawn_for_what_was_recorded(write: Write,
     assert text.index(">first stage, loss<") < text.index(">loss<")
 
 
+def test_weights_are_drawn_of_tasks_whose_names_have_dots(write: Write, tmp_path: Path, words_within: None) -> None:
+    tasks = ("classification.digit", "classification.zoom", "rotation")
+    names = [f"{task}.loss,weight.{task}" for task in tasks]
+    history = f"epoch,{','.join(names)}\n1,3,1,2,1,2,1\n2,2,0.5,1,2,1,0.5\n"
+    study = study_of(write, history, None)
+    files = [picture.file for picture in draw_pretraining(study, tmp_path, tmp_path / "figures")]
+    assert files == ["pretraining_losses.png", "pretraining_weights.png"]
+    losses, weights = ((tmp_path / "figures" / name).with_suffix(".svg").read_text() for name in files)
+    assert ">weight<" in weights
+    for task in tasks:
+        assert f">{task}<" in weights
+        assert f"{task.rpartition('.')[2]} loss<" in losses
+
+
 @pytest.mark.parametrize("task", ["colorization", "rotation"])
 def test_an_accuracy_below_guessing_is_explained_where_it_may_be(write: Write, tmp_path: Path, task: str) -> None:
     study = study_of(write, SOURCE.replace(TASK, task), None)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tessera import registry
-from tessera.jobs import Comparison
+from tessera.jobs import Comparison, Delta
 from tessera.multitask.source import Source
 from tessera.parts import PART_OF
 from tessera.study.config import Config
@@ -53,7 +53,7 @@ def model_schema(model: type[BaseModel]) -> Schema:
 
 def _models() -> dict[str, Schema]:
     found: dict[str, Schema] = {}
-    for model in (Config, Study, Grid, Row, Comparison, Experiment, Source, Target, Scale, Method):
+    for model in (Config, Study, Grid, Row, Comparison, Delta, Experiment, Source, Target, Scale, Method):
         schema = model_schema(model)
         found.update(schema.pop("$defs", {}))
         found[model.__name__] = schema

@@ -66,7 +66,7 @@ class Row:
 
 
 def draw_pretraining(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
-    """Draws losses, regularizers, pretext figures against chance, and alpha and beta, as far as they were recorded.
+    """Draws losses, regularizers, pretext figures against chance, and weights of tasks, as far as they were recorded.
 
     Raises:
         ArtifactError: If a history cannot be read.
@@ -102,6 +102,12 @@ def draw_pretraining(summary: SummarizeStudy, root: Path, folder: Path) -> list[
             "Weights of the tasks: α and β",
             f"α: the weight of each task's encoder in the fusion of an epoch; β: of the tasks' gradient. {LINES}",
             [_fusion(*each) for each in read],
+        ),
+        (
+            "pretraining_weights",
+            "Weights of the tasks' losses",
+            f"By which the balancing multiplied each task's loss, or its gradient, on the mean of an epoch. {LINES}",
+            [_weights(*each) for each in read],
         ),
     ):
         pictures += _picture(stem, title, caption, "Pretraining", rows, folder)
@@ -171,7 +177,7 @@ def draw(rows: Sequence[Row]) -> "Figure":
         title = "\n".join(textwrap.wrap(row.title, 24, max_lines=5, placeholder=" …"))
         axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=7)
     for index, name in enumerate(columns):
-        grid[0, index].set_title("\n".join(textwrap.wrap(name.replace("_", " "), 18)), fontsize=7.5)
+        grid[0, index].set_title(_in_lines(name), fontsize=7.5)
         grid[-1, index].set_xlabel("epoch", fontsize=7)
         values = [
             value for row in rows for each in row.panels.get(name, ()) for c in each.trials for value in c.values()
@@ -184,6 +190,12 @@ def draw(rows: Sequence[Row]) -> "Figure":
                 ax.yaxis.set_minor_formatter(NullFormatter())
     _legend(figure, rows)
     return figure
+
+
+def _in_lines(name: str) -> str:
+    """A column's name, broken at spaces and after dots, of which a task's key may have one."""
+    lines = textwrap.wrap(name.replace("_", " ").replace(".", ". "), 18)
+    return "\n".join(line.replace(". ", ".") for line in lines)
 
 
 def _picture(stem: str, title: str, caption: str, category: str, rows: list[Row], folder: Path) -> list[Picture]:
@@ -273,6 +285,15 @@ def _fusion(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
     kinds = [(task, LOOKS[index % len(LOOKS)], f"alpha.{task}") for index, task in enumerate(tasks)]
     panels = {"α of each task": _panel(trials, *kinds), "β": _panel(trials, ("", LOOKS[4], "beta"))}
     return Row(training.title, {name: series for name, series in panels.items() if series})
+
+
+def _weights(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
+    kinds = [
+        (task, LOOKS[index % len(LOOKS)], f"weight.{task}")
+        for index, task in enumerate(_tasks(trials))
+        if any(f"weight.{task}" in trial for trial in trials)
+    ]
+    return Row(training.title, {"weight": _panel(trials, *kinds)} if kinds else {})
 
 
 def _transfer(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
