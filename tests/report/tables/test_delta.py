@@ -98,6 +98,7 @@ def test_each_trial_is_set_against_the_mean_over_trials(tabled: Tabled, tmp_path
     page = (results / "report.html").read_text()
     assert "Change relative to the mean of single over trials" in page
     assert 'href="#"' not in page
+    assert "published figure" not in page  # of the measured cells none has one
 
 
 def test_rows_are_compared_in_it_trial_by_trial(tabled: Tabled, tmp_path: Path) -> None:

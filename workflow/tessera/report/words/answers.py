@@ -98,8 +98,9 @@ def headline(table: Table) -> str:
 
 
 def against_paper(table: Table) -> str:
-    """How ours stand to the published figures, over all cells that have one; empty where none has."""
-    found = [figure for figure in table.figures.values() if figure.difference is not None]
+    """How ours stand to the published figures, over all measured cells that have one; empty where none has."""
+    measured = (figure for figure in table.figures.values() if figure.cell.artifacts)
+    found = [figure for figure in measured if figure.difference is not None]
     if not found:
         return ""
     decimals = digits(list(table.figures.values()), found[0].cell.metric)

@@ -66,7 +66,7 @@ def sentence(compared: Compared, table: Table) -> str:
     """
     gap, row, against = compared.difference, compared.comparison.row, compared.comparison.against
     decimals = digits(list(table.figures.values()), compared.figure.name)
-    unit = " points" if compared.figure.unit == "%" else ""
+    unit = {"%": " points", "": ""}.get(compared.figure.unit, f" {compared.figure.unit}")
     where = _where(compared)
     of = len(table.figures[row, compared.column].values)
     trials = f"{len(gap.values)} trials" if len(gap.values) == of else f"{len(gap.values)} of {of} trials"
