@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.data.labels import Column
 from tessera.data.store import Dataset, Split
+from tessera.data.views import to_unit
 from tessera.tasks import PARTS
-from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch, plain_views, random_views
+from tessera.tasks.labelled import LabelledTask
+from tessera.tasks.options.base import view_px
 
 NUM_CLASSES = 4
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -231,3 +236,59 @@ def test_crops_of_256_px_are_parts_of_the_image_in_their_place() -> None:
         windows = image.unfold(1, 224, 1).unfold(2, 224, 1)[0]  # (33, 33, 224, 224), one channel
         fits = [(windows == side).all(dim=(2, 3)).any() for side in (view[0], view[0].flip(1))]
         assert any(fits)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_plain_view_is_what_the_encoder_is_shown(name: str) -> None:
+    """So that one batch of views serves all tasks that say so; the others make their inputs themselves."""
+    task, split = make_task(name, 32), dataset(32).train
+    if not task.options.plain_view:
+        with pytest.raises(NotImplementedError, match="makes its inputs itself"):
+            task.batch_of(split.images, task.labels_of(split))
+        return
+    views = random_views(split.images, torch.Generator().manual_seed(1))
+    batch, made = task.batch_of(views, task.labels_of(split)), batch_of(task, 32, seed=1)
+    assert torch.equal(batch.inputs, task.normalize(to_unit(views)))
+    assert all(torch.equal(a, b) for a, b in zip(tensors(tuple(batch)), tensors(tuple(made)), strict=True))
+
+
+@pytest.mark.parametrize("size", [32, 256])
+def test_plain_views_are_the_middle_of_the_image(size: int) -> None:
+    images, view = colorful(2, size), view_px(size)
+    first = (size - view) // 2
+    assert torch.equal(plain_views(images), images[:, :, first : first + view, first : first + view])
+
+
+LABELLED = [name for name, part in PARTS.items() if part.options.reads is not None]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_labelled_task_learns_the_column_that_it_names(name: str) -> None:
+    plain = dataset(32)
+    other = (plain.train.labels + 1) % 3
+    split = replace(plain.train, columns={"other": other})
+    columns = {**plain.columns, "other": Column(PARTS[name].options.reads, tuple("xyz"))}  # type: ignore[attr-defined]
+    data = replace(plain, splits={"train": split, "test": split}, columns=columns)
+    part = PARTS[name].options
+    first, second = part(name=name), part(name=name, labels="other")
+    assert (first.key, second.key) == (name, f"{name}.other")  # type: ignore[attr-defined]
+    assert first.drawn_by != second.drawn_by  # type: ignore[attr-defined]
+    assert "labels" not in first.model_dump()  # keys of what was there before stay
+    task: Task = registry.load("task", name)(second.at(32), ImageStatistics.of(data), {}, torch.device("cpu"))  # type: ignore[attr-defined]
+    batch = task.make_batch(split.images, task.labels_of(split), torch.Generator())
+    assert torch.equal(batch.labels, other)
+    assert task.build_head(8)(encoder()(batch.inputs)).shape == (8, 3)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_meter_gives_the_figures_that_the_options_name(name: str) -> None:
+    task = make_task(name, 32)
+    assert isinstance(task, LabelledTask)
+    batch, meter = batch_of(task, 32), task.meter()
+    assert meter.count() == 0
+    meter.add(task.build_head(8)(encoder()(batch.inputs)).detach(), batch.labels)
+    assert meter.count() == 8
+    names = {figure.name for figure in task.options.figures}
+    assert meter.figures().keys() == names
+    assert task.guessed().keys() <= names
+    assert all(isinstance(value, float) for value in task.guessed().values())

@@ -42,8 +42,8 @@ class Pretrained:
 
     Attributes:
         encoder: In evaluation mode, batch-norm statistics re-estimated on plain source images.
-        heads: One a task, by `head_key`, as they were when the training ended; supervised ones with batch-norm
-            statistics of plain images, too.
+        heads: One a task, by `head_key`, as they were when the training ended, save that batch norms of supervised ones
+            have statistics of plain images, too.
         sharing: How the tasks share the encoder, with what was trained of it; in evaluation mode.
         history: One row an epoch, the same flat keys in each.
         metrics: Figures of the last epoch, chance values, and figures of the whole training.

@@ -1,0 +1,104 @@
+"""Tasks that learn named columns of the labels, and protocol `tasks`, in a plan."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tessera.errors import StudyError
+from tessera.study.plan import Plan
+
+PlanOf = Callable[..., Plan]
+DIGIT, ZOOM = ({"name": "classification", "labels": name} for name in ("digit", "zoom"))
+STUDY: dict[str, Any] = {
+    "base/source/tasks": [DIGIT, "classification", ZOOM],
+    "base/source/method": None,
+    "base/source/schedule": "round_robin",
+    "base/transfer": None,
+    "base/target": {"dataset": "digits_m", "protocol": "tasks"},
+    "grid/rows": {"source.batch_size": [8, 16]},
+    "grid/columns": [
+        {"label": "a digit", "target.metric": "classification.digit.accuracy"},
+        {"label": "zoom", "target.metric": "classification.zoom.cross_entropy"},
+    ],
+    "also": [],
+}
+
+
+def told(plan_of: PlanOf, **changes: Any) -> list[str]:
+    with pytest.raises(StudyError) as caught:
+        plan_of(deepcopy(STUDY) | {key.replace("__", "/"): value for key, value in changes.items()})
+    return str(caught.value).splitlines()
+
+
+def test_one_job_fills_the_columns_of_all_tasks(plan_of: PlanOf) -> None:
+    plan = plan_of(deepcopy(STUDY))
+    jobs = [job for job in plan.jobs.values() if job.stage == "evaluate_target"]
+    assert len(jobs) == 4  # two rows, two trials
+    assert all([*job.inputs] == ["dataset", "source"] for job in jobs)
+    assert all(".cls_digit-cls-cls_zoom." in job.words for job in jobs)
+    cells = plan.studies["small"].cells
+    assert {cell.metric for cell in cells} == {"classification.digit.accuracy", "classification.zoom.cross_entropy"}
+    assert cells[0].artifacts == cells[1].artifacts
+    tasks = next(job.settings["source"]["tasks"] for job in plan.jobs.values() if job.stage == "pretrain_source")
+    assert [task.get("labels") for task in tasks] == ["digit", None, "zoom"]  # what was there before keeps its key
+
+
+def test_the_first_figure_of_the_first_task_fills_a_cell(plan_of: PlanOf) -> None:
+    plan = plan_of(deepcopy(STUDY) | {"grid/columns": {"target.dataset": ["digits_m"]}})
+    assert {cell.metric for cell in plan.studies["small"].cells} == {"classification.digit.accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"base__source__tasks": [DIGIT, {"name": "classification", "labels": "zom"}]},
+            "tasks[1]: classification.labels: dataset `digits_m` has no label column `zom`. Did you mean 'zoom'?",
+        ),
+        (
+            {"base__source__tasks": [DIGIT, ZOOM, DIGIT]},
+            "`source`: tasks names a task twice: classification.digit, classification.zoom, classification.digit",
+        ),
+        (
+            {"base__source__tasks": ["jigsaw"], "grid__columns": {"target.dataset": ["digits_m"]}},
+            "measures tasks that learn labels, but the source has no task that learns labels: give source.tasks "
+            "`classification`, or",
+        ),
+        (
+            {"base__source__epochs": 0, "grid__columns": {"target.dataset": ["digits_m"]}},
+            "`tasks` measures tasks that learn labels, but the source is untrained (`source.epochs` is 0)",
+        ),
+        (
+            {"base__transfer": "fine_tune"},
+            "protocol `tasks` measures what the source's tasks have learned, but transfer `fine_tune` is for a",
+        ),
+        (
+            {"base__target__dataset": "cifar10"},
+            "`target`: a task of the source learns label column `digit`, which target.dataset `cifar10` does not have. "
+            "Known: class.",
+        ),
+        (
+            {"grid__columns": {"target.metric": ["classification.digit.acuracy"]}},
+            "protocol `tasks` has no metric `classification.digit.acuracy`. Known: classification.digit.accuracy,",
+        ),
+        (
+            {"grid__columns": {"target.label_fraction": [0.1, 1.0]}},
+            "protocol `tasks` reads no labels",
+        ),
+        (
+            {"grid__columns": {"target.epochs": [1, 2]}},
+            "protocol `tasks` measures the source itself, and trains no target network",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_before_any_job(plan_of: PlanOf, changes: dict[str, Any], words: str) -> None:
+    lines = told(plan_of, **changes)
+    assert any(words in line and line.startswith("config/studies/small.yaml") for line in lines), lines
+
+
+def test_a_dataset_of_boxes_is_refused_in_one_line_a_task(plan_of: PlanOf) -> None:
+    lines = told(plan_of, base__source__dataset="digits_scenes", base__source__tasks=[DIGIT])
+    found = [line for line in lines if "learns the class of each image, but dataset `digits_scenes` has boxes" in line]
+    assert len(found) == 1
