@@ -152,7 +152,7 @@ class ClusteringOptions(ProtocolOptions):
 
 
 class TasksOptions(ProtocolOptions):
-    """Figures of each task of the source that learned labels, as `<task>.<figure>`, on the target's test split."""
+    """Each task of the source that learned labels, on the target's test split; figures are called `task.figure`."""
 
     measures: ClassVar[Literal["encoder", "network", "source"]] = "source"
 
