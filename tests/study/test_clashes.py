@@ -159,3 +159,22 @@ def test_two_tasks_of_one_key_and_an_unknown_column_are_told(plan_of: PlanOf) ->
     unknown = [{"name": "classification", "labels": "digits"}]
     lines = told(plan_of, {**digits, "base/source/tasks": unknown})
     assert any("no label column `digits`. Did you mean 'digit'?" in line for line in lines)
+
+
+def test_a_dataset_of_an_older_version_names_the_folder_to_delete(plan_of: PlanOf, tmp_path: Path) -> None:
+    reads = {
+        "base/source/dataset": "digits_m",
+        "base/source/method": "equal",
+        "base/source/tasks": [{"name": "classification", "labels": "zoom"}],
+    }
+    plan = plan_of(reads)
+    (folder,) = {
+        job.inputs["dataset"] for job in plan.jobs.values() if job.stage == "pretrain_source" and job.inputs["dataset"]
+    }
+    about = plan.root / folder / "dataset.json"
+    about.parent.mkdir(parents=True)
+    about.write_text('{"format": "array", "classes": ["0", "1"]}')
+    (line,) = told(plan_of, reads)
+    assert f"{folder}: has no label column `zoom` (an older version made it). Delete the folder" in line
+    about.write_text('{"format": "array", "classes": ["0", "1"], "columns": {"zoom": {}}}')
+    assert plan_of(reads).jobs.keys() == plan.jobs.keys()

@@ -24,7 +24,7 @@ from typing import Any
 
 from tessera.errors import ArtifactError
 from tessera.files import draft_of, remove_drafts, replace_bytes, replace_text, settle, sha256_of
-from tessera.jobs import FOLDERS, Job
+from tessera.jobs import FOLDERS, STAGES, Job
 from tessera.manifest import MANIFEST, DamagedError, Manifest, check, inspect, parse_manifest
 from tessera.provenance import git_state, hardware
 
@@ -33,16 +33,6 @@ log = logging.getLogger("tessera")
 # Where artifacts/ is shared by projects, what looks wrong may be on its way: it is looked at again, after a pause.
 _LOOKS, _PAUSE_S, _ATTEMPTS = 2, 0.1, 5
 _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors")
-
-# What of the package determines the result of a stage; a change is recorded, though only `version` changes keys.
-_CODE = {
-    "prepare_dataset": ("data",),
-    "generate_pretext_labels": ("data", "tasks", "models", "training"),
-    "pretrain_source": ("data", "tasks", "models", "multitask", "training"),
-    "transfer_knowledge": ("data", "models", "transfer", "detection", "training"),
-    "evaluate_target": ("data", "models", "protocols", "detection", "training"),
-    "cluster_target": ("data", "models", "protocols", "clustering", "training"),
-}
 
 
 def resume_folder(job: Job) -> Path:
@@ -260,8 +250,8 @@ def code_hash(stage: str) -> str:
     """Hash of the package's code that determines a stage's results."""
     package = Path(__file__).parent
     digest = sha256()
-    for word in _CODE[stage]:
-        for path in sorted([package / word] if word.endswith(".py") else (package / word).rglob("*.py")):
+    for room in STAGES[stage].rooms:
+        for path in sorted((package / room).rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

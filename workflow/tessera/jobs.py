@@ -91,10 +91,16 @@ def key_of(
 
 
 class StageSettings(Checked):
-    """Settings of a stage, typed. Bump `version` when the stage's *results* change; a golden test guards it."""
+    """Settings of a stage, typed. Bump `version` when the stage's *results* change; a golden test guards it.
+
+    Attributes:
+        rooms: Folders of the package whose code determines its results; a change of it is recorded in manifests, though
+            only `version` changes keys.
+    """
 
     stage: ClassVar[str]
     folder: ClassVar[str]
+    rooms: ClassVar[tuple[str, ...]]
     version: ClassVar[int] = 1
     computes: ClassVar[bool] = True  # with a network, so that precision matters
 
@@ -104,6 +110,7 @@ class PrepareDataset(StageSettings):
 
     stage: ClassVar[str] = "prepare_dataset"
     folder: ClassVar[str] = "datasets"
+    rooms: ClassVar[tuple[str, ...]] = ("data",)
     computes: ClassVar[bool] = False
 
     dataset: DatasetPart
@@ -114,6 +121,7 @@ class GeneratePretextLabels(StageSettings):
 
     stage: ClassVar[str] = "generate_pretext_labels"
     folder: ClassVar[str] = "pretext"
+    rooms: ClassVar[tuple[str, ...]] = ("data", "tasks", "models", "training")
     computes: ClassVar[bool] = False
 
     task: dict[str, Any]
@@ -124,6 +132,7 @@ class PretrainSource(StageSettings):
 
     stage: ClassVar[str] = "pretrain_source"
     folder: ClassVar[str] = "source"
+    rooms: ClassVar[tuple[str, ...]] = ("data", "tasks", "models", "multitask", "training")
     version: ClassVar[int] = 2
 
     source: Source
@@ -134,6 +143,7 @@ class TransferKnowledge(StageSettings):
 
     stage: ClassVar[str] = "transfer_knowledge"
     folder: ClassVar[str] = "transfer"
+    rooms: ClassVar[tuple[str, ...]] = ("data", "models", "transfer", "detection", "training")
 
     transfer: TransferPart
     network: NetworkPart | None = Field(description="None where the method builds its own network.")
@@ -156,6 +166,7 @@ class EvaluateTarget(StageSettings):
 
     stage: ClassVar[str] = "evaluate_target"
     folder: ClassVar[str] = "target"
+    rooms: ClassVar[tuple[str, ...]] = ("data", "models", "tasks", "multitask", "protocols", "detection", "training")
 
     protocol: ProtocolPart
     label_fraction: float
@@ -166,6 +177,7 @@ class ClusterTarget(StageSettings):
 
     stage: ClassVar[str] = "cluster_target"
     folder: ClassVar[str] = "clusters"
+    rooms: ClassVar[tuple[str, ...]] = ("data", "models", "protocols", "clustering", "training")
 
     protocol: ProtocolPart
 

@@ -16,6 +16,7 @@ from tessera.study.delta import delta_column, refuse_delta
 from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
 from tessera.study.left_out import LeftOut, Place, group
+from tessera.study.prepared import refuse_older_datasets
 from tessera.study.published import published_of
 from tessera.study.resolve import NoStandInError, Presets, Resolver
 from tessera.study.schema import Experiment, Settings, Study
@@ -204,6 +205,7 @@ def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
                 if plan.config.strict:
                     experiment = experiment.strict()
                 chains = [jobs_of_cell(experiment, trial, run, plan.own_code, where) for trial in range(trials)]
+                refuse_older_datasets(experiment.source, experiment.target.protocol, chains[0], plan.root)
         except NoStandInError as reason:
             left_out.append((place, str(reason)))
             continue
