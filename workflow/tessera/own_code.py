@@ -32,12 +32,13 @@ def own_code(settings: Any, known: dict[str, str], shown: str) -> dict[str, str]
     Raises:
         StudyError: If the code of one cannot be read.
     """
-    for name in set(_own_parts(settings)) - known.keys():
+    named = set(_own_parts(settings))
+    for name in named - known.keys():
         try:
             known[name] = version_of(name)
         except StudyError as error:
             raise StudyError(f"{shown}: {error}") from error
-    return {name: known[name] for name in sorted(set(_own_parts(settings))) if known[name]}
+    return {name: known[name] for name in sorted(named) if known[name]}
 
 
 def version_of(name: str) -> str:
