@@ -103,9 +103,17 @@ def by_hand(made: Pretrained, source: Source, name: str, labels: Tensor) -> dict
     }
 
 
-@pytest.mark.parametrize("settings", [{}, {"encoder": UNITS, "sharing": "lasso", "schedule": "round_robin"}])
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"encoder": UNITS, "sharing": "lasso", "schedule": "round_robin"},
+    {"schedule": {"name": "joint", "inputs": "shared"}},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_figures_are_those_of_each_head_by_itself(tmp_path: Path, settings: Mapping[str, Any]) -> None:
-    source = source_of(CLASS, BRIGHTNESS, HALF, **settings)
+    shared = "inputs" in str(settings)
+    source = source_of(CLASS, *([] if shared else [BRIGHTNESS]), HALF, **settings)
     made = stored(tmp_path, source)
     found = measure(tmp_path)
     expected = by_hand(made, source, "classification", DATASET.test.labels)

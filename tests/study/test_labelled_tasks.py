@@ -43,6 +43,7 @@ def test_one_job_fills_the_columns_of_all_tasks(plan_of: PlanOf) -> None:
     assert cells[0].artifacts == cells[1].artifacts
     tasks = next(job.settings["source"]["tasks"] for job in plan.jobs.values() if job.stage == "pretrain_source")
     assert [task.get("labels") for task in tasks] == ["digit", None, "zoom"]  # what was there before keeps its key
+    assert plan_of(deepcopy(STUDY) | {"base/target/label_fraction": 0.5}).jobs.keys() == plan.jobs.keys()
 
 
 def test_the_first_figure_of_the_first_task_fills_a_cell(plan_of: PlanOf) -> None:
@@ -102,3 +103,29 @@ def test_a_dataset_of_boxes_is_refused_in_one_line_a_task(plan_of: PlanOf) -> No
     lines = told(plan_of, base__source__dataset="digits_scenes", base__source__tasks=[DIGIT])
     found = [line for line in lines if "learns the class of each image, but dataset `digits_scenes` has boxes" in line]
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (
+            {"name": "reconstruction", "noise": 0.1},
+            "tasks[1]: reconstruction.noise (0.1) is added to inputs",
+        ),
+        (
+            {"name": "segmentation", "alternate": True},
+            "tasks[1]: segmentation.alternate draws a loss for each batch of the",
+        ),
+        ("jigsaw", "schedule.inputs is `shared`, but task `jigsaw` makes inputs of its own"),
+    ],
+)
+def test_what_a_task_does_to_its_own_input_cannot_be_shared(plan_of: PlanOf, task: Any, words: str) -> None:
+    shared = {"name": "joint", "inputs": "shared"}
+    lines = told(plan_of, base__source__schedule=shared, base__source__tasks=[DIGIT, task, ZOOM])
+    assert all(words in line for line in lines)
+
+
+@pytest.mark.parametrize("task", ["reconstruction", "segmentation"])
+def test_tasks_that_look_at_the_image_itself_share_it(plan_of: PlanOf, task: str) -> None:
+    shared = {"name": "joint", "inputs": "shared"}
+    assert plan_of(deepcopy(STUDY) | {"base/source/schedule": shared, "base/source/tasks": [DIGIT, task, ZOOM]}).jobs

@@ -1,5 +1,6 @@
 """What can be set of tasks that predict a map of the image, and which image sizes they can carry."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -69,6 +70,14 @@ class SegmentationOptions(GridTaskOptions):
     divide_by_segments: bool = Field(True, description="Divide the cut by K, to the scale of the other tasks.")
     alternate: bool = Field(False, description="W-Net's two steps: the cut and the reconstruction take turns.")
 
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        if self.alternate and whole.schedule.shared_input:
+            yield (
+                f"{self.name}.alternate draws a loss for each batch of the task's own, but schedule.inputs is `shared`: "
+                "set alternate to false, or use `own`"
+            )
+
     @model_validator(mode="after")
     def _some_loss(self) -> "SegmentationOptions":
         if self.cut_weight == 0 and self.reconstruction_weight == 0:
@@ -91,6 +100,14 @@ class ReconstructionOptions(MapTaskOptions):
     sparse_weight: float = Field(0.0, ge=0, description="Weight of the sparse autoencoder's term; its notes have 3.")
     sparse_target: float = Field(0.05, gt=0, lt=1, description="Wanted mean activation rho.")
     noise: float = Field(0.0, ge=0, le=1, description="Standard deviation of Gaussian noise on the input, of 1.")
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        if self.noise > 0 and whole.schedule.shared_input:
+            yield (
+                f"{self.name}.noise ({self.noise:g}) is added to inputs of the task's own, but schedule.inputs is "
+                "`shared`: set noise to 0, or use `own`"
+            )
 
     def upsampling(self, image_size: int) -> int:
         """Factor of the head's sub-pixel upsampling; at 224 px z is 7 x 7."""
