@@ -114,7 +114,7 @@ def test_a_dataset_of_boxes_is_refused_in_one_line_a_task(plan_of: PlanOf) -> No
         ),
         (
             {"name": "segmentation", "alternate": True},
-            "tasks[1]: segmentation.alternate draws a loss for each batch of the",
+            "tasks[1]: segmentation.alternate draws a loss for each",
         ),
         ("jigsaw", "schedule.inputs is `shared`, but task `jigsaw` makes inputs of its own"),
     ],

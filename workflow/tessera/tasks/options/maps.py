@@ -74,7 +74,7 @@ class SegmentationOptions(GridTaskOptions):
         yield from super().clashes(whole)
         if self.alternate and whole.schedule.shared_input:
             yield (
-                f"{self.name}.alternate draws a loss for each batch of the task's own, but schedule.inputs is `shared`: "
+                f"{self.name}.alternate draws a loss for each batch of its own, but schedule.inputs is `shared`: "
                 "set alternate to false, or use `own`"
             )
 
