@@ -1,0 +1,31 @@
+"""What is read of a measuring artifact beside its figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tessera.figures import Figure
+from tessera.report.records import chance
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A dataset of four classes, and an artifact that was measured on it and says what guessing gives of one figure."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"classes": list("abcd")}))
+    for name in ("plain", "told"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "artifact.json").write_text(json.dumps({"inputs": {"dataset": "data"}}))
+    (tmp_path / "told" / "chance.json").write_text(
+        json.dumps({"task.column.accuracy": 10.0, "task.cross_entropy": 2.3})
+    )
+    return tmp_path
+
+
+def test_an_artifact_that_tells_its_chance_is_believed_before_the_dataset_is_counted(root: Path) -> None:
+    accuracy = Figure(name="accuracy", unit="%", guesses=1)
+    assert chance(root, "plain", accuracy) == 25.0
+    assert chance(root, "told", Figure(name="task.column.accuracy", unit="%")) == 10.0
+    assert chance(root, "told", Figure(name="task.other", unit="%")) is None
+    assert chance(root, "told", Figure(name="task.cross_entropy", lower_is_better=True)) is None  # no share
