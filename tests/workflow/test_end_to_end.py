@@ -147,6 +147,19 @@ def test_figures_1_and_4_are_drawn(run: Run, project: Path) -> None:
         assert all(json.dumps(picture["title"])[1:-1] in told for picture in pictures)
 
 
+@pytest.mark.timeout(900)
+def test_several_labels_of_an_image_are_learned_weighed_and_compared(run: Run, project: Path) -> None:
+    study = "digits_attributes"
+    shutil.copy(ROOT / "config" / "studies" / f"{study}.yaml", project / "config" / "studies")
+    run("snakemake", "--cores", "2", study, "--config", "scale=smoke", "trials=1", at=project)
+    table = json.loads((project / "results" / study / "table.json").read_text())
+    assert table["columns"] == ["digit", "photograph", "zoom", "Δm"]
+    assert table["rows"] == ["equal", "uncertainty", "DWA", "single task"]
+    lines = (project / "results" / study / "table.csv").read_text().splitlines()
+    assert sum("classification." in line for line in lines) == 12  # every row has each label
+    assert len(list(project.glob("artifacts/source/*"))) == 6  # three ways of weighing, three networks of one task
+
+
 def test_a_study_with_a_failed_job_has_a_page_of_the_others(run: Run, project: Path) -> None:
     """Gray images give the task of colours nothing to learn."""
     for path in project.glob("data/shades/*/*/*.png"):
