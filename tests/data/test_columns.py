@@ -125,7 +125,7 @@ def test_digits_over_photographs_have_the_columns_of_what_was_drawn() -> None:
     assert {groups.classes[groups.labels[i]] for i in np.flatnonzero(raw.labels == 8)} == {"looped"}
     assert [len(raw.columns[name].classes) for name in ("photograph", "zoom", "group")] == [2, 3, 3]
     # An image's outer column holds no digit: it stands, to the grey value, in the photograph at that reduction alone.
-    for index in np.flatnonzero(raw.columns["digit"].labels == 1)[:6]:
+    for index in [np.flatnonzero(raw.columns["photograph"].labels == number)[5] for number in (0, 1)]:
         strip = raw.images[index, :, 0].astype(np.int64)
         places = []
         for photograph, name in enumerate(("china.jpg", "flower.jpg")):

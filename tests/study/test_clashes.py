@@ -175,6 +175,9 @@ def test_a_dataset_of_an_older_version_names_the_folder_to_delete(plan_of: PlanO
     about.parent.mkdir(parents=True)
     about.write_text('{"format": "array", "classes": ["0", "1"]}')
     (line,) = told(plan_of, reads)
-    assert f"{folder}: has no label column `zoom` (an older version made it). Delete the folder" in line
+    assert f"{folder}: has no label columns beside the class (an older version made it). Delete the folder" in line
+    about.write_text('{"format": "array", "classes": ["0", "1"], "columns": {"digit": {}}}')
+    (line,) = told(plan_of, reads)
+    assert "has no label column `zoom`" in line
     about.write_text('{"format": "array", "classes": ["0", "1"], "columns": {"zoom": {}}}')
     assert plan_of(reads).jobs.keys() == plan.jobs.keys()

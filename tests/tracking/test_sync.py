@@ -311,7 +311,7 @@ import logging, sys, time
 from pathlib import Path
 from tessera.jobs import Job
 from tessera.tracking import live
-from tessera.training import Pace
+from tessera.training.pace import Pace
 logging.basicConfig(level=logging.INFO)
 logging.getLogger("tessera").setLevel(logging.INFO)
 live.EVERY_S, live.PATIENCE_S = 0.2, 120.0

@@ -36,7 +36,7 @@ def refuse_older_datasets(source: Source, protocol: ProtocolOptions, chain: Iter
         except (OSError, ValueError, AttributeError):
             continue  # not made yet, or damaged, which its reader tells
         if lacking := sorted(column for column in wanted - known if column is not None):
+            what = f"label column `{lacking[0]}`" if known else "label columns beside the class"
             raise StudyError(
-                f"{folder}: has no label column `{lacking[0]}` (an older version made it). Delete the folder; it is "
-                "made again."
+                f"{folder}: has no {what} (an older version made it). Delete the folder; it is made again."
             )
