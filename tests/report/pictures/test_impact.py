@@ -102,7 +102,7 @@ def test_equal_figures_are_equal_files_in_any_process_without_torch(study: Summa
     draw_impact(study, tmp_path, tmp_path / "here")
     code = (
         "import sys; from pathlib import Path; from tessera.report.pictures.impact import draw_impact;"
-        "from tessera.jobs import SummarizeStudy; import tessera.report.pictures.retrieval, tessera.report.pictures.previews;"
+        "from tessera.jobs import SummarizeStudy; from tessera.report.pictures import previews, retrieval;"
         "draw_impact(SummarizeStudy.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]));"
         "sys.exit('torch' in sys.modules)"
     )
