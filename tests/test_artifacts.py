@@ -3,14 +3,17 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from tessera import artifacts, manifest
+from tessera import artifacts, manifest, registry
 from tessera.errors import ArtifactError
 from tessera.files import replace_text
-from tessera.jobs import STAGES, Job
+from tessera.jobs import STAGES, GeneratePretextLabels, Job, StageSettings
+from tessera.parts import parts_of
+from tessera.registry import Checked
 
 
 @pytest.fixture
@@ -138,10 +141,42 @@ def test_artifacts_of_other_code_are_found(job: Job) -> None:
     assert artifacts.from_other_code([job]) == [job.folder]
 
 
-def test_every_stage_names_rooms_that_exist() -> None:
-    package = Path(artifacts.__file__).parent
-    every = {path.parent.name for path in package.glob("*/__init__.py")}
-    assert all(stage.rooms and set(stage.rooms) <= every for stage in STAGES.values())
+PACKAGE = Path(artifacts.__file__).parent
+ROOMS = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+PROTOCOLS = registry.parts("protocol").values()
+
+
+def _families(model: type[Checked]) -> set[str]:
+    """Of the parts that settings name, parts within parts too."""
+    inner = [field.annotation for field in model.model_fields.values() if isinstance(field.annotation, type)]
+    found = set(parts_of(model).values())
+    for below in (kind for kind in inner if issubclass(kind, Checked)):
+        found |= _families(below)
+    return found
+
+
+def _imported(room: str, measures: bool) -> set[str]:
+    """Rooms that a room's code imports: not its options, which are in the keys, nor protocols where none is run."""
+    found: set[str] = set()
+    protocols = {part.target.partition(":")[0] for part in PROTOCOLS}
+    for path in (PACKAGE / room).rglob("*.py"):
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        if "options" not in path.relative_to(PACKAGE).with_suffix("").parts and (measures or module not in protocols):
+            found |= set(re.findall(r"^\s*(?:from|import) tessera\.(\w+)", path.read_text(), re.MULTILINE))
+    return found & ROOMS
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_a_stage_names_the_rooms_of_all_that_it_runs(stage: type[StageSettings]) -> None:
+    assert set(stage.rooms) <= ROOMS
+    needed = {"training", "tasks"} if stage is GeneratePretextLabels else set()
+    for part in (part for family in _families(stage) for part in registry.parts(family).values()):
+        if getattr(part.options, "stage", stage.stage) == stage.stage:  # a protocol says which stage runs it
+            needed |= set(re.findall(r"^tessera\.(\w+)", part.target))
+        needed |= set(re.findall(r"^tessera\.(\w+)", getattr(part.options, "trainer", "")))
+    for room in stage.rooms:
+        needed |= _imported(room, measures="protocols" in stage.rooms)
+    assert needed <= set(stage.rooms), "their code determines its results as well"
 
 
 def test_an_artifact_is_published_across_file_systems(
