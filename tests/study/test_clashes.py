@@ -102,6 +102,16 @@ def test_a_part_of_one_s_own_says_what_it_does_not_go_with(plan_of: PlanOf) -> N
     assert plan_of({**tasks, "base/source/batch_size": 4}).jobs
 
 
+def test_what_two_parts_of_one_s_own_end_in_is_told_of_both(plan_of: PlanOf) -> None:
+    rows = [
+        {"label": "a", "transfer": "picky_parts:Silent"},
+        {"label": "b", "source.tasks": ["picky_parts:Careless"]},
+    ]
+    lines = told(plan_of, {"grid/rows": rows, "also": []})
+    assert any("row 'a'" in line and "TypeError" in line for line in lines)
+    assert any("row 'b'" in line and "AttributeError" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
