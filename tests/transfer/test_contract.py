@@ -22,7 +22,7 @@ from tessera.transfer.train import train_network
 TRAINING = sorted(name for name, part in registry.parts("transfer").items() if part.options.trains)  # type: ignore[attr-defined]
 SAME = {"name": "classifier", "encoder": "resnet8", "hidden": [6]}  # as the teacher, with a layer more
 OTHER = {"name": "classifier", "encoder": {"name": "vgg16", "width": "quarter"}}
-VARIANTS: list[dict[str, Any]] = [
+VARIANTS: list[Any] = [
     *({"name": name} for name in sorted(registry.parts("transfer"))),
     {"name": "soft_targets", "teacher": "clusters"},
     {"name": "fsp", "pairs": "within_stage"},
@@ -32,8 +32,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "cetl", "refresh": "start", "image_px": 8},
     {"name": "fine_tune", "freeze_layers": 2, "lr_factor": 1.0},
     *({"name": name, "network": SAME} for name in sorted(registry.parts("transfer"))),
-    {"name": "fsp", "pairs": "within_stage", "network": OTHER},
-    {"name": "cetl", "network": OTHER},
+    pytest.param({"name": "fsp", "pairs": "within_stage", "network": OTHER}, marks=pytest.mark.slow),
+    pytest.param({"name": "cetl", "network": OTHER}, marks=pytest.mark.slow),
 ]
 
 
