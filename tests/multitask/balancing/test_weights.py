@@ -39,6 +39,16 @@ def test_dynamic_weights_by_hand() -> None:
     assert torch.equal(balancing.factors, again.factors)
 
 
+@pytest.mark.parametrize("means", [(0.0, 0.0), (0.0, 0.1), (0.1, 0.0), (-0.1, 0.1)])
+def test_a_mean_without_a_ratio_leaves_dynamic_weights_finite(means: tuple[float, float]) -> None:
+    """A task without any label has loss 0 in every epoch: it counts as one that neither falls nor rises."""
+    found, steady = DynamicWeightAverage(DwaOptions(), TASKS), DynamicWeightAverage(DwaOptions(), TASKS)
+    for a, b in zip(means, (1.0, 0.8), strict=True):
+        found.end_epoch({"a": a, "b": b, "c": 1.0})
+        steady.end_epoch({"a": 1.0, "b": b, "c": 1.0})
+    assert torch.equal(found.factors, steady.factors)
+
+
 def test_learned_noises_are_torchjd_s_in_value_and_gradient() -> None:
     ours, theirs = Uncertainty(UncertaintyOptions(start=0.3), TASKS).double(), UW(3).double()
     with torch.no_grad():

@@ -12,8 +12,9 @@ from tessera.multitask.balancing.options import DwaOptions
 class DynamicWeightAverage(Balancing):
     """`lambda_k = K softmax_k(w_k / T)`, w_k = L_k(t - 1) / L_k(t - 2) of the epochs' mean losses; one for two epochs.
 
-    Source: Liu, Johns & Davison, CVPR 2019, arXiv:1803.10704, Eq. 7. torchjd's `DWA` keeps its history outside of its
-    state, so that a resumed training would differ; it is what the test compares with.
+    Source: Liu, Johns & Davison, CVPR 2019, arXiv:1803.10704, Eq. 7. A mean that is not positive has no meaningful
+    ratio, and w_k is then 1: that of a task without any label is 0 in every epoch. torchjd's `DWA` keeps its history
+    outside of its state, so that a resumed training would differ; it is what the test compares with.
     """
 
     options: DwaOptions
@@ -36,4 +37,5 @@ class DynamicWeightAverage(Balancing):
         older, newer = self.losses[1].cpu().clone(), new
         self.losses.copy_(torch.stack([older, newer]))
         if older.isfinite().all():
-            self.factors.copy_(len(self.tasks) * (newer / older / self.options.temperature).softmax(dim=0))
+            ratios = torch.where((older > 0) & (newer > 0), newer / older, 1.0)
+            self.factors.copy_(len(self.tasks) * (ratios / self.options.temperature).softmax(dim=0))
