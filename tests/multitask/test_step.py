@@ -92,6 +92,22 @@ def test_the_encoder_sees_a_shared_batch_once() -> None:
     assert [len(records[name]) for name in NAMES] == [1, 1]
 
 
+def test_an_earlier_encoder_sees_a_shared_batch_once() -> None:
+    """What a regularizer compares the features with costs one pass more, not one a head."""
+    learner = learner_of(regularizer={"name": "divergence", "anchor": "previous"})
+    seen: list[Any] = []
+    learner.encoder.conv1.register_forward_hook(lambda module, *_: seen.append(module))  # type: ignore[operator, union-attr]
+    learner.regularizer.begin_epoch(learner.encoder, 1)  # its copy keeps the hook
+    learner.regularizer.train()
+    batches, records = batches_of(learner), {name: list[Any]() for name in NAMES}
+    shared = [each.loss.item() for each in SharedInput(learner, NAMES, records, batches).losses()]
+    assert len(seen) == 2
+    assert len(set(map(id, seen))) == 2
+    feeds = {name: iter([batch]) for name, batch in batches.items()}
+    own = [each.loss.item() for each in OwnInputs(learner, NAMES, records, feeds).losses()]
+    assert shared == pytest.approx(own)
+
+
 def test_a_shared_epoch_has_as_many_steps_as_iterations_and_repeats(tmp_path: Path) -> None:
     source = tiny_source(tasks=TASKS, schedule=SHARED)
     compute = Compute(torch.device("cpu"), "float32")

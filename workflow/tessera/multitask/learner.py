@@ -28,6 +28,8 @@ from tessera.training.learning_rate import learning_rate_at
 from tessera.training.randomness import generator_of, index_batches, seed_of
 from tessera.training.steps import run_steps
 
+MapsBy = Callable[[Encoder], Mapping[str, Tensor]]
+
 
 class Learner:
     """Everything that learns, built from the source's parts.
@@ -147,25 +149,22 @@ class Learner:
     def predict(self, name: str, batch: TaskBatch) -> tuple[Any, Tensor | None]:
         """A task's prediction and, in training mode, what the regularizer adds to its loss."""
         inputs = channels_last(batch.inputs)
-        return self.answer(name, self.maps(inputs, [name]), inputs)
+        maps_by = partial(self.sharing.maps, inputs=inputs, tasks=[name])
+        return self.answer(name, self.maps(inputs, [name]), maps_by)
 
     def maps(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """One pass of the encoder: what the heads of these tasks need."""
         with self.compute.autocast():
             return self.sharing.maps(self.encoder, inputs, names)
 
-    def answer(self, name: str, maps: Mapping[str, Tensor], inputs: Tensor) -> tuple[Any, Tensor | None]:
-        """As `predict`, from the maps of one pass; `inputs` are what it saw."""
+    def answer(self, name: str, maps: Mapping[str, Tensor], maps_by: MapsBy) -> tuple[Any, Tensor | None]:
+        """As `predict`, from the maps of one pass; `maps_by` gives those of another encoder, of the same inputs."""
         with self.compute.autocast():
             features = self.sharing.features(name, maps)
             prediction = self.head(name)(features)
             penalty = None
             if self.regularizer.training:
-
-                def by(encoder: Encoder) -> Tensor:
-                    return self.sharing.features(name, self.sharing.maps(encoder, inputs, [name]))
-
-                penalty = self.regularizer(features, by)
+                penalty = self.regularizer(features, lambda other: self.sharing.features(name, maps_by(other)))
         return prediction, penalty
 
     def plain_batches(self) -> Iterable[Tensor]:

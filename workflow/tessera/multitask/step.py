@@ -2,16 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from tessera.models.encoders.base import Encoder
 from tessera.multitask.records import Record
 from tessera.tasks.base import TaskBatch
 
 if TYPE_CHECKING:
-    from tessera.multitask.learner import Learner
+    from tessera.multitask.learner import Learner, MapsBy
 
 METRICS_EVERY = 10  # training batches of a task: some metrics cost as much as a forward pass
 
@@ -72,8 +74,8 @@ class Step(ABC):
         """
         raise ValueError("the tasks of this step have no map of the encoder in common")
 
-    def _loss(self, name: str, batch: TaskBatch, inputs: Tensor, maps: Mapping[str, Tensor]) -> TaskLoss:
-        prediction, penalty = self.learner.answer(name, maps, inputs)
+    def _loss(self, name: str, batch: TaskBatch, maps: Mapping[str, Tensor], maps_by: "MapsBy") -> TaskLoss:
+        prediction, penalty = self.learner.answer(name, maps, maps_by)
         task = self.learner.tasks[name]
         loss = task.loss(prediction, batch.labels)
         if name not in self._recorded:
@@ -115,7 +117,8 @@ class OwnInputs(Step):
             if name not in self._batches:
                 self._batches[name] = next(self._feeds[name])
             inputs = channels_last(self._batches[name].inputs)
-            yield self._loss(name, self._batches[name], inputs, self.learner.maps(inputs, [name]))
+            maps_by = partial(self.learner.sharing.maps, inputs=inputs, tasks=[name])
+            yield self._loss(name, self._batches[name], self.learner.maps(inputs, [name]), maps_by)
 
 
 class SharedInput(Step):
@@ -150,8 +153,17 @@ class SharedInput(Step):
         return Cut(z, leaf, self._of({name: leaf}))
 
     def _of(self, maps: Mapping[str, Tensor]) -> Iterator[TaskLoss]:
+        seen: dict[tuple[Encoder, bool], dict[str, Tensor]] = {}
+
+        def maps_by(encoder: Encoder) -> dict[str, Tensor]:
+            """Once for all heads, as the pass of the encoder itself."""
+            key = (encoder, torch.is_grad_enabled())
+            if key not in seen:
+                seen[key] = self.learner.sharing.maps(encoder, self._inputs, self.tasks)
+            return seen[key]
+
         for name in self.tasks:
-            yield self._loss(name, self._batches[name], self._inputs, maps)
+            yield self._loss(name, self._batches[name], maps, maps_by)
 
 
 def channels_last(inputs: Tensor) -> Tensor:
