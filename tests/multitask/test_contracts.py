@@ -63,6 +63,34 @@ def test_any_balancing_leaves_one_task_as_it_is_and_moves_several(name: str) -> 
     assert len(weights) in (0, 2)
 
 
+@pytest.mark.parametrize("name", registry.parts("balancing"))
+@pytest.mark.parametrize("schedule", registry.parts("schedule"))
+def test_every_balancing_trains_under_every_schedule_or_is_refused_in_the_plan(schedule: str, name: str) -> None:
+    source = source_of(schedule, "average" if schedule == "branches" else "none", balancing=name)
+    compares = registry.find("balancing", name).options.model_construct().compares != "nothing"
+    assert (source is None) == (compares and schedule != "joint")
+    if source is not None:
+        result = pretrain(source, tiny_dataset(), {}, COMPUTE, 0, None)
+        assert all(tensor.isfinite().all() for tensor in result.encoder.state_dict().values())
+        assert len({tuple(row) for row in result.history}) == 1  # the same columns in every epoch, weights among them
+
+
+@pytest.mark.parametrize("name", registry.parts("balancing"))
+def test_every_balancing_keeps_to_the_clipped_norm_and_is_near_itself_under_bfloat16(name: str) -> None:
+    source = tiny_source(balancing=name, optimizer={"learning_rate": 0.05, "clip_norm": 0.01}, epochs=2)
+    exact, rough = (
+        pretrain(source, tiny_dataset(), {}, Compute(torch.device("cpu"), precision), 0, None)
+        for precision in ("float32", "bfloat16")
+    )
+    for key, value in exact.history[-1].items():
+        if key.endswith("loss") or key.startswith("weight."):
+            assert float(rough.history[-1][key]) == pytest.approx(float(value), rel=0.1)
+    start = pretrain(tiny_source(balancing=name, epochs=0), tiny_dataset(), {}, COMPUTE, 0, None).encoder
+    moved = [(one - other).norm() for one, other in zip(exact.encoder.parameters(), start.parameters(), strict=True)]
+    # No step is longer than rate times norm / (1 - momentum), and there are six.
+    assert torch.stack(moved).norm() <= 6 * 0.05 * 0.01 / (1 - 0.9) * 1.05
+
+
 @pytest.mark.parametrize("cls", [TinyEncoder, UnitsEncoder])
 @pytest.mark.parametrize("name", registry.parts("sharing"))
 def test_sharing_gives_features_that_reach_the_encoder(name: str, cls: type[TinyEncoder]) -> None:

@@ -21,7 +21,7 @@ from tessera.multitask.records import means
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.task_network import head_key
 from tessera.multitask.validation import validate
-from tessera.registry import label
+from tessera.registry import label, parts
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at
 from tessera.training.optimizer import make_optimizer
@@ -39,8 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "branches": {"schedule": {"name": "branches", "reset_optimizer": False}, "fusion": "average"},
     "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": OMEGA},
     "msvl": {"sharing": "lasso", "encoder": UNITS, "schedule": {"name": "round_robin", "order": "random"}},
-    "uncertainty": {"balancing": "uncertainty"},
-    "dwa": {"balancing": "dwa"},
+    **{f"joint_{name}": {"balancing": name} for name in parts("balancing") if name != "equal"},
     "msvl_accumulate": {"sharing": "lasso", "encoder": UNITS, "balancing": {"name": "equal", "average": True}},
     "msvl_window": {"sharing": "lasso", "encoder": UNITS, "schedule": "round_robin", "fusion": "average"},
     "tte_of_units": {
