@@ -110,6 +110,7 @@ class Learner:
         """The batches of every task in an epoch; of tasks that share their inputs, one feed for all."""
         if any(turn.shared for turn in turns):
             batches = sum(turn.batches for turn in turns)
+            # The labelled images alone, where one of the tasks reads labels.
             split = next((self.splits[name] for name in self.names if self.splits[name] is not self.split), self.split)
             shared = SharedFeed(self.tasks, split, self.source.batch_size, batches, self.trial, epoch)
             return dict.fromkeys(self.names, shared)

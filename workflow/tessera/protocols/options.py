@@ -166,7 +166,7 @@ class TasksOptions(ProtocolOptions):
 
     def clashes(self, whole: Any) -> Iterator[str]:
         source, dataset = whole.source, whole.target.dataset
-        if whole.transfer.name != "none":
+        if whole.transfer.needs_source:
             yield (
                 f"protocol `{self.name}` measures what the source's tasks have learned, but transfer "
                 f"`{whole.transfer.name}` is for a network of the target: leave it out, or set target.protocol to "

@@ -33,8 +33,8 @@ class DynamicWeightAverage(Balancing):
         return factor * loss
 
     def end_epoch(self, losses: Mapping[str, float]) -> None:
-        new = torch.tensor([losses[task] for task in self.tasks], dtype=torch.float64)
-        older, newer = self.losses[1].cpu().clone(), new
+        newer = torch.tensor([losses[task] for task in self.tasks], dtype=torch.float64)
+        older = self.losses[1].cpu().clone()
         self.losses.copy_(torch.stack([older, newer]))
         if older.isfinite().all():
             ratios = torch.where((older > 0) & (newer > 0), newer / older, 1.0)
