@@ -105,7 +105,7 @@ def test_training_batches_and_held_out_figures(both: tuple[Dataset, Dataset]) ->
         feeds = [Feed(task, learner.splits[name], 8, 3, 0, 0, name, show=lambda images: images) for learner in learners]
         for one, other in zip(*feeds, strict=True):
             assert torch.equal(one.inputs, other.inputs)
-        assert validate(packed, name) == validate(plain, name)
+        assert validate(packed, [name]) == validate(plain, [name])
     for one, other in zip(packed.plain_batches(), plain.plain_batches(), strict=True):
         assert torch.equal(one, other)
 

@@ -18,6 +18,7 @@ from tessera.multitask.learner import Learner
 from tessera.multitask.pretrain import pretrain
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.step import OwnInputs, SharedInput
+from tessera.multitask.validation import validate
 from tessera.tasks.base import TaskBatch
 from tessera.training.compute import Compute
 
@@ -90,6 +91,22 @@ def test_the_encoder_sees_a_shared_batch_once() -> None:
     assert passes == 2
     assert again == pytest.approx([records[name][0]["loss"].item() for name in NAMES])
     assert [len(records[name]) for name in NAMES] == [1, 1]
+
+
+def test_held_out_images_are_seen_once_for_all_heads_with_the_figures_of_a_pass_for_each() -> None:
+    learner = learner_of()
+    sizes: list[int] = []
+    learner.encoder.conv1.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))  # type: ignore[operator, union-attr]
+    learner.encoder.float(), learner.heads.float()
+    together = validate(learner, NAMES)
+    passes = len(sizes)
+    assert list(together) == NAMES
+    assert sum(sizes) <= len(learner.held_out)
+    assert together[NAMES[0]] == validate(learner, NAMES[:1])[NAMES[0]]
+    learner.drawn_by = dict.fromkeys(NAMES, learner.drawn_by[NAMES[0]])  # the second alone, by the views of the first
+    alone = validate(learner, NAMES[1:])[NAMES[1]]
+    assert together[NAMES[1]] == pytest.approx(alone)
+    assert len(sizes) == 3 * passes
 
 
 def test_an_earlier_encoder_sees_a_shared_batch_once() -> None:

@@ -147,11 +147,13 @@ class Learner:
 
         run_steps(turn.steps, backward, optimizer, self._learning_rates(turn, epoch), self.source.optimizer.clip_norm)
 
-    def predict(self, name: str, batch: TaskBatch) -> tuple[Any, Tensor | None]:
-        """A task's prediction and, in training mode, what the regularizer adds to its loss."""
-        inputs = channels_last(batch.inputs)
-        maps_by = partial(self.sharing.maps, inputs=inputs, tasks=[name])
-        return self.answer(name, self.maps(inputs, [name]), maps_by)
+    def predict(self, batches: Mapping[str, TaskBatch]) -> dict[str, Any]:
+        """Predictions of tasks whose batches have the same inputs, by one pass of the encoder."""
+        names = list(batches)
+        inputs = channels_last(batches[names[0]].inputs)
+        maps_by = partial(self.sharing.maps, inputs=inputs, tasks=names)
+        maps = self.maps(inputs, names)
+        return {name: self.answer(name, maps, maps_by)[0] for name in names}
 
     def maps(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """One pass of the encoder: what the heads of these tasks need."""
@@ -159,7 +161,12 @@ class Learner:
             return self.sharing.maps(self.encoder, inputs, names)
 
     def answer(self, name: str, maps: Mapping[str, Tensor], maps_by: MapsBy) -> tuple[Any, Tensor | None]:
-        """As `predict`, from the maps of one pass; `maps_by` gives those of another encoder, of the same inputs."""
+        """A task's prediction and, in training mode, what the regularizer adds to its loss.
+
+        Args:
+            maps: Of one pass of the encoder.
+            maps_by: Gives those of another encoder, of the same inputs.
+        """
         with self.compute.autocast():
             features = self.sharing.features(name, maps)
             prediction = self.head(name)(features)

@@ -131,14 +131,15 @@ class _Training:
             branches.append(Branch(turn.tasks, weights, copy_state(encoder), turn.parallel))
             weights = branches[-1].end
             if self.fusion.options.merges:
-                before |= {name: validate(learner, name, metrics=False)["loss"] for name in turn.tasks}
+                validated = validate(learner, turn.tasks, metrics=False)
+                before |= {name: figures["loss"] for name, figures in validated.items()}
 
         trained = {name: means(records[name]) for name in names}
         losses = {name: figures["loss"] for name, figures in trained.items()}
         self._check_finite(epoch, "loss", losses)
         learner.balancing.end_epoch(losses)
         fused = self._fuse(previous, branches, losses)
-        validated = {name: validate(learner, name) for name in names}
+        validated = validate(learner, names)
         self._check_finite(epoch, "held-out loss", {name: figures["loss"] for name, figures in validated.items()})
         encoder.load_state_dict(self.fusion.next_start())
         self.images.append(self.source.batch_size * sum(turn.batches for turn in turns))

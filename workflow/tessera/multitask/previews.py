@@ -32,7 +32,7 @@ def make_previews(learner: Learner) -> dict[str, Preview]:
         batch = task.make_batch(images, task.labels_of(some), generator_of("preview", learner.drawn_by[name]))
         modules = learner.encoder, learner.head(name), learner.sharing, learner.regularizer
         with batch_statistics(*modules):
-            prediction, _ = learner.predict(name, batch)
+            prediction = learner.predict({name: batch})[name]
         for module in modules:
             module.eval()
         preview = task.preview(batch, prediction, min(IMAGES, size))
