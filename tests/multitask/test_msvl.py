@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from tessera.multitask import pretrain as pretraining
 from tessera.multitask.balancing.equal import Equal
-from tessera.multitask.balancing.options import EqualOptions
+from tessera.multitask.balancing.options.losses import EqualOptions
 from tessera.multitask.feeds import gray
 from tessera.multitask.learner import Learner
 from tessera.multitask.pretrain import Pretrained, pretrain

@@ -13,7 +13,7 @@ from tessera.study.plan import Plan
 PlanOf = Callable[..., Plan]
 
 MODULE = '''
-from tessera.multitask.balancing.options import EqualOptions
+from tessera.multitask.balancing.options.losses import EqualOptions
 from tessera.tasks.options import TaskOptions
 from tessera.transfer.options import TransferOptions
 

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 from tessera.errors import DivergedError
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.balancing.equal import Equal
-from tessera.multitask.balancing.options import ComparingOptions, EqualOptions
+from tessera.multitask.balancing.options import ComparingOptions
+from tessera.multitask.balancing.options.losses import EqualOptions
 from tessera.multitask.gradients import leave_gradients
 from tessera.multitask.step import Cut, Step, TaskLoss
 

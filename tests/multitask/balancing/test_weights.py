@@ -7,7 +7,7 @@ import torch
 from torchjd.scalarization import DWA, UW
 
 from tessera.multitask.balancing.dwa import DynamicWeightAverage
-from tessera.multitask.balancing.options import DwaOptions, UncertaintyOptions
+from tessera.multitask.balancing.options.losses import DwaOptions, UncertaintyOptions
 from tessera.multitask.balancing.uncertainty import Uncertainty
 
 TASKS = ("a", "b", "c")

@@ -7,7 +7,8 @@ from pydantic import BeforeValidator, Field
 
 from tessera.data.datasets.options.base import DatasetPart
 from tessera.models.encoders.options import EncoderPart, ResNet26Options
-from tessera.multitask.balancing.options import BalancingPart, EqualOptions
+from tessera.multitask.balancing.options.base import BalancingPart
+from tessera.multitask.balancing.options.losses import EqualOptions
 from tessera.multitask.fusion.options import FusionPart, NoFusionOptions
 from tessera.multitask.regularizers.options import NoRegularizerOptions, RegularizerPart
 from tessera.multitask.schedule.options import JointOptions, SchedulePart

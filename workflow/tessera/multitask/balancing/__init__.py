@@ -1,6 +1,7 @@
 """Balancing: how are the tasks' losses or gradients weighed?"""
 
-from tessera.multitask.balancing.options import BalancingOptions, DwaOptions, EqualOptions, UncertaintyOptions
+from tessera.multitask.balancing.options.base import BalancingOptions
+from tessera.multitask.balancing.options.losses import DwaOptions, EqualOptions, UncertaintyOptions
 from tessera.registry import Part
 
 BASE = BalancingOptions

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from tessera.multitask.balancing.options import BalancingOptions
+from tessera.multitask.balancing.options.base import BalancingOptions
 
 
 class Balancing(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tessera.multitask.balancing.base import Balancing
-from tessera.multitask.balancing.options import DwaOptions
+from tessera.multitask.balancing.options.losses import DwaOptions
 
 
 class DynamicWeightAverage(Balancing):

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from tessera.multitask.balancing.base import Balancing
-from tessera.multitask.balancing.options import EqualOptions
+from tessera.multitask.balancing.options.losses import EqualOptions
 
 
 class Equal(Balancing):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchjd.scalarization import UW
 
 from tessera.multitask.balancing.base import Balancing
-from tessera.multitask.balancing.options import UncertaintyOptions
+from tessera.multitask.balancing.options.losses import UncertaintyOptions
 
 
 class Uncertainty(Balancing):
