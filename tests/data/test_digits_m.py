@@ -40,6 +40,18 @@ def test_each_image_is_a_crop_less_its_digit(raw: RawDataset) -> None:
             assert min(_nearest(image, masks[row], region) for region in regions[split]) <= 0.5
 
 
+@pytest.mark.parametrize("size", [16, 40])
+def test_images_of_another_size_show_the_same_digits_over_crops_of_that_size(size: int, raw: RawDataset) -> None:
+    other = DigitsM(DigitsMOptions(copies=2, image_size=size)).read(Path("nowhere"))
+    assert other.images.shape == (2 * 1797, size, size, 3)
+    assert all(np.array_equal(other.splits[name], rows) for name, rows in raw.splits.items())
+    assert all(np.array_equal(other.columns[name].labels, raw.columns[name].labels) for name in raw.columns)
+    assert other.columns["zoom"].classes == [f"crop_{size * factor}_px" for factor in (1, 2, 4)]
+    masks = digits_m.enlarge(load_digits().images, size)
+    assert masks.shape == (1797, size, size)
+    assert masks.std(axis=(1, 2)).min() > 10
+
+
 def _nearest(image: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
     best = np.inf
     for view in (image, image[:, ::-1]):

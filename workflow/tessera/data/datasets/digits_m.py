@@ -12,7 +12,7 @@ from tessera.data.datasets.levels import columns_above
 from tessera.data.store import RawColumn, label_subset
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-REDUCTIONS = (1, 2, 4)  # crops of 32, 64 and 128 px of the photograph, each shown at 32 px
+REDUCTIONS = (1, 2, 4)  # crops of so many times the image's height and width, at 32 px of 32, 64 and 128 px
 TILES = (2, 4)  # each photograph is cut into so many rows and columns of tiles,
 TESTED_TILES = {(0, 2), (1, 1)}  # of which these are for test crops, the others for training crops
 GROUPS = {
@@ -35,7 +35,7 @@ class DigitsM(DatasetReader):
     digit's `group` (3) by how it is drawn.
 
     Shape:
-        images: (1797 * copies, 32, 32, 3) uint8, copy by copy.
+        images: (1797 * copies, H, H, 3) uint8, H 32 unless the options say otherwise, copy by copy.
     """
 
     def read(self, data_root: Path) -> RawDataset:

@@ -15,7 +15,7 @@ class DigitsMOptions(DatasetOptions):
     COLUMNS: ClassVar[tuple[str, ...]] = ("digit", "photograph", "zoom", "group")
 
     name: Literal["digits_m"] = "digits_m"
-    image_size: Literal[32] = Field(32, description="Height and width, px.")
+    image_size: int = Field(32, ge=16, le=40, description="Height and width, px.")
     copies: int = Field(4, ge=1, le=32, description="Blends made of each handwritten digit, each over another crop.")
     test_fraction: float = Field(0.3, gt=0, lt=1, description="Share of the handwritten digits kept for testing.")
     seed: int = Field(0, ge=0, description="Seed of the blends and of the split.")
