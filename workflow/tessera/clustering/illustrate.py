@@ -10,7 +10,7 @@ from sklearn.manifold import TSNE
 
 from tessera.data.images import concatenate
 from tessera.data.store import Dataset
-from tessera.data.thumbnails import save_sheet, shrink
+from tessera.data.thumbnails import may_draw, save_sheet, shrink
 from tessera.training.compute import library_threads
 from tessera.training.randomness import generator_of, seed_of
 
@@ -88,9 +88,10 @@ def embedding_map(points: np.ndarray, trial: int) -> tuple[np.ndarray, np.ndarra
 def illustrate(arrays: Mapping[str, np.ndarray], dataset: Dataset, trial: int, folder: Path) -> None:
     """Keeps the pictures of a clustering beside its figures: `retrieval.json`, `retrieval.jpg` and `map.npz`.
 
-    A protocol of a user's own may give other arrays: then there is nothing to show.
+    Of images of people there is only the map, which shows points. A protocol of a user's own may give other arrays:
+    then there is nothing to show.
     """
-    if {"labels", "neighbors", "indices"} <= arrays.keys():
+    if {"labels", "neighbors", "indices"} <= arrays.keys() and may_draw(dataset, "retrieved images"):
         save_retrieval(arrays, dataset, trial, folder)
     if {"labels", "embedding"} <= arrays.keys() and len(arrays["embedding"]) >= 5:
         rows, coordinates = embedding_map(arrays["embedding"], trial)

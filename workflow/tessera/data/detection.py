@@ -100,12 +100,14 @@ class DetectionDataset:
         classes: Names of the classes, by label.
         mean, std: Per channel, of the training images, in units of [0, 1].
         splits: `train` and `test`.
+        shows_people: No image of it may be drawn (`tessera.data.thumbnails.may_draw`).
     """
 
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     splits: Mapping[str, DetectionSplit]
+    shows_people: bool = False
 
     @property
     def normalization(self) -> Normalization:
@@ -172,6 +174,7 @@ def save_detection(
     splits: Mapping[str, np.ndarray],
     classes: list[str],
     what: str,
+    shows_people: bool = False,
 ) -> None:
     """Completes a dataset whose `Shards` are in the folder: `objects.npz`, and what a packed dataset has.
 
@@ -186,7 +189,7 @@ def save_detection(
     check_objects(objects, splits, classes, what)
     np.savez(folder / OBJECTS, allow_pickle=False, **vars(objects))
     labels = np.full(len(objects), -1, dtype=np.int64)  # an image has no class of its own
-    save_packed(folder, image_size, labels, splits, classes, form="detection")
+    save_packed(folder, image_size, labels, splits, classes, form="detection", shows_people=shows_people)
 
 
 def check_objects(objects: StoredObjects, splits: Mapping[str, np.ndarray], classes: list[str], what: str) -> None:
@@ -232,4 +235,5 @@ def load_detection(folder: Path) -> DetectionDataset:
         raise ArtifactError(
             f"{folder}: not a readable dataset of boxes ({error}). Delete the folder; it is made again."
         ) from error
-    return DetectionDataset(*facts, {name: DetectionSplit(shards, rows, stored) for name, rows in index.items()})
+    splits = {name: DetectionSplit(shards, rows, stored) for name, rows in index.items()}
+    return DetectionDataset(*facts, splits, about.get("shows_people", False))

@@ -62,15 +62,16 @@ def prepare_dataset(
     for classes in (listed.classes, *(column.classes for column in listed.columns.values())):
         check_names(classes, options.word())
     tell_skipped(listed.skipped)
+    people = options.has_people()
     if isinstance(listed, RawDataset):
-        save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes, listed.columns)
+        save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes, listed.columns, people)
         figures = _figures(listed.splits, len(listed.classes), listed.images.shape[1], len(listed.skipped))
     else:
-        word, state = options.word(), resume or folder / "shards"
+        state = resume or folder / "shards"
         if isinstance(found, ListedObjects):
-            figures = _pack_objects(found, word, folder, state, shard_bytes)
+            figures = _pack_objects(found, options, folder, state, shard_bytes)
         else:
-            figures = _pack(listed, word, folder, state, shard_bytes)
+            figures = _pack(listed, options, folder, state, shard_bytes)
         if resume is None:
             shutil.rmtree(state)
     log.info("%s: %s", options.word(), ", ".join(f"{name} {value}" for name, value in figures.items()))
@@ -119,25 +120,32 @@ def _figures(splits: Splits, num_classes: int, image_size: int, num_skipped: int
     return figures | {"num_classes": num_classes, "image_size": image_size, "num_skipped": num_skipped}
 
 
-def _pack(listed: ListedDataset, word: str, folder: Path, state: Path, shard_bytes: int) -> dict[str, int]:
+def _pack(
+    listed: ListedDataset, options: DatasetOptions, folder: Path, state: Path, shard_bytes: int
+) -> dict[str, int]:
     """Packs a dataset, without damaged images, and returns its figures."""
     check_labels(len(listed), listed.labels, listed.splits, listed.classes)  # before any work
     check_columns(len(listed), listed.columns)
-    kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
+    kept, splits, skipped = _pack_images(listed, options.word(), folder, state, shard_bytes)
     columns = {name: column._replace(labels=column.labels[kept]) for name, column in listed.columns.items()}
-    save_packed(folder, listed.image_size, listed.labels[kept], splits, listed.classes, columns=columns)
+    people = options.has_people()
+    save_packed(
+        folder, listed.image_size, listed.labels[kept], splits, listed.classes, columns=columns, shows_people=people
+    )
     return _figures(splits, len(listed.classes), listed.image_size, skipped)
 
 
-def _pack_objects(found: ListedObjects, word: str, folder: Path, state: Path, shard_bytes: int) -> dict[str, int]:
+def _pack_objects(
+    found: ListedObjects, options: DatasetOptions, folder: Path, state: Path, shard_bytes: int
+) -> dict[str, int]:
     """Packs a dataset with boxes, without damaged images, and returns its figures."""
-    listed = found.images
+    listed, word = found.images, options.word()
     check_objects(found.objects, listed.splits, listed.classes, word)  # before any work
     kept, splits, skipped = _pack_images(listed, word, folder, state, shard_bytes)
     objects = found.objects.select(np.flatnonzero(kept))
     check_objects(objects, splits, listed.classes, word)  # again: damaged images are known by now
     _check_sizes(objects, folder, state, word)
-    save_detection(folder, listed.image_size, objects, splits, listed.classes, word)
+    save_detection(folder, listed.image_size, objects, splits, listed.classes, word, options.has_people())
     _tell_what_is_bare(objects, splits, listed.classes, word)
     return {
         "num_train": len(splits["train"]),

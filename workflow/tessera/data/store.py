@@ -75,6 +75,7 @@ class Dataset:
         mean, std: Per channel, of the training split, in units of [0, 1].
         splits: `train` and `test`, and `unlabeled` where there is one.
         columns: Every label column: `class`, where the images have one, and those that lie beside it.
+        shows_people: No image of it may be drawn (`tessera.data.thumbnails.may_draw`).
     """
 
     classes: tuple[str, ...]
@@ -83,6 +84,7 @@ class Dataset:
     std: tuple[float, float, float]
     splits: Mapping[str, Split]
     columns: Mapping[str, Column] = field(default_factory=dict)
+    shows_people: bool = False
 
     def __post_init__(self) -> None:
         if self.classes and "class" not in self.columns:
@@ -132,6 +134,7 @@ def save_dataset(
     splits: Mapping[str, np.ndarray],
     classes: list[str],
     columns: Mapping[str, RawColumn] = MappingProxyType({}),
+    shows_people: bool = False,
 ) -> None:
     """Writes a dataset: `images.npy` (N, H, W, 3) uint8, `labels.npy` (N,) int64, `splits.npz`, `dataset.json`; and
     `columns/<name>.npy` (N,) int64 of each further label column.
@@ -145,7 +148,7 @@ def save_dataset(
     check_columns(len(images), columns)
     np.save(folder / "images.npy", images)
     mean, std = _statistics(_chunks(images, splits["train"]))
-    _save_rest(folder, "array", images.shape[1], labels, splits, classes, mean, std, columns)
+    _save_rest(folder, "array", images.shape[1], labels, splits, classes, mean, std, columns, shows_people)
 
 
 def save_packed(
@@ -156,6 +159,7 @@ def save_packed(
     classes: list[str],
     form: Literal["packed", "detection"] = "packed",
     columns: Mapping[str, RawColumn] = MappingProxyType({}),
+    shows_people: bool = False,
 ) -> None:
     """Completes a dataset whose `Shards` are in the folder; mean and deviation are those of evenly spaced training
     images, 10,000 at most.
@@ -176,7 +180,7 @@ def save_packed(
     sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).round().astype(np.int64)]
     images = PackedImages(shards, torch.from_numpy(sample), image_size, torch.device("cpu"))
     mean, std = _statistics(part.permute(0, 2, 3, 1).numpy() for part in in_slices(images, 16))
-    _save_rest(folder, form, image_size, labels, splits, classes, mean, std, columns)
+    _save_rest(folder, form, image_size, labels, splits, classes, mean, std, columns, shows_people)
 
 
 def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: list[str]) -> None:
@@ -234,7 +238,8 @@ def load_dataset(folder: Path, device: torch.device, labels: str | None = None) 
         beside = {name: torch.from_numpy(column[rows]) for name, column in values.items()}
         return Split(take(rows), torch.from_numpy(classes[rows]), beside).to(device)
 
-    dataset = Dataset(*facts, {name: split_of(rows) for name, rows in index.items()}, columns)
+    splits = {name: split_of(rows) for name, rows in index.items()}
+    dataset = Dataset(*facts, splits, columns, about.get("shows_people", False))
     if labels is None:
         return dataset
     refuse_without(dataset, [labels], folder)
@@ -321,16 +326,25 @@ def _save_rest(
     mean: list[float],
     std: list[float],
     columns: Mapping[str, RawColumn],
+    shows_people: bool,
 ) -> None:
     np.save(folder / "labels.npy", labels.astype(np.int64))
     stored: dict[str, Any] = {name: index.astype(np.int64) for name, index in splits.items()}
     np.savez(folder / "splits.npz", **stored)
-    about = {"format": form, "classes": classes, "image_size": int(image_size), "mean": mean, "std": std}
+    about: dict[str, Any] = {
+        "format": form,
+        "classes": classes,
+        "image_size": int(image_size),
+        "mean": mean,
+        "std": std,
+    }
     if columns:  # absent else, so that what is written of a dataset without any stays the same
         (folder / "columns").mkdir()
         for name, column in columns.items():
             np.save(folder / "columns" / f"{name}.npy", column.labels.astype(np.int64))
         about["columns"] = {name: {"kind": "class", "classes": column.classes} for name, column in columns.items()}
+    if shows_people:
+        about["shows_people"] = True
     (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
 
 

@@ -1,15 +1,37 @@
 """Small pictures that an artifact keeps beside its figures: strips of images, one below the other in one JPEG."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+log = logging.getLogger("tessera")
+
 QUALITY = 88
 Strip = tuple[int, int, int]  # number of images, their height and width, px
+
+
+class Pictured(Protocol):
+    """A prepared dataset."""
+
+    @property
+    def shows_people(self) -> bool: ...
+
+
+def may_draw(dataset: Pictured, what: str) -> bool:
+    """Whether pictures of a dataset's images may be kept: asked by everything that keeps some.
+
+    Args:
+        what: What is not kept else, for the log.
+    """
+    if dataset.shows_people:
+        log.info("no %s: the dataset shows people, and no image of it is drawn", what)
+    return not dataset.shows_people
 
 
 def shrink(images: Tensor, most_px: int) -> Tensor:

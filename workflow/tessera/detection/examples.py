@@ -18,11 +18,18 @@ NEAR = 0.1  # least IoU at which a detection is about an object at all
 LONGER_PX = 480  # of a kept image
 BYTES = 1_300_000  # of all kept images; the rest of the 1.5 MB are words
 
+_NOTHING: dict[str, list[Any]] = {"images": [], "ordinary": [], "mistakes": []}
 RIGHT, IGNORED = "right", "ignored"  # ignored: of a difficult object
 
 
 def choose_examples(
-    split: DetectionSplit, classes: Sequence[str], found: Found, truth: Truth, matches: Matches, iou: float
+    split: DetectionSplit,
+    classes: Sequence[str],
+    found: Found,
+    truth: Truth,
+    matches: Matches,
+    iou: float,
+    draw: bool = True,
 ) -> dict[str, bytes]:
     """`examples/examples.json` and the JPEGs that it names, at most 1.5 MB.
 
@@ -32,6 +39,9 @@ def choose_examples(
 
     The kinds of mistakes follow Bolya et al., TIDE, ECCV 2020, section 2, arXiv:2008.08115, save that a box that
     overlaps an object of another class enough is of the `wrong class` whatever it overlaps of its own.
+
+    Args:
+        draw: Keep images; without, the lists are empty.
 
     Shape of examples.json:
         iou, threshold: what a detection needs to be right, and to be kept; classes: their names.
@@ -43,6 +53,8 @@ def choose_examples(
         ordinary: indices of images.
         mistakes: a list of `image` and `detection` or `object`, worst first.
     """
+    if not draw:
+        return _files({"iou": iou, "threshold": SHOWN, "classes": list(classes), **_NOTHING}, {})
     kinds, about = judge(found, truth, matches, iou)
     shown = found.scores >= SHOWN
     seen = np.zeros(len(truth), dtype=bool)
@@ -105,9 +117,12 @@ def choose_examples(
         "ordinary": [about_images[index] for index in ordinary],
         "mistakes": mistakes,
     }
+    return _files(content, {image["file"]: data for image, (data, _) in zip(images, pictures, strict=True)})
+
+
+def _files(content: dict[str, Any], pictures: dict[str, bytes]) -> dict[str, bytes]:
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    files = {image["file"]: data for image, (data, _) in zip(images, pictures, strict=True)}
-    return {f"{FOLDER}/examples.json": text.encode(), **files}
+    return {f"{FOLDER}/examples.json": text.encode(), **pictures}
 
 
 def judge(found: Found, truth: Truth, matches: Matches, iou: float) -> tuple[list[str], Nearest]:

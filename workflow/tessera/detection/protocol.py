@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from tessera.data.decode import map_in_threads
 from tessera.data.detection import DetectionDataset, DetectionSplit, load_detection
 from tessera.data.normalization import Normalization
+from tessera.data.thumbnails import may_draw
 from tessera.detection.average_precision import Curve, Found, Truth, curves, match, mean
 from tessera.detection.examples import choose_examples
 from tessera.errors import DataError, StudyError
@@ -74,7 +75,8 @@ class Detection(Protocol):
             "map_area": _map([c.area() for c in by_class]),
         }
         log.info("detection: %d boxes in %d images, %d objects, %s", len(found), len(split), len(truth), metrics)
-        files = choose_examples(split, classes, found, truth, matches, iou)
+        draw = may_draw(dataset, "examples")
+        files = choose_examples(split, classes, found, truth, matches, iou, draw)
         return Evaluation(
             metrics,
             _arrays(split, classes, found, truth, by_class),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tessera import registry
 from tessera.data.store import Dataset
+from tessera.data.thumbnails import may_draw
 from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.batch_norm import reestimate_statistics
@@ -47,7 +48,7 @@ class Pretrained:
         sharing: How the tasks share the encoder, with what was trained of it; in evaluation mode.
         history: One row an epoch, the same flat keys in each.
         metrics: Figures of the last epoch, chance values, and figures of the whole training.
-        previews: What each task sees and predicts of a few held-out images, by task.
+        previews: What each task sees and predicts of a few held-out images, by task; of people none.
     """
 
     encoder: Encoder
@@ -100,6 +101,7 @@ class _Training:
         self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
     ) -> None:
         self.source, self.compute, self.trial = source, compute, trial
+        self.draws = may_draw(dataset, "previews")
         self.schedule: Schedule = registry.load("schedule", source.schedule.name)(source.schedule)
         self.fusion: Fusion = registry.load("fusion", source.fusion.name)(source.fusion)
         self.learner = Learner(source, dataset, labels, compute, trial)
@@ -157,7 +159,7 @@ class _Training:
         network = TaskNetwork(learner.encoder, learner.sharing, labelled)
         reestimate_statistics(network, learner.plain_batches(), self.compute, of=[learner.sharing, network.heads])
         metrics = summary(self.history, self.images) | learner.chance
-        previews = make_previews(learner)
+        previews = make_previews(learner) if self.draws else {}
         return Pretrained(
             learner.encoder, learner.heads.eval(), learner.sharing.eval(), self.history, metrics, previews
         )

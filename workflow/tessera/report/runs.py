@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from tessera.jobs import FOLDERS
-from tessera.report.records import figures, manifest
+from tessera.jobs import FOLDERS, PrepareDataset
+from tessera.report.records import figures, manifest, read_json
 
+PREPARED = PrepareDataset.stage
 STAGE_OF = {folder: stage for stage, folder in FOLDERS.items()}
 
 
@@ -133,6 +134,11 @@ class Runs:
                 changed = " with uncommitted changes" if git.get("dirty") else ""
                 found.append(f"{git['commit']}{changed}")
         return list(dict.fromkeys(found))
+
+    def with_people(self) -> list[str]:
+        """Dataset artifacts whose images show people: none of them is drawn."""
+        found = {run.name: self._root / run.folder / "dataset.json" for run in self.all if run.stage == PREPARED}
+        return [name for name, path in found.items() if path.exists() and read_json(path).get("shows_people")]
 
     def skipped(self) -> dict[str, int]:
         """Dataset artifact to the number of things that it passed over, also where that is none."""

@@ -5,6 +5,7 @@ from tessera.data.datasets.options.digits import DigitsMOptions, DigitsScenesOpt
 from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.options.licensed import ImagenetOptions, Places365Options
 from tessera.data.datasets.options.torchvision import C10sOptions, Cifar10Options, Cifar100Options, Stl10Options
+from tessera.data.datasets.options.utkface import UtkfaceOptions
 from tessera.data.datasets.options.voc import Voc0712Options, VocFolderOptions
 from tessera.registry import Part
 
@@ -30,6 +31,12 @@ PARTS = {
     ),
     "places365": Part(
         "tessera.data.datasets.places365:Places365", Places365Options, "Places365-Standard, packed", "Zhou et al. 2018"
+    ),
+    "utkface": Part(
+        "tessera.data.datasets.utkface:Utkface",
+        UtkfaceOptions,
+        "UTKFace, faces with age, gender and ethnicity, 64 px",
+        "Zhang, Song & Qi 2017",
     ),
     "voc0712": Part(
         "tessera.data.datasets.voc:Voc0712",

@@ -5,7 +5,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tessera.data.datasets.hierarchies import Level, unfit_levels
@@ -67,6 +67,16 @@ def unfit_tree(
         return str(error)
     unfit = unfit_levels(levels, placed.classes)
     return None if unfit is None else f"{path}: {unfit}"
+
+
+def unfit_names(path: Path, fits: Callable[[Parts], bool], wanted: str) -> str | None:
+    """Why a tree holds no file that fits; None where it holds one, or too many entries to list.
+
+    Args:
+        wanted: What is missing then, for the message.
+    """
+    listed = _listing(path)
+    return None if listed is None or any(map(fits, listed[1])) else f"{path}: holds {wanted}."
 
 
 def unfit_voc(path: Path, train: str, test: str | None) -> str | None:

@@ -92,7 +92,8 @@ def draw_predictions(summary: SummarizeStudy, root: Path, folder: Path) -> list[
     pictures = []
     for number, (where, every) in enumerate(different_cells(summary, root), 1):
         pages: list[tuple[str, dict[str, Any], Sequence[Sequence[Panel]]]] = []
-        for cells in (groups := _by_images(every)):
+        drawn = [cell for cell in every if _examples(cell.folders[0])["ordinary"]]  # of people no image is kept
+        for cells in (groups := _by_images(drawn)):
             first, said = _examples(cells[0].folders[0]), where
             if len(groups) > 1:
                 said += f": {cells[0].row}" + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")

@@ -149,6 +149,7 @@ def gaps(table: Table, runs: Runs) -> list[str]:
     for name, count in runs.skipped().items():
         if count:
             found.append(f"{name}: {count} passed over (images, annotations or objects); its log says why.")
+    found += [f"{name}: shows people, so no image of it is drawn." for name in runs.with_people()]
     if len(runs.commits()) > 1:
         found.append(f"The artifacts were made by {len(runs.commits())} states of the code; see below.")
     return found

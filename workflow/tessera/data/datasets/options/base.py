@@ -12,6 +12,8 @@ from tessera.registry import Options
 
 Word = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=60)]
 
+SHOWS_PEOPLE = "The images show persons: none of them is drawn, in no picture of any artifact or page."
+
 
 class DatasetOptions(Options):
     """What every dataset says of itself before its images are read."""
@@ -56,6 +58,10 @@ class DatasetOptions(Options):
 
     def packs(self) -> bool:
         """Whether the files are kept as they are, in packed shards; they are many, then."""
+        return False
+
+    def has_people(self) -> bool:
+        """Whether its images show persons: none of them is drawn then, in no picture of any artifact or page."""
         return False
 
     def word(self) -> str:

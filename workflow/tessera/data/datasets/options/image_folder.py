@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tessera.data.datasets import listing
 from tessera.data.datasets.hierarchies import HIERARCHIES, Level, unfit_levels
-from tessera.data.datasets.options.base import DatasetOptions, Word, refuse_twice
+from tessera.data.datasets.options.base import SHOWS_PEOPLE, DatasetOptions, Word, refuse_twice
 from tessera.data.labels import Kind
 from tessera.registry import LATE
 
@@ -44,6 +44,7 @@ class ImageFolderOptions(DatasetOptions):
     damaged: Literal["refuse", "skip"] = Field(
         "refuse", description="Of a file that cannot be decoded, where `packed`: end, or pass it over (1 % at most)."
     )
+    shows_people: Annotated[bool, LATE] = Field(False, description=SHOWS_PEOPLE)
     hierarchy: Annotated[Literal["cifar100"] | dict[Word, dict[str, list[str]]] | None, LATE] = Field(
         None,
         description="Coarser classes: the name of a hierarchy, or, for each label column, groups of classes, as in "
@@ -82,6 +83,9 @@ class ImageFolderOptions(DatasetOptions):
 
     def pixels(self) -> int:
         return self.image_size
+
+    def has_people(self) -> bool:
+        return self.shows_people
 
     def packs(self) -> bool:
         return self.packed

@@ -1,13 +1,14 @@
 """What can be set of datasets in Pascal VOC form."""
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tessera.data.datasets import listing
-from tessera.data.datasets.options.base import DatasetOptions, refuse_twice
+from tessera.data.datasets.options.base import SHOWS_PEOPLE, DatasetOptions, refuse_twice
 from tessera.data.labels import Kind
+from tessera.registry import LATE
 
 
 class BoxesOptions(DatasetOptions):
@@ -61,6 +62,7 @@ class VocFolderOptions(BoxesOptions):
     )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checksum that an archive must have.")
     seed: int = Field(0, ge=0, description="Seed of the split by fraction.")
+    shows_people: Annotated[bool, LATE] = Field(False, description=SHOWS_PEOPLE)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -68,6 +70,9 @@ class VocFolderOptions(BoxesOptions):
             raise ValueError(f"train and test are both `{self.train}`: set `test: null` to split some images off")
         refuse_twice(self.classes)
         return self
+
+    def has_people(self) -> bool:
+        return self.shows_people
 
     def location(self) -> str | None:
         return self.path
