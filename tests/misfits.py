@@ -44,6 +44,7 @@ def misfits(state: State) -> dict[str, Any]:
             "fewer groups": changed(lambda other: _optimizer(other)["param_groups"].pop()),  # type: ignore[index]
             "another weight decay": changed(lambda other: _decay(_optimizer(other))),
             "momentum of other weights": changed(lambda other: _reshape(_optimizer(other))),
+            "another kind of optimiser": changed(lambda other: _rename(_optimizer(other))),
         }
     return variants
 
@@ -136,7 +137,14 @@ def _decay(optimizer: Any) -> None:
 
 def _reshape(optimizer: Any) -> None:
     kept = list(optimizer["state"].values())[-1]
-    kept["momentum_buffer"] = torch.cat([kept["momentum_buffer"]] * 2)
+    name = next(name for name in ("momentum_buffer", "exp_avg") if name in kept)
+    kept[name] = torch.cat([kept[name]] * 2)
+
+
+def _rename(optimizer: Any) -> None:
+    for group in optimizer["param_groups"]:
+        if group.pop("betas", None) is None:
+            group["betas"] = (0.9, 0.999)
 
 
 def _later(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tessera.training.compute import Compute
 
 METHODS: dict[str, dict[str, Any]] = {
     "joint": {"optimizer": {"learning_rate": 0.05, "milestones": (0.5,)}},
+    "joint_adam": {"optimizer": {"kind": "adam", "learning_rate": 0.01}},
     "tte": {
         "schedule": {"name": "branches", "reset_optimizer": False},
         "fusion": {"name": "tte", "window": 2},
@@ -21,7 +22,9 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", [pytest.param("joint", marks=pytest.mark.slow), "tte"])
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "joint_adam")), "tte"]
+)
 def test_a_state_that_does_not_fit_is_set_aside(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -30,6 +30,7 @@ from tessera.training.randomness import generator_of, index_batches, seed_of
 COMPUTE = Compute(torch.device("cpu"), "float32")
 DATASET = tiny_dataset()
 OMEGA = {"name": "divergence", "filter": "learned"}
+ADAM = {"kind": "adam", "learning_rate": 0.01}
 METHODS: dict[str, dict[str, Any]] = {
     "joint": {},
     "round_robin": {"schedule": "round_robin"},
@@ -37,6 +38,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "sequential": {"schedule": {"name": "sequential", "reset_optimizer": False}},
     "sequential_tte": {"schedule": "sequential", "fusion": {"name": "tte", "rest": "last", "window": 2}},
     "branches": {"schedule": {"name": "branches", "reset_optimizer": False}, "fusion": "average"},
+    "branches_adam": {
+        "schedule": {"name": "branches", "reset_optimizer": False},
+        "fusion": "average",
+        "optimizer": ADAM,
+    },
+    "tte_adam": {"schedule": "branches", "fusion": "tte", "optimizer": ADAM},
+    "uncertainty_adam": {"balancing": "uncertainty", "optimizer": ADAM},
     "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": OMEGA},
     "msvl": {"sharing": "lasso", "encoder": UNITS, "schedule": {"name": "round_robin", "order": "random"}},
     **{f"joint_{name}": {"balancing": name} for name in parts("balancing") if name != "equal"},

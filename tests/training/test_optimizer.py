@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.testing import assert_close
 
 from tessera.training import optimizer as optimizers
+from tessera.training.options import OptimizerOptions
+from tessera.training.steps import run_steps
 
 PAIRS = [
     (optimizers.SGD, torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
@@ -85,3 +89,39 @@ print([name for name in ("torch._dynamo", "sympy", "torchvision") if name in sys
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_adam_of_a_study_is_torchs_with_weight_decay_on_weights_alone() -> None:
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 2)).double()
+    second = copy.deepcopy(first)
+    options = OptimizerOptions(kind="adam", learning_rate=0.003, momentum=0.8, weight_decay=0.1)
+    made = optimizers.make_optimizer(options, ([first[0]], 1.0), ([first[1], first[2]], 0.5))
+    groups = [
+        {"params": [parameter], "lr": 0.003 * factor, "weight_decay": 0.1 if parameter.ndim > 1 else 0.0}
+        for layer, factor in zip(second, (1.0, 0.5, 0.5), strict=True)
+        for parameter in layer.parameters()
+    ]
+    theirs = torch.optim.Adam(groups, betas=(0.8, 0.999), eps=1e-8)
+    images = torch.randn(20, 8, 5, dtype=torch.float64)
+
+    def backward(batch: Tensor) -> Tensor:
+        loss = first(batch).square().mean()
+        loss.backward()
+        return loss.detach()
+
+    run_steps(images, backward, made, iter([0.003] * len(images)), clip_norm=0.02)
+    for batch in images:
+        second(batch).square().mean().backward()
+        nn.utils.clip_grad_norm_(second.parameters(), 0.02)
+        theirs.step()
+        theirs.zero_grad()
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_nesterov_is_refused_beside_adam_and_kind_is_left_out_of_a_dump_by_default() -> None:
+    with pytest.raises(ValidationError, match="nesterov is of kind `sgd`"):
+        OptimizerOptions(kind="adam", nesterov=True)
+    assert "kind" not in OptimizerOptions().model_dump()
+    assert OptimizerOptions(kind="adam").model_dump()["kind"] == "adam"

@@ -64,11 +64,12 @@ def teacher(dataset: Dataset) -> Teacher:
 
 @pytest.fixture
 def settings() -> MakeSettings:
-    """Makes settings; `transfer` is a name or a mapping, which may name a network, the rest are the stage's keys."""
+    """Makes settings; `transfer` is a name or a mapping, which may name network and optimiser; the rest are the stage's keys."""
 
     def make(transfer: str | dict[str, Any], **changes: Any) -> TransferKnowledge:
         named = {"name": transfer} if isinstance(transfer, str) else dict(transfer)
         network = named.pop("network", {"name": "reduced_alexnet", "width": "quarter", "hidden": 16})
+        optimizer = named.pop("optimizer", {"learning_rate": 0.01, "milestones": [0.5]})
         content = {
             "transfer": {**SMALL.get(named["name"], {}), **named},
             "network": network,
@@ -78,7 +79,7 @@ def settings() -> MakeSettings:
             "iterations": 2,
             "batch_size": 8,
             "augmentation": "crop_flip",
-            "optimizer": {"learning_rate": 0.01, "milestones": [0.5]},
+            "optimizer": optimizer,
         }
         return TransferKnowledge.model_validate({**content, **changes})
 

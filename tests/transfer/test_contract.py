@@ -96,6 +96,7 @@ KILLS: list[tuple[int, dict[str, Any]]] = [
     (1, {"name": "cetl", "refresh": "start"}),
     (1, {"name": "fine_tune", "network": SAME}),
     (3, {"name": "fsp", "network": SAME}),
+    (3, {"name": "fsp", "optimizer": {"kind": "adam", "learning_rate": 0.001}}),
 ]
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from tessera.training.options import OptimizerOptions
 
+BETA2, EPSILON = 0.999, 1e-8  # of Adam, as its paper recommends
+
 
 class _Uncompiled(torch.optim.Optimizer):
     """Goes before an optimiser of `torch.optim` among the bases of a class."""
@@ -36,8 +38,10 @@ class Adam(_Uncompiled, torch.optim.Adam):
     """`torch.optim.Adam`."""
 
 
-def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module], float]) -> SGD:
-    """SGD over modules; each group has a factor on its learning rate. Biases and norms have no weight decay.
+def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module], float]) -> SGD | Adam:
+    """The optimiser over modules; each group has a factor on its learning rate. Biases and norms have no weight decay.
+
+    Adam is that of Kingma & Ba 2015 (arXiv:1412.6980, Algorithm 1), its weight decay a part of the gradient as SGD's.
 
     Args:
         groups: (modules, factor) pairs.
@@ -51,6 +55,8 @@ def make_optimizer(options: OptimizerOptions, *groups: tuple[Iterable[nn.Module]
         ):
             if chosen:
                 parameters.append({"params": chosen, "weight_decay": decay, "factor": factor})
+    if options.kind == "adam":
+        return Adam(parameters, lr=options.learning_rate, betas=(options.momentum, BETA2), eps=EPSILON)
     return SGD(parameters, lr=options.learning_rate, momentum=options.momentum, nesterov=options.nesterov)
 
 
@@ -58,13 +64,16 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     """Gives an optimiser the state of an earlier one; torch's own function compares only the numbers of parameters.
 
     Raises:
-        ValueError: If the state is of another optimiser: other options, or momentum of another shape.
+        ValueError: If the state is of another optimiser: of another kind, other options, or momentum of another shape.
     """
     for group, other in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        if ("betas" in group) != ("betas" in other):
+            raise ValueError("the optimiser is of another kind")
         shared = (group.keys() & other.keys()) - {"params", "lr"}  # a later torch may know more options
         if differing := sorted(name for name in shared if group[name] != other[name]):
             raise ValueError(f"the optimiser has another {', '.join(differing)}")
     optimizer.load_state_dict(dict(state))
     for parameter, kept in optimizer.state.items():
-        if any(isinstance(value, Tensor) and value.shape != parameter.shape for value in kept.values()):
+        of_weights = (value for name, value in kept.items() if isinstance(value, Tensor) and name != "step")
+        if any(value.shape != parameter.shape for value in of_weights):
             raise ValueError("the optimiser's momentum is of other weights")
