@@ -64,7 +64,7 @@ def teacher(dataset: Dataset) -> Teacher:
 
 @pytest.fixture
 def settings() -> MakeSettings:
-    """Makes settings; `transfer` is a name or mapping, which may name network and optimiser; the rest is of the stage."""
+    """Makes settings; `transfer` is a name or mapping, which may name network and optimiser; the rest the stage has."""
 
     def make(transfer: str | dict[str, Any], **changes: Any) -> TransferKnowledge:
         named = {"name": transfer} if isinstance(transfer, str) else dict(transfer)
