@@ -184,3 +184,14 @@ def test_counts_of_the_real_faces() -> None:
     assert not shared(raw)
     shares = np.bincount(raw.labels[raw.splits["test"]]) / counts["age"]
     assert shares == pytest.approx([0.2] * 7, abs=0.005)
+
+
+def test_within_the_training_faces_no_test_face_is_read(tmp_path: Path) -> None:
+    write_faces(tmp_path / "UTKFace", everybody(20))
+    whole, within = read(tmp_path), read(tmp_path, within="train")
+    train = set(whole.splits["train"].tolist())
+    chosen, measured = (set(within.splits[split].tolist()) for split in ("train", "test"))
+    assert chosen | measured == train
+    assert not chosen & measured
+    assert len(measured) == pytest.approx(0.2 * len(train), abs=2)
+    assert not shared(within)

@@ -26,7 +26,8 @@ class Utkface(DatasetReader):
     There is no official split. Ours keeps `test_fraction` of each age for testing. The same picture lies in the data
     under several names, and some of these tell another age: what is equal, pixel by pixel, when it is decoded to
     `image_size`, is drawn as one, with the age of the name that comes first, and lies on one side of the split.
-    Pictures that are merely alike are not looked for.
+    Pictures that are merely alike are not looked for. `within: train` leaves the test faces out, and divides the others
+    once more in the same way: for choosing settings.
 
     Rows keep the order in which the source gave them; the splits' rows are sorted by name, so that a folder and any
     archive of it give the same dataset. Of two files of one name the last one counts.
@@ -59,10 +60,13 @@ class Utkface(DatasetReader):
                     if row_of[parts[-1]] != row]  # fmt: skip
         labels = np.array(faces, dtype=np.int64)
         rows = np.array([row_of[name] for name in sorted(row_of)], dtype=np.int64)
+        splits = self._split(images, labels[:, 0], rows)
+        if self.options.within == "train":
+            splits = self._split(images, labels[:, 0], splits["train"])
         return RawDataset(
             images,
             labels[:, 0],
-            self._split(images, labels[:, 0], rows),
+            splits,
             list(AGES),
             tuple(skipped),
             {
