@@ -45,5 +45,13 @@ class ArtifactError(TesseraError):
 class DivergedError(TesseraError):
     """Weights or figures that are not finite, found by who does not know what they were trained with.
 
-    Whoever knows it adds what to do.
+    Whoever knows it adds what to do, unless it is said already.
+
+    Args:
+        message: What is not finite.
+        cure: What to do, where another learning rate would not help.
     """
+
+    def __init__(self, message: str, cure: str = "") -> None:
+        super().__init__(message)
+        self.cure = cure

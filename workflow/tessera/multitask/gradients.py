@@ -6,8 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from tessera.errors import DivergedError
-from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.balancing.base import Balancing, NoWeightError
 from tessera.multitask.step import Step, TaskLoss
+
+_NO_WEIGHT = (
+    "Is there a batch without any label of this task, or a loss that is 0 or does not reach the encoder? Give it "
+    "larger batches, leave the task out, or choose a balancing that needs no length of a gradient, such as `pcgrad`."
+)
 
 
 def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> None:
@@ -20,7 +25,7 @@ def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parame
         shared: Parameters of the encoder, without gradients yet.
 
     Raises:
-        DivergedError: If gradients are compared, and one is not finite.
+        DivergedError: If gradients are compared, and one is not finite or has no weight.
     """
     options = balancing.options
     if options.compares == "nothing" or len(step.tasks) == 1:
@@ -84,12 +89,20 @@ def _backward(task_losses: Iterator[TaskLoss], step: Step, balancing: Balancing)
 
 
 def _weights(compared: Tensor, losses: Sequence[Tensor], step: Step, balancing: Balancing) -> Tensor:
-    """What the balancing makes of the Gram matrix, which is waited for: the one wait of a step that compares."""
-    gramian = (compared @ compared.T).double().cpu()
+    """What the balancing makes of Gram matrix and losses, the only wait for the device in a step that compares."""
+    number = len(losses)
+    read = torch.cat([(compared @ compared.T).flatten().double(), torch.stack(list(losses)).double()]).cpu()
+    gramian = read[:-number].view(number, number)
     for task, square in zip(step.tasks, gramian.diagonal().isfinite().tolist(), strict=True):
         if not square:
             raise DivergedError(f"the gradient of task `{task}` is not finite, so it cannot be weighed.")
-    weights = balancing.weights(gramian, torch.stack(list(losses)).double().cpu())
+    try:
+        weights = balancing.weights(gramian, read[-number:])
+    except NoWeightError as error:
+        raise DivergedError(f"the gradient of task `{step.tasks[error.place]}` {error.why}", _NO_WEIGHT) from error
+    for task, weight in zip(step.tasks, weights.isfinite().tolist(), strict=True):
+        if not weight:
+            raise DivergedError(f"the gradient of task `{task}` has no finite weight.", _NO_WEIGHT)
     balancing.note(dict(zip(step.tasks, weights, strict=True)))
     return weights.to(compared)
 

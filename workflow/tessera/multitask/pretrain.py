@@ -129,7 +129,7 @@ class _Training:
                 learner.take(turn, epoch, feeds, records, self._optimizer(turn, turns))
             except DivergedError as error:
                 where = f"in epoch {epoch + 1}, under balancing `{self.source.balancing.name}`"
-                raise TesseraError(f"pretrain_source: {where}: {error} {self._cure}") from error
+                raise TesseraError(f"pretrain_source: {where}: {error} {error.cure or self._cure}") from error
             branches.append(Branch(turn.tasks, weights, copy_state(encoder), turn.parallel))
             weights = branches[-1].end
             if self.fusion.options.merges:

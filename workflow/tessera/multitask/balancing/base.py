@@ -8,6 +8,19 @@ from torch import Tensor, nn
 from tessera.multitask.balancing.options.base import BalancingOptions
 
 
+class NoWeightError(Exception):
+    """A task whose gradient, or what it is divided by, leaves its weight undefined.
+
+    Args:
+        place: Of the task in the step, from 0 on.
+        why: What is wrong, after "the gradient of task `name`": a sentence's end.
+    """
+
+    def __init__(self, place: int, why: str) -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+
 class Balancing(nn.Module):
     """How are losses or gradients weighed? A module, since some weights are learned or remembered.
 
@@ -40,6 +53,9 @@ class Balancing(nn.Module):
         Args:
             gramian: (K, K) float64 on the CPU: inner products of the tasks' gradients.
             losses: (K,) float64 on the CPU, of the step's batches.
+
+        Raises:
+            NoWeightError: If the weights are undefined.
         """
         raise NotImplementedError(f"{type(self).__name__} compares gradients, but does not weigh them.")
 

@@ -8,6 +8,8 @@ from pydantic import Field
 from tessera.parts import PartOf
 from tessera.registry import Options
 
+Compares = Literal["nothing", "all", "last_layer"]
+
 
 class BalancingOptions(Options):
     """What the plan asks of every balancing.
@@ -17,7 +19,7 @@ class BalancingOptions(Options):
             their `last_layer`.
     """
 
-    compares: ClassVar[Literal["nothing", "all", "last_layer"]] = "nothing"
+    compares: ClassVar[Compares] = "nothing"
 
     @property
     def compares_map(self) -> bool:
@@ -28,7 +30,7 @@ class BalancingOptions(Options):
 class ComparingOptions(BalancingOptions):
     """What balancings share that compare gradients."""
 
-    compares: ClassVar[Literal["nothing", "all", "last_layer"]] = "all"
+    compares: ClassVar[Compares] = "all"
 
     of: Literal["parameters", "features"] = Field(
         "parameters",
@@ -41,7 +43,7 @@ class ComparingOptions(BalancingOptions):
         return self.of == "features"
 
     def clashes(self, whole: Any) -> Iterator[str]:
-        if len(whole.tasks) < 2:
+        if len(whole.tasks) < 2 or self.compares == "nothing":
             return
         if not whole.schedule.several_tasks:
             yield (

@@ -27,3 +27,9 @@ class DwaOptions(BalancingOptions):
 
     name: Literal["dwa"] = "dwa"
     temperature: float = Field(2.0, gt=0, description="T: the higher, the more equal; 2 in the paper.")
+
+
+class RandomOptions(BalancingOptions):
+    """Weights that are drawn anew in each step."""
+
+    name: Literal["random"] = "random"
