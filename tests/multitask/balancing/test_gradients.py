@@ -1,12 +1,12 @@
 """Gradients of a step against written-out ones, in float64: added up, or weighed by what a toy makes of them."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
+from two_layers import TASKS, TwoLayers
 
 from tessera.errors import DivergedError
 from tessera.multitask.balancing.base import Balancing
@@ -14,9 +14,6 @@ from tessera.multitask.balancing.equal import Equal
 from tessera.multitask.balancing.options import ComparingOptions
 from tessera.multitask.balancing.options.losses import EqualOptions
 from tessera.multitask.gradients import leave_gradients
-from tessera.multitask.step import Cut, Step, TaskLoss
-
-TASKS = ("a", "b", "c")
 
 
 class LastLayerOptions(ComparingOptions):
@@ -35,41 +32,6 @@ class Toy(Balancing):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         self.gramian = gramian
         return gramian.sum(dim=1) / gramian.abs().sum() + losses
-
-
-class TwoLayers(Step):
-    """An encoder of two layers and a head a task, of one input or of one a task; all in float64."""
-
-    def __init__(self, shared_input: bool, tasks: tuple[str, ...] = TASKS, *, outside: bool = False) -> None:
-        self.tasks, self.one_graph, self.outside = tasks, shared_input, outside
-        torch.manual_seed(0)
-        self.first, self.last = nn.Linear(4, 5).double(), nn.Linear(5, 3).double()
-        self.heads = {task: nn.Linear(3, 1).double() for task in tasks}
-        inputs = {task: torch.randn(6, 4, dtype=torch.float64) for task in tasks}
-        self.inputs = dict.fromkeys(tasks, inputs[tasks[0]]) if shared_input else inputs
-
-    @property
-    def shared(self) -> list[nn.Parameter]:
-        return [*self.first.parameters(), *self.last.parameters()]
-
-    def encode(self, task: str) -> Tensor:
-        z: Tensor = self.last(self.first(self.inputs[task]).tanh())
-        return z
-
-    def task_loss(self, task: str, z: Tensor) -> TaskLoss:
-        number = TASKS.index(task) + 1
-        loss = (self.heads[task](z.tanh()) - number).square().mean()
-        return TaskLoss(task, loss, z.pow(4).mean() * number if self.outside else None)
-
-    def losses(self) -> Iterator[TaskLoss]:
-        z = self.encode(self.tasks[0]) if self.one_graph else None
-        for task in self.tasks:
-            yield self.task_loss(task, self.encode(task) if z is None else z)
-
-    def cut(self) -> Cut:
-        z = self.encode(self.tasks[0])
-        leaf = z.detach().requires_grad_()
-        return Cut(z, leaf, (self.task_loss(task, leaf) for task in self.tasks))
 
 
 def gradients_of(step: TwoLayers) -> dict[str, list[Tensor]]:

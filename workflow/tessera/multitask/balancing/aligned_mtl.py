@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from tessera.multitask.balancing.base import Balancing
-from tessera.multitask.balancing.gramian import ROUNDING
 from tessera.multitask.balancing.options.gradients import AlignedMtlOptions
+
+_ROUNDING = float(np.finfo(np.float32).eps)
 
 
 class AlignedGradients(Balancing):
@@ -23,7 +24,7 @@ class AlignedGradients(Balancing):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         values, vectors = np.linalg.eigh(gramian.numpy())
-        kept = values > values.max() * len(values) * ROUNDING
+        kept = values > values.max() * len(values) * _ROUNDING
         if not kept.any():
             return torch.ones_like(losses)
         values, vectors = values[kept], vectors[:, kept]

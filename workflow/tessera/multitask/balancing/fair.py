@@ -29,7 +29,7 @@ class FairGradients(Balancing):
     Source: Ban & Ji, ICML 2024, arXiv:2402.15638, Eq. 4. The authors and torchjd minimise the squared difference of
     both sides; Newton's method finds it to rounding.
 
-    Scale: gradients that are s times as long give a d that is s^((alpha - 1) / (alpha + 1)) times as long.
+    Scale: gradients that are s times as long give a d that is s^((1 - alpha) / (1 + alpha)) times as long.
     """
 
     options: FairgradOptions

@@ -15,7 +15,7 @@ from tessera.multitask.balancing.base import NoWeightError
 
 Floats = NDArray[np.float64]
 
-ROUNDING = float(np.finfo(np.float32).eps)  # of gradients in float32, and so of the correlations between them
+_LEAST = 1e-12
 
 
 def lengths_of(gramian: Tensor) -> Floats:
@@ -33,12 +33,12 @@ def lengths_of(gramian: Tensor) -> Floats:
 def correlations(gramian: Tensor) -> Floats:
     """(K, K): cosines between the gradients, none of them 0.
 
-    No eigenvalue is below what rounding makes of 0, so that the matrix has an inverse whatever the gradients are.
+    They have an inverse whatever the gradients are: an eigenvalue near 0, which rounding can make negative, is taken as
+    positive and as 1e-12 at least. The inverse is then as large as rounding leaves open, and not larger.
     """
     cosines, _ = _cosines(gramian)
     values, vectors = np.linalg.eigh(cosines)
-    floor = ROUNDING * len(values)
-    return cosines if values[0] >= floor else _floats((vectors * values.clip(floor)) @ vectors.T)
+    return cosines if values[0] >= _LEAST else _floats((vectors * abs(values).clip(_LEAST)) @ vectors.T)
 
 
 def points_of(gramian: Tensor) -> Floats:
