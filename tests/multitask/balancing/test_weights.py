@@ -9,6 +9,7 @@ from torchjd.scalarization import DWA, UW
 from tessera.multitask.balancing.dwa import DynamicWeightAverage
 from tessera.multitask.balancing.options.losses import DwaOptions, UncertaintyOptions
 from tessera.multitask.balancing.uncertainty import Uncertainty
+from tessera.training.optimizer import SGD
 
 TASKS = ("a", "b", "c")
 
@@ -65,7 +66,7 @@ def test_learned_noises_are_torchjd_s_in_value_and_gradient() -> None:
 def test_a_learned_weight_settles_at_one_over_its_loss() -> None:
     """The optimum of L exp(-s) / 2 + s / 2 is exp(s) = L, so the gradient's weight is 1 / (2 L)."""
     balancing = Uncertainty(UncertaintyOptions(), ("a",))
-    optimizer = torch.optim.SGD(balancing.parameters(), lr=0.5)
+    optimizer = SGD(balancing.parameters(), lr=0.5)
     for _ in range(300):
         optimizer.zero_grad()
         balancing.scale("a", torch.tensor(0.2), 1).backward()
