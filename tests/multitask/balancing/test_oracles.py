@@ -47,7 +47,7 @@ def test_a_step_leaves_torchjd_s_gradients(name: str, shared_input: bool) -> Non
     torch.manual_seed(draw)
     jac_to_grad(theirs.shared, AGGREGATORS[name]())
     for one, other in zip(ours.shared, theirs.shared, strict=True):
-        tolerance = {"rtol": 1e-2, "atol": 1e-3} if name == "mgda" else {"rtol": 1e-6, "atol": 1e-6}
+        tolerance = {"rtol": 0.0, "atol": 1e-2} if name == "mgda" else {"rtol": 1e-6, "atol": 1e-6}
         assert_close(one.grad, other.grad, **tolerance)  # torchjd's iteration nears the shortest one slowly
     for task in TASKS:
         for one, other in zip(ours.heads[task].parameters(), theirs.heads[task].parameters(), strict=True):
