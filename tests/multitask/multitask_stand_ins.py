@@ -1,15 +1,20 @@
 """A user's own small encoder and tasks, named in a study as `multitask_stand_ins:Class`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.data.labels import Column
 from tessera.data.store import Dataset, Split
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import EncoderOptions
+from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.balancing.options.base import ComparingOptions
+from tessera.multitask.regularizers.base import Pass
 from tessera.multitask.source import Source
 from tessera.tasks.base import Task, TaskBatch
 from tessera.tasks.options.base import TaskOptions
@@ -19,6 +24,12 @@ UNITS = "multitask_stand_ins:UnitsEncoder"
 TURN = "multitask_stand_ins:Turn"
 BRIGHTNESS = "multitask_stand_ins:Brightness"
 CONTRAST = "multitask_stand_ins:Contrast"
+UNIT_NORMS = "multitask_stand_ins:UnitNorms"
+LABELLED: list[Any] = [
+    {"name": "classification", "hidden": [8]},
+    {"name": "classification", "hidden": [8], "labels": "shade"},
+]
+SHARED = {"name": "joint", "inputs": "shared"}
 
 
 class TinyEncoder(Encoder):
@@ -58,6 +69,15 @@ class UnitsEncoder(TinyEncoder):
         found = self.layers(images)
         found |= {"early": found["first"][:, :, ::2, ::2], "middle": found["second"].flip(2)}
         return {name: found[name] for name in names}
+
+
+class UnitNorms(Balancing):
+    """Gradients of length one each."""
+
+    Options = type("UnitNormsOptions", (ComparingOptions,), {"__annotations__": {"name": str}})
+
+    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        return gramian.diagonal().rsqrt()
 
 
 def _options(word: str) -> type[TaskOptions]:
@@ -118,6 +138,21 @@ class Contrast(Brightness):
     scale = -2.0
 
 
+def pass_of(
+    features: Tensor,
+    task: str = "a",
+    *,
+    by_encoder: Callable[[Encoder], Tensor] | None = None,
+    loss_by: Callable[[Callable[[Tensor], Any], Tensor], Tensor] | None = None,
+    head: Callable[[Tensor], Any] | None = None,
+) -> Pass:
+    """A pass of a task whose loss, unless told otherwise, is the mean square of what its head answers."""
+    loss_by = loss_by or (lambda head, features: head(features).float().square().mean())
+    loss = loss_by(head or (lambda inputs: inputs.mean(dim=(2, 3))), features)
+    batch = TaskBatch(torch.empty(0), None)
+    return Pass(task, batch, features, loss, by_encoder or (lambda other: other(features)), loss_by)
+
+
 def tiny_dataset(num_train: int = 48, num_test: int = 16, size: int = 16) -> Dataset:
     """Smooth random images with a bright upper half, so that their turn can be told."""
     generator = torch.Generator().manual_seed(7)
@@ -131,6 +166,16 @@ def tiny_dataset(num_train: int = 48, num_test: int = 16, size: int = 16) -> Dat
     return Dataset(
         ("a", "b"), size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), {"train": split(num_train), "test": split(num_test)}
     )
+
+
+def two_labels() -> Dataset:
+    """`tiny_dataset` with a second column, `shade`, which a third of the images have not."""
+    plain = tiny_dataset()
+    splits = {}
+    for name, split in plain.splits.items():
+        shade = (torch.arange(len(split)) // 2) % 3
+        splits[name] = Split(split.images, split.labels, {"shade": torch.where(shade == 2, -1, shade)})
+    return replace(plain, splits=splits, columns={**plain.columns, "shade": Column("class", ("dark", "light"))})
 
 
 def tiny_source(**settings: Any) -> Source:

@@ -2,12 +2,28 @@
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from multitask_stand_ins import BRIGHTNESS, CONTRAST, TURN, UNITS, TinyEncoder, UnitsEncoder, tiny_dataset, tiny_source
+from multitask_stand_ins import (
+    BRIGHTNESS,
+    CONTRAST,
+    LABELLED,
+    SHARED,
+    TURN,
+    UNIT_NORMS,
+    UNITS,
+    TinyEncoder,
+    UnitsEncoder,
+    pass_of,
+    tiny_dataset,
+    tiny_source,
+    two_labels,
+)
 from pydantic import ValidationError
+from torch import nn
 
 from tessera import registry
 from tessera.multitask.balancing.base import Balancing
@@ -125,13 +141,71 @@ def test_sharing_groups_its_parameters_and_its_penalty_and_figures_are_numbers(n
 @pytest.mark.parametrize("name", registry.parts("regularizer"))
 def test_regularizer_is_a_finite_scalar_or_nothing(name: str) -> None:
     encoder, images = TinyEncoder(), torch.randn(4, 3, 16, 16)
-    regularizer = registry.load("regularizer", name)(registry.find("regularizer", name).options(), 6)
+    regularizer = registry.load("regularizer", name)(
+        registry.find("regularizer", name).options(), 6, {"a": lambda: nn.Conv2d(6, 2, 1)}
+    )
     for epoch in range(2):
         regularizer.begin_epoch(encoder, epoch)
-        value = regularizer(encoder(images), lambda other: other(images))
+        value = regularizer(pass_of(encoder(images), by_encoder=lambda other: other(images)))
         if value is not None:
             assert (value.shape, value.dtype) == ((), torch.float32)
             assert value.isfinite()
+
+
+WEIGHED: dict[str, dict[str, Any]] = {
+    "own": {},
+    "own, by loss": {"balancing": "uncertainty"},
+    "own, by gradient": {"balancing": UNIT_NORMS},
+    "shared": {"schedule": SHARED, "tasks": LABELLED, "balancing": "dwa"},
+    "shared, by gradient": {"schedule": SHARED, "tasks": LABELLED, "balancing": UNIT_NORMS},
+    "shared, by features": {
+        "schedule": SHARED,
+        "tasks": LABELLED,
+        "balancing": {"name": UNIT_NORMS, "of": "features"},
+    },
+    "lasso": {"schedule": SHARED, "tasks": LABELLED, "sharing": "lasso", "encoder": UNITS},
+    "sequential": {"schedule": {"name": "sequential", "reset_optimizer": False}},
+    "round_robin": {"schedule": "round_robin"},
+    "branches": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}},
+}
+QUICK = ("own, by gradient", "shared, by features", "branches")
+
+
+@pytest.mark.parametrize("name", [name for name in registry.parts("regularizer") if name != "none"])
+@pytest.mark.parametrize("how", [how if how in QUICK else pytest.param(how, marks=pytest.mark.slow) for how in WEIGHED])
+def test_every_regularizer_ends_with_the_same_bytes_after_a_kill(
+    how: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under every schedule, with every kind of balancing; in bfloat16, clipped, and saved with the training."""
+    compute = Compute(torch.device("cpu"), "bfloat16")
+    source = tiny_source(
+        **{"epochs": 2, "iterations": 4, "optimizer": {"learning_rate": 0.05, "clip_norm": 1.0}, **WEIGHED[how]},
+        regularizer=name,
+    )
+
+    def run(resume: Path | None) -> Any:
+        return pretrain(source, two_labels(), {}, compute, 0, resume)
+
+    whole = run(None)
+    assert all(math.isfinite(value) for value in whole.metrics.values())
+    assert all(f"{task.key}.regularizer" in whole.history[0] for task in source.tasks)
+    cls = registry.load("regularizer", name)
+
+    def killed(self: Regularizer, encoder: Any, epoch: int) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "begin_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    resumed = run(tmp_path)
+    for part in ("encoder", "heads", "sharing"):
+        one, other = (getattr(result, part).state_dict() for result in (whole, resumed))
+        assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    timeless = [[{**row, "seconds": 0} for row in result.history] for result in (whole, resumed)]
+    assert timeless[0] == timeless[1]
+    assert len({tuple(row) for row in whole.history}) == 1  # the same columns in every epoch
 
 
 @pytest.mark.parametrize("sharing", registry.parts("sharing"))

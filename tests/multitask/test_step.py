@@ -1,18 +1,15 @@
 """Steps of shared and of own inputs: one pass of the encoder for all heads gives the gradients of a pass for each."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from multitask_stand_ins import UNITS, tiny_dataset, tiny_source
+from multitask_stand_ins import LABELLED, SHARED, UNITS, tiny_source, two_labels
 from torch import Tensor
 from torch.testing import assert_close
 
-from tessera.data.labels import Column
-from tessera.data.store import Dataset, Split
 from tessera.multitask.gradients import leave_gradients
 from tessera.multitask.learner import Learner
 from tessera.multitask.pretrain import pretrain
@@ -22,23 +19,12 @@ from tessera.multitask.validation import validate
 from tessera.tasks.base import TaskBatch
 from tessera.training.compute import Compute
 
-TASKS: list[Any] = ["classification", {"name": "classification", "labels": "shade"}]
 NAMES = ["classification", "classification.shade"]
-SHARED = {"name": "joint", "inputs": "shared"}
-
-
-def dataset() -> Dataset:
-    plain = tiny_dataset()
-    splits = {}
-    for name, split in plain.splits.items():
-        shade = (torch.arange(len(split)) // 2) % 3
-        splits[name] = Split(split.images, split.labels, {"shade": torch.where(shade == 2, -1, shade)})
-    return replace(plain, splits=splits, columns={**plain.columns, "shade": Column("class", ("dark", "light"))})
 
 
 def learner_of(**settings: Any) -> Learner:
-    source = tiny_source(**{"tasks": TASKS, "schedule": SHARED, **settings})
-    made = Learner(source, dataset(), {}, Compute(torch.device("cpu"), "float32"), 0)
+    source = tiny_source(**{"tasks": LABELLED, "schedule": SHARED, **settings})
+    made = Learner(source, two_labels(), {}, Compute(torch.device("cpu"), "float32"), 0)
     for module in (made.encoder, made.heads, made.sharing, made.regularizer):
         module.double().eval()  # batch norms rest, so that one pass more changes nothing
     return made
@@ -126,18 +112,18 @@ def test_an_earlier_encoder_sees_a_shared_batch_once() -> None:
 
 
 def test_a_shared_epoch_has_as_many_steps_as_iterations_and_repeats(tmp_path: Path) -> None:
-    source = tiny_source(tasks=TASKS, schedule=SHARED)
+    source = tiny_source(tasks=LABELLED, schedule=SHARED)
     compute = Compute(torch.device("cpu"), "float32")
-    whole = pretrain(source, dataset(), {}, compute, 0, None)
+    whole = pretrain(source, two_labels(), {}, compute, 0, None)
     assert whole.history[0]["order"] == "classification + classification.shade"
     assert {key for key in whole.history[0] if key.endswith(".loss")} == {f"{name}.loss" for name in NAMES}
-    again = pretrain(source, dataset(), {}, compute, 0, tmp_path)
-    resumed = pretrain(source, dataset(), {}, compute, 0, tmp_path)
+    again = pretrain(source, two_labels(), {}, compute, 0, tmp_path)
+    resumed = pretrain(source, two_labels(), {}, compute, 0, tmp_path)
     for other in (again, resumed):
         pairs = zip(whole.encoder.state_dict().values(), other.encoder.state_dict().values(), strict=True)
         assert all(torch.equal(one, two) for one, two in pairs)
     seen = tiny_source().batch_size * tiny_source().iterations
-    learner = Learner(source, dataset(), {}, compute, 0)
+    learner = Learner(source, two_labels(), {}, compute, 0)
     turn = Turn(steps=(tuple(NAMES),) * 6, shared=True)
     assert turn.batches * 8 == seen
     batches = list(learner.feeds(0, [turn])[NAMES[0]])
@@ -146,9 +132,9 @@ def test_a_shared_epoch_has_as_many_steps_as_iterations_and_repeats(tmp_path: Pa
 
 
 def test_under_bfloat16_a_shared_step_is_finite_and_near() -> None:
-    source = tiny_source(tasks=TASKS, schedule=SHARED, balancing="uncertainty")
+    source = tiny_source(tasks=LABELLED, schedule=SHARED, balancing="uncertainty")
     exact, rough = (
-        pretrain(source, dataset(), {}, Compute(torch.device("cpu"), precision), 0, None)
+        pretrain(source, two_labels(), {}, Compute(torch.device("cpu"), precision), 0, None)
         for precision in ("float32", "bfloat16")
     )
     for name in NAMES:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from multitask_stand_ins import TinyEncoder
+from multitask_stand_ins import TinyEncoder, pass_of
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -18,12 +18,12 @@ METRICS = ("kld", "reverse_kld", "jsd", "hellinger", "jeffrey", "chi2", "wassers
 
 
 def value(regularizer: Divergence, encoder: TinyEncoder, images: Tensor) -> Tensor:
-    result: Tensor = regularizer(encoder(images), lambda other: other(images))
+    result: Tensor = regularizer(pass_of(encoder(images), by_encoder=lambda other: other(images)))
     return result
 
 
 def divergence(**options: Any) -> Divergence:
-    return Divergence(DivergenceOptions(**options), 6)
+    return Divergence(DivergenceOptions(**options), 6, {})
 
 
 def by_hand(image: Tensor, score: str, normalization: str) -> list[float]:
@@ -124,13 +124,13 @@ def test_running_mean_starts_at_the_first_batch_decays_and_is_saved() -> None:
     means = [regularizer.distribution(batch).mean(dim=0) for batch in batches]
     expected = means[0]
     for batch, mean in zip(batches, means, strict=True):
-        regularizer(batch, lambda other: other)
+        regularizer(pass_of(batch))
         expected = 0.9 * expected + 0.1 * mean
     assert_close(regularizer.anchor.mean, expected)
     restored = divergence(anchor="running_mean", decay=0.9, filter="gap")
     restored.load_state_dict(regularizer.state_dict())
     more = torch.randn(4, 6, 3, 3)
-    assert_close(restored(more, lambda other: other), regularizer(more, lambda other: other), rtol=0, atol=0)
+    assert_close(restored(pass_of(more)), regularizer(pass_of(more)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -147,7 +147,7 @@ def test_metric_is_float32_under_autocast(metric: str) -> None:
     prior = regularizer.anchor.prior.double()  # type: ignore[operator]
     expected = DISTANCES[metric](standard.softmax(dim=1), prior).mean().float()
     with torch.autocast("cpu", torch.bfloat16):
-        result = regularizer(features, lambda other: other)
+        result = regularizer(pass_of(features))
     assert result.dtype == torch.float32
     assert_close(result, expected, rtol=1e-5, atol=0)
 

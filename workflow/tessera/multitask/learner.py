@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.feeds import Feed, Feeds, SharedFeed, gray, unchanged
 from tessera.multitask.gradients import leave_gradients
 from tessera.multitask.records import Record
-from tessera.multitask.regularizers.base import Regularizer
+from tessera.multitask.regularizers.base import Pass, Regularizer
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
@@ -87,7 +88,9 @@ class Learner:
         compute.place(self.heads)
         self.sharing: Sharing = build("sharing", source.sharing, self.encoder, self.names)
         self.balancing: Balancing = build("balancing", source.balancing, self.names)
-        self.regularizer: Regularizer = build("regularizer", source.regularizer, num_features)
+        self.regularizer: Regularizer = build(
+            "regularizer", source.regularizer, num_features, {name: self._fresh_heads(name) for name in self.names}
+        )
 
     def modules(self, names: Sequence[str]) -> list[nn.Module]:
         """What is trained by steps of these tasks."""
@@ -151,29 +154,43 @@ class Learner:
         """Predictions of tasks whose batches have the same inputs, by one pass of the encoder."""
         names = list(batches)
         inputs = channels_last(batches[names[0]].inputs)
-        maps_by = partial(self.sharing.maps, inputs=inputs, tasks=names)
         maps = self.maps(inputs, names)
-        return {name: self.answer(name, maps, maps_by)[0] for name in names}
+        return {name: self.answer(name, maps)[1] for name in names}
 
     def maps(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """One pass of the encoder: what the heads of these tasks need."""
         with self.compute.autocast():
             return self.sharing.maps(self.encoder, inputs, names)
 
-    def answer(self, name: str, maps: Mapping[str, Tensor], maps_by: MapsBy) -> tuple[Any, Tensor | None]:
-        """A task's prediction and, in training mode, what the regularizer adds to its loss.
-
-        Args:
-            maps: Of one pass of the encoder.
-            maps_by: Gives those of another encoder, of the same inputs.
-        """
+    def answer(self, name: str, maps: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+        """What a task's head reads of the maps of one pass, and its prediction."""
         with self.compute.autocast():
             features = self.sharing.features(name, maps)
-            prediction = self.head(name)(features)
-            penalty = None
-            if self.regularizer.training:
-                penalty = self.regularizer(features, lambda other: self.sharing.features(name, maps_by(other)))
-        return prediction, penalty
+            return features, self.head(name)(features)
+
+    def seen(self, name: str, batch: TaskBatch, features: Tensor, loss: Tensor, maps_by: MapsBy) -> Pass:
+        """A task's pass as its regularizer may look at it; `maps_by` gives another encoder's maps of its inputs."""
+
+        def loss_by(head: Callable[[Tensor], Any], features: Tensor) -> Tensor:
+            prediction = head(features)
+            with torch.autocast(self.compute.device.type, enabled=False):
+                return self.tasks[name].loss(prediction, batch.labels)
+
+        by_encoder = lambda other: self.sharing.features(name, maps_by(other))  # noqa: E731
+        return Pass(name, batch, features, loss, by_encoder, loss_by)
+
+    def penalty(self, seen: Pass) -> Tensor | None:
+        """What the regularizer adds, in training mode."""
+        if not self.regularizer.training:
+            return None
+        with self.compute.autocast():
+            return self.regularizer(seen)  # type: ignore[no-any-return]
+
+    def _fresh_heads(self, name: str) -> Callable[[], nn.Module]:
+        """Builds heads as the task's own is built; their weights depend on no other task, as its do."""
+        task, drawn_by, numbers = self.tasks[name], self.drawn_by[name], count()
+        build = partial(task.build_head, self.encoder.num_features)
+        return lambda: _seeded(build, self.trial, "further head", drawn_by, next(numbers))
 
     def plain_batches(self) -> Iterable[Tensor]:
         """Normalised source images without augmentation, for batch-norm statistics."""

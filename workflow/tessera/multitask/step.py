@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.records import Record
+from tessera.multitask.regularizers.base import Pass
 from tessera.tasks.base import TaskBatch
 
 if TYPE_CHECKING:
@@ -75,24 +76,29 @@ class Step(ABC):
         raise ValueError("the tasks of this step have no map of the encoder in common")
 
     def _loss(self, name: str, batch: TaskBatch, maps: Mapping[str, Tensor], maps_by: "MapsBy") -> TaskLoss:
-        prediction, penalty = self.learner.answer(name, maps, maps_by)
-        task = self.learner.tasks[name]
+        learner, task = self.learner, self.learner.tasks[name]
+        features, prediction = learner.answer(name, maps)
         loss = task.loss(prediction, batch.labels)
+        seen = learner.seen(name, batch, features, loss, maps_by)
+        penalty = learner.penalty(seen)
         if name not in self._recorded:
-            self._record(name, task, batch, prediction, loss, penalty)
-        for added in (penalty, self.learner.sharing.penalty(name)):
+            self._record(seen, prediction, penalty)
+        outside = None
+        if penalty is not None and learner.regularizer.options.outside:
+            outside, penalty = penalty if penalty.requires_grad else None, None  # a constant cannot be passed back
+        for added in (penalty, learner.sharing.penalty(name)):
             loss = loss if added is None else loss + added
-        return TaskLoss(name, loss)
+        return TaskLoss(name, loss, outside)
 
     @torch.no_grad()
-    def _record(
-        self, name: str, task: Any, batch: TaskBatch, prediction: Any, loss: Tensor, penalty: Tensor | None
-    ) -> None:
-        self._recorded.add(name)
-        record = {"loss": loss.detach()}
-        if len(self.records[name]) % METRICS_EVERY == 0:
-            record |= task.metrics(prediction, batch.labels)
-        self.records[name].append(record if penalty is None else {**record, "regularizer": penalty.detach()})
+    def _record(self, seen: Pass, prediction: Any, penalty: Tensor | None) -> None:
+        self._recorded.add(seen.task)
+        records, record = self.records[seen.task], {"loss": seen.loss.detach()}
+        if len(records) % METRICS_EVERY == 0:
+            record |= self.learner.tasks[seen.task].metrics(prediction, seen.batch.labels)
+        if penalty is not None:
+            record |= {"regularizer": penalty.detach(), **self.learner.regularizer.figures(seen)}
+        records.append(record)
 
 
 class OwnInputs(Step):

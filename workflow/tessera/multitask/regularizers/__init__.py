@@ -1,9 +1,15 @@
-"""Regularizers: what keeps the features steady while tasks take turns?"""
+"""Regularizers: what keeps the features steady while tasks take turns, or general?"""
 
-from tessera.multitask.regularizers.options import DivergenceOptions, NoRegularizerOptions
-from tessera.registry import Options, Part
+from tessera.multitask.regularizers.options import (
+    DgrOptions,
+    DivergenceOptions,
+    NoRegularizerOptions,
+    PtaOptions,
+    RegularizerOptions,
+)
+from tessera.registry import Part
 
-BASE = Options
+BASE = RegularizerOptions
 PARTS = {
     "none": Part("tessera.multitask.regularizers.none:NoRegularizer", NoRegularizerOptions, "nothing"),
     "divergence": Part(
@@ -11,5 +17,17 @@ PARTS = {
         DivergenceOptions,
         "divergence of the channel distribution from an anchor",
         "Kim, Lee & Song 2019, Eq. 3 and Table 5",
+    ),
+    "dgr": Part(
+        "tessera.multitask.regularizers.dgr:DummyGradientNorm",
+        DgrOptions,
+        "norm of the loss gradient of frozen random heads",
+        "Shin, Do & Son 2024, section 3",
+    ),
+    "pta": Part(
+        "tessera.multitask.regularizers.pta:PseudoTasks",
+        PtaOptions,
+        "several trained heads a task, by the mean of their losses",
+        "Meyerson & Miikkulainen 2018, section 3",
     ),
 }

@@ -1,13 +1,13 @@
 """Omega: divergence of the features' channel distribution from an anchor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.regularizers.anchors import ANCHORS
-from tessera.multitask.regularizers.base import Regularizer
+from tessera.multitask.regularizers.base import Pass, Regularizer
 from tessera.multitask.regularizers.distances import distance
 from tessera.multitask.regularizers.filters import ChannelDistribution
 from tessera.multitask.regularizers.options import DivergenceOptions
@@ -24,8 +24,10 @@ class Divergence(Regularizer):
         returns: () float32, not negative.
     """
 
-    def __init__(self, options: DivergenceOptions, num_features: int) -> None:
-        super().__init__(options, num_features)
+    def __init__(
+        self, options: DivergenceOptions, num_features: int, heads: Mapping[str, Callable[[], nn.Module]]
+    ) -> None:
+        super().__init__(options, num_features, heads)
         self.metric, self.weight, self.scaled = options.metric, options.weight, options.scaled
         self.distribution = ChannelDistribution(options.filter, options.normalization, num_features)
         self.anchor = ANCHORS[options.anchor](options, num_features)
@@ -33,9 +35,11 @@ class Divergence(Regularizer):
     def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
         self.anchor.begin_epoch(encoder, epoch)
 
-    def forward(self, features: Tensor, recompute: Callable[[Encoder], Tensor]) -> Tensor:
+    def forward(self, seen: Pass) -> Tensor:
         if self.weight == 0 or not self.anchor.active:
-            return features.new_zeros((), dtype=torch.float32)  # recorded, so that every epoch has the same columns
-        shares = self.distribution(features)
-        anchor = self.anchor(shares, lambda encoder: self.distribution(recompute(encoder)))
+            return seen.features.new_zeros(
+                (), dtype=torch.float32
+            )  # recorded, so that every epoch has the same columns
+        shares = self.distribution(seen.features)
+        anchor = self.anchor(shares, lambda encoder: self.distribution(seen.by_encoder(encoder)))
         return self.weight * distance(self.metric, shares, anchor, scaled=self.scaled).mean()

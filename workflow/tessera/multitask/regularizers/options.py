@@ -1,6 +1,6 @@
-"""What can be set of the regularizer that keeps the features steady."""
+"""What can be set of the regularizer: what is asked of the features beside the tasks' losses."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -8,13 +8,23 @@ from tessera.parts import PartOf
 from tessera.registry import Options
 
 
-class NoRegularizerOptions(Options):
+class RegularizerOptions(Options):
+    """What the plan asks of every regularizer.
+
+    Attributes:
+        outside: Whether its value is added after the balancing has weighed the tasks' losses, instead of to them.
+    """
+
+    outside: ClassVar[bool] = False
+
+
+class NoRegularizerOptions(RegularizerOptions):
     """No regularizer."""
 
     name: Literal["none"] = "none"
 
 
-class DivergenceOptions(Options):
+class DivergenceOptions(RegularizerOptions):
     """Omega: divergence between the channel distribution of the features and a steady one (paper, Eq. 3)."""
 
     name: Literal["divergence"] = "divergence"
@@ -36,4 +46,25 @@ class DivergenceOptions(Options):
     seed: int = Field(0, ge=0, description="Seed of `prior_gaussian`.")
 
 
-RegularizerPart = Annotated[Options, PartOf("regularizer")]
+class DgrOptions(RegularizerOptions):
+    """Norm of the gradient of untrained, frozen heads, so that the features serve any head."""
+
+    outside: ClassVar[bool] = True
+
+    name: Literal["dgr"] = "dgr"
+    weight: float = Field(
+        0.1, ge=0, description="λ, of the norm; the paper searched for it, and its grid is lost (docs/methods.md 8.4)."
+    )
+    dummies: int = Field(3, ge=0, le=100, description="M, frozen random heads of each task; 3 in the paper.")
+
+
+class PtaOptions(RegularizerOptions):
+    """Several trained heads for each task: its loss is their mean."""
+
+    name: Literal["pta"] = "pta"
+    heads: int = Field(
+        4, ge=2, le=100, description="D, heads of each task, its own among them; one head is no augmentation."
+    )
+
+
+RegularizerPart = Annotated[RegularizerOptions, PartOf("regularizer")]
