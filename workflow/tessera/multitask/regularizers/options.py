@@ -53,7 +53,7 @@ class DgrOptions(RegularizerOptions):
 
     name: Literal["dgr"] = "dgr"
     weight: float = Field(
-        0.1, ge=0, description="λ, of the norm; the paper searched for it, and its grid is lost (docs/methods.md 8.4)."
+        0.1, ge=0, description="λ, of the norm; the paper searched for it, and its grid is lost (docs/methods.md 3.2)."
     )
     dummies: int = Field(3, ge=0, le=100, description="M, frozen random heads of each task; 3 in the paper.")
 
