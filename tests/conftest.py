@@ -1,5 +1,6 @@
-"""Every test starts from the same seed, on as many threads wherever it runs."""
+"""Every test starts from the same seed, on as many threads wherever it runs; the whole suite in several processes."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,10 +10,24 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `misfits` and `payloads`
 
+MOST_WORKERS = 4  # each holds a GB: torch, and what the tests import
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run the tests that need minutes")
     parser.addoption("--threads", type=int, default=1, help="threads of torch in each test")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Gives the whole suite a process a core, where `-n` says nothing else; tests that are named start sooner in one."""
+    option = config.option
+    if getattr(option, "numprocesses", 0) is not None or hasattr(config, "workerinput"):
+        return  # without pytest-xdist, or as a process of it
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not (option.usepdb or option.collectonly):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        option.numprocesses = min(MOST_WORKERS, cores) if cores > 1 else 0
+        option.dist = "worksteal"  # what shares a fixture stays together
 
 
 def pytest_configure() -> None:
