@@ -114,12 +114,12 @@ def run(project: Project, seed: int, number: int) -> list[str]:
     return [wrong for _ in range(number) if (wrong := project.try_one(chance)) is not None]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_mutants_are_planned_or_told_in_words(tried: Project, seed: int) -> None:
     assert run(tried, seed, 50) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 110))
+@pytest.mark.parametrize("seed", [2, 3, *range(100, 110)])
 def test_a_thousand_mutants_are_planned_or_told_in_words(tried: Project, seed: int) -> None:
     assert run(tried, seed, 100) == []

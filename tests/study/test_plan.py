@@ -12,6 +12,7 @@ import yaml
 
 from tessera.errors import StudyError
 from tessera.jobs import Job
+from tessera.study import resolve
 from tessera.study.plan import Plan, make_plan
 
 PlanOf = Callable[..., Plan]
@@ -41,6 +42,20 @@ def test_a_job_stands_after_its_inputs(plan_of: PlanOf) -> None:
     for folder, job in plan_of().jobs.items():
         assert set(job.inputs.values()) <= seen
         seen.add(folder)
+
+
+def test_a_plan_reads_each_scale_and_method_once_and_the_next_reads_them_anew(
+    plan_of: PlanOf, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of(name="another")
+    read: list[str] = []
+    whole = resolve.read_yaml
+    monkeypatch.setattr(resolve, "read_yaml", lambda path, shown: (read.append(shown), whole(path, shown))[1])
+    before = plan_of()
+    assert sorted(read) == ["config/methods/equal.yaml", "config/methods/tte.yaml", "config/scales/smoke.yaml"]
+    method = project / "config/methods/equal.yaml"
+    method.write_text(method.read_text().replace("balancing: equal", "balancing: dwa"))
+    assert new(before, plan_of()) == {"source": 2, "transfer": 4, "target": 4}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,14 @@ TABLES = ["table2", "table3", "table4", "table5", "table6"]
 FOUR = "jigsaw+colorization+segmentation+reconstruction"
 
 
+def project(root: Path, *studies: str) -> Path:
+    """The shipped configuration with these studies alone: a plan is of all that lie there."""
+    (root / "config" / "studies").mkdir(parents=True)
+    for name in ("scales", "methods", "studies/published", *(f"studies/{study}.yaml" for study in studies)):
+        (root / "config" / name).symlink_to(ROOT / "config" / name)
+    return root
+
+
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """The five tables at the paper's scale, with empty dataset folders in place."""
@@ -22,7 +30,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         (data / name).mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TESSERA_DATA", str(data))
-        return make_plan({"studies": TABLES, "scale": "paper", "strict": True}, ROOT)
+        return make_plan({"studies": TABLES, "scale": "paper", "strict": True}, project(data, *TABLES))
 
 
 def stage(plan: Plan, table: str, name: str) -> list[Job]:
@@ -136,7 +144,7 @@ def test_the_reduced_scale_needs_four_archives_and_no_download(tmp_path: Path, m
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
     for name in ("bccd.tar.xz", "cifar10.tar.xz", "cifar100.tar.xz", "tinyimagenet.tar.xz"):
         tarfile.open(tmp_path / name, "w:xz").close()
-    plan = make_plan({"studies": TABLES, "scale": "reduced"}, ROOT)
+    plan = make_plan({"studies": TABLES, "scale": "reduced"}, project(tmp_path, *TABLES))
     assert plan.notes() == []
     jobs = plan.jobs_of(TABLES).values()
     datasets = [job.settings["dataset"] for job in jobs if job.stage == "prepare_dataset"]
@@ -154,9 +162,10 @@ def test_bccd_is_the_reduced_table3_by_its_own_name(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
     for name in ("bccd.tar.xz", "tinyimagenet.tar.xz"):
         tarfile.open(tmp_path / name, "w:xz").close()
-    plan = make_plan({"studies": ["table3", "bccd"]}, ROOT)
+    root = project(tmp_path, "table3", "bccd")
+    plan = make_plan({"studies": ["table3", "bccd"]}, root)
     assert plan.studies["bccd"].scale == "reduced"
-    plan = make_plan({"studies": ["table3", "bccd"], "scale": "reduced"}, ROOT)
+    plan = make_plan({"studies": ["table3", "bccd"], "scale": "reduced"}, root)
     assert plan.notes() == []
     assert set(plan.jobs_of(["bccd"])) < set(plan.jobs_of(["table3"]))
     # 2 datasets; labels of jigsaw and colorization; TTE and equal; they and scratch, each trained and measured.

@@ -112,10 +112,10 @@ def make_plan(
 
 
 def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], checked: bool) -> Plan:
-    plan = Plan(config, root)
+    plan, presets = Plan(config, root), Presets(root)
     chosen = study_files(config.studies, root, shown)
     for name, path in chosen.items():
-        summary = _plan_study(plan, name, path)
+        summary = _plan_study(plan, presets, name, path)
         if summary is None:
             plan.failed[name] = "\n".join(plan.notes([name]))
         else:
@@ -126,7 +126,7 @@ def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], c
         trial_plan = Plan(config, root, dict(plan.jobs), looked_for=plan.looked_for, own_code=plan.own_code)
         try:
             check_name(path.stem, f"{STUDIES}/{path.name}")
-            summary = _plan_study(trial_plan, path.stem, path)
+            summary = _plan_study(trial_plan, presets, path.stem, path)
             if summary is None:
                 raise StudyError("\n".join(trial_plan.notes([path.stem])))
         except StudyError as error:
@@ -152,24 +152,24 @@ def needed_by_studies(config: Config, root: Path) -> tuple[set[str], dict[str, s
     Args:
         config: How big the studies are; all under config/studies count, and those that it names by their paths.
     """
-    plan, failed = Plan(config, root), {}
+    plan, presets, failed = Plan(config, root), Presets(root), {}
     named = [root / name for name in config.studies if name.endswith((".yaml", ".yml"))]
     for path in dict.fromkeys([*sorted((root / STUDIES).glob("*.yaml")), *named]):
         try:
-            _plan_study(plan, path.stem, path)
+            _plan_study(plan, presets, path.stem, path)
         except StudyError as error:
             failed[shown_path(path, root)] = str(error)
     return {*plan.jobs, *plan.spared}, failed
 
 
-def _plan_study(plan: Plan, name: str, path: Path) -> SummarizeStudy | None:
+def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> SummarizeStudy | None:
     """Adds a study's jobs to the plan. None where the images of all its cells are missing."""
     shown = shown_path(path, plan.root)
     study = parse(Study, read_yaml(path, shown), shown)
     scale = plan.config.scale or study.scale or "paper"
     trials = plan.config.trials or study.trials
     try:
-        resolver = Resolver(Presets(plan.root), scale, study.base, shown)
+        resolver = Resolver(presets, scale, study.base, shown)
     except StudyError as error:
         if "Unknown scale" not in str(error):
             raise

@@ -10,10 +10,9 @@ A part that is named anew starts afresh: options of another part are not carried
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,6 +24,8 @@ from tessera.study.files import MOST_ERRORS, describe, parse, read_yaml
 from tessera.study.overridden import mistakes
 from tessera.study.schema import Experiment, Method, Scale, Settings, Target
 from tessera.study.settings import PARTS, Keys, answers, keys_at, nested, normalized, overlay, slots
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class NoStandInError(StudyError):
@@ -49,11 +50,12 @@ class Layer(NamedTuple):
     settings: Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Presets:
-    """Scales and methods that lie under `config/`."""
+    """Scales and methods that lie under `config/`, each read once: a plan has its own."""
 
     root: Path
+    _read_before: dict[tuple[str, str], BaseModel] = field(default_factory=dict, init=False, repr=False)
 
     def scale(self, name: str) -> Scale:
         """The scale of this name.
@@ -61,16 +63,20 @@ class Presets:
         Raises:
             StudyError: If there is none, or its file says something else.
         """
-        return parse(Scale, *self._read("scales", name))
+        return self._once(Scale, "scales", name)
 
-    @cache  # noqa: B019 - a handful of files, read once a plan
     def method(self, name: str) -> Method:
         """The method of this name.
 
         Raises:
             StudyError: If there is none, or its file says something else.
         """
-        return parse(Method, *self._read("methods", name))
+        return self._once(Method, "methods", name)
+
+    def _once(self, model: type[M], kind: str, name: str) -> M:
+        if (kind, name) not in self._read_before:
+            self._read_before[kind, name] = parse(model, *self._read(kind, name))
+        return cast(M, self._read_before[kind, name])
 
     def _read(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
         folder = f"config/{kind}"
