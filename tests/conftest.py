@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Gives the whole suite a process a core, where `-n` says nothing else; tests that are named start sooner in one."""
+    """Gives the whole suite a process a core, unless `-n` says otherwise; tests that are named start sooner in one."""
     option = config.option
     if getattr(option, "numprocesses", 0) is not None or hasattr(config, "workerinput"):
         return  # without pytest-xdist, or as a process of it

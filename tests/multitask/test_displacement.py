@@ -1,5 +1,6 @@
 """How far an epoch moves the encoder: TTE against joint training on the same batches, to first order."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -55,6 +56,12 @@ def displacement(tasks: tuple[str, ...], **parts: Any) -> Tensor:
     ])  # fmt: skip
 
 
+@cache
+def joint_displacement(number: int) -> Tensor:
+    """Of the first tasks, all in every step."""
+    return displacement(TASKS[:number], schedule="joint")
+
+
 def share(moved: Tensor, joint: Tensor) -> float:
     """Length of a displacement along that of joint training, which it must point along."""
     assert F.cosine_similarity(moved, joint, dim=0) > 0.99
@@ -64,7 +71,7 @@ def share(moved: Tensor, joint: Tensor) -> float:
 @pytest.mark.parametrize("number", [1, 2, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 5))])
 def test_tte_moves_the_encoder_as_far_as_its_tasks_do_together(number: int) -> None:
     tasks = TASKS[:number]
-    joint = displacement(tasks, schedule="joint")
+    joint = joint_displacement(number)
     assert share(displacement(tasks, schedule="branches", fusion="tte"), joint) == pytest.approx(1.0, abs=0.01)
 
 
@@ -79,7 +86,7 @@ def test_tte_moves_the_encoder_as_far_as_its_tasks_do_together(number: int) -> N
     ],
 )
 def test_other_readings(schedule: str, fusion: dict[str, Any], expected: float) -> None:
-    joint = displacement(TASKS[:4], schedule="joint")
+    joint = joint_displacement(4)
     moved = displacement(TASKS[:4], schedule=schedule, fusion=fusion)
     if expected == 2.5:  # earlier tasks count more often: not the direction of joint training, and 2.5 is its mean
         assert 1.5 < moved.norm() / joint.norm() < 4.0

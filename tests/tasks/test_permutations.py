@@ -1,12 +1,19 @@
 """Permutation sets against the published figures and a plain greedy choice."""
 
 import itertools
+from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 
 from tessera.tasks.permutations import choose_permutations, hamming_distances
+
+
+@cache
+def candidates() -> Tensor:
+    """All orders of nine tiles."""
+    return torch.tensor(list(itertools.permutations(range(9))), dtype=torch.uint8)
 
 
 def choose(number: int, rule: str, seed: int = 0, min_distance: int = 1) -> Tensor:
@@ -29,10 +36,9 @@ def test_sets_are_as_far_apart_as_published(number: int, rule: str, mean: float,
 def test_each_choice_is_a_best_one(rule: str) -> None:
     """All distances anew at each step, by plain NumPy-free loops over the chosen ones."""
     chosen = choose(4, rule, seed=3)
-    candidates = torch.tensor(list(itertools.permutations(range(9))), dtype=torch.uint8)
     for count in range(1, 4):
         earlier = chosen[:count].to(torch.uint8)
-        distances = torch.stack([(candidates != one).sum(dim=1) for one in earlier])
+        distances = torch.stack([(candidates() != one).sum(dim=1) for one in earlier])
         mine = (earlier != chosen[count].to(torch.uint8)).sum(dim=1)
         if rule == "max_min":
             least = distances.min(dim=0).values
@@ -71,8 +77,7 @@ def test_the_least_distance_leaves_the_best_of_those_far_enough() -> None:
     """Without the limit the greedy mean takes permutations that are nearer than 7 places to another."""
     free, chosen = choose(30, "max_avg", seed=1), choose(30, "max_avg", seed=1, min_distance=7)
     assert hamming_distances(free).min() < 7 <= hamming_distances(chosen).min()
-    candidates = torch.tensor(list(itertools.permutations(range(9))), dtype=torch.uint8)
-    distances = torch.stack([(candidates != one).sum(dim=1) for one in chosen[:29].to(torch.uint8)])
+    distances = torch.stack([(candidates() != one).sum(dim=1) for one in chosen[:29].to(torch.uint8)])
     allowed = distances.min(dim=0).values >= 7
     assert (chosen[:29] != chosen[29]).sum() == distances.sum(dim=0)[allowed].max()
 

@@ -74,6 +74,19 @@ def test_hooks_of_a_step_are_called() -> None:
     assert called == ["after"]
 
 
+def test_a_step_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch._dynamo", "sympy"):
+        monkeypatch.setitem(sys.modules, name, None)  # whoever imports it fails
+    network = nn.Linear(3, 1)
+    optimizer = optimizers.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    train_input = torch.ones(1, 3)
+    network(train_input).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.slow
 def test_the_compiler_is_not_imported() -> None:
     program = """
 import sys, torch

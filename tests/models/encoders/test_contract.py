@@ -125,7 +125,7 @@ def test_gradient_reaches_every_parameter(encoder: Encoder) -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("px", [8, 32])
+@pytest.mark.parametrize("px", [8, pytest.param(32, marks=pytest.mark.slow)])
 def test_bfloat16_and_channels_last_give_nearly_the_same(encoder: Encoder, px: int) -> None:
     images = torch.randn(4, 3, px, px).contiguous(memory_format=torch.channels_last)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ from tessera.errors import ArtifactError
 from tessera.figures import Figure
 from tessera.jobs import Cell, SummarizeStudy
 from tessera.protocols.options import ACCURACY
+from tessera.report.pictures import drawing
 from tessera.report.pictures.album import Picture
 from tessera.report.pictures.boxes import place_labels, shared
 from tessera.report.pictures.detections import (
@@ -104,7 +105,7 @@ def draw(maker: Any, study: SummarizeStudy, root: Path) -> list[Picture]:
     for picture in pictures:
         with Image.open(folder / picture.file) as image:
             assert image.format == "PNG"
-            assert min(image.size) > 100
+            assert min(image.size) > 0.6 * drawing.DOTS_PER_INCH
         assert picture.category == "Detection"
         assert picture.title
         assert picture.caption.endswith(".")

@@ -79,6 +79,7 @@ def test_a_training_has_the_name_that_others_are_named_after() -> None:
     assert short_names(["equal", "TTEs", "TTE"]) == ["equal", "TTEs", "TTE"]  # words, not letters
 
 
+@pytest.mark.usefixtures("fine")
 def test_the_picture_names_tasks_methods_and_unevenness(study: SummarizeStudy, tmp_path: Path) -> None:
     (picture,) = draw_impact(study, tmp_path, tmp_path / "figures")
     assert picture.file == "impact.png"
@@ -97,6 +98,7 @@ def test_the_picture_names_tasks_methods_and_unevenness(study: SummarizeStudy, t
     assert (tmp_path / "figures" / "impact.png").stat().st_size > 5_000
 
 
+@pytest.mark.usefixtures("fine")
 @pytest.mark.slow
 def test_equal_figures_are_equal_files_in_any_process_without_torch(study: SummarizeStudy, tmp_path: Path) -> None:
     draw_impact(study, tmp_path, tmp_path / "here")

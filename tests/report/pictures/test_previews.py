@@ -63,6 +63,7 @@ def test_strips_are_read_as_they_were_kept(study: SummarizeStudy, tmp_path: Path
         assert images.mean(axis=(1, 2, 3)) == pytest.approx([100, 110, 120, 130], abs=2)
 
 
+@pytest.mark.usefixtures("fine")
 def test_one_picture_a_pretraining_that_kept_previews(study: SummarizeStudy, tmp_path: Path) -> None:
     (picture,) = draw_previews(study, tmp_path, tmp_path / "figures")
     assert (picture.file, picture.title) == ("previews-1.png", "Pretext tasks: TTE")

@@ -90,6 +90,7 @@ def test_retrieval_shows_methods_above_each_other_in_the_order_of_the_classes(
     assert drawn == [right for line in wanted for right in line]
 
 
+@pytest.mark.usefixtures("fine")
 def test_frames_tell_right_from_wrong_without_colour(study: SummarizeStudy, tmp_path: Path) -> None:
     draw_retrieval(study, tmp_path, tmp_path / "figures")
     with Image.open(tmp_path / "figures" / "retrieval-1.png") as image:

@@ -74,6 +74,7 @@ def study_of(artifacts: tuple[str, ...]) -> SummarizeStudy:
     )
 
 
+@pytest.mark.usefixtures("fine")
 def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
     folder = tmp_path / "figures"
     (picture,) = draw_sharing(study_of(pretrainings), tmp_path, folder)
@@ -87,6 +88,7 @@ def test_picture_prints_every_value_task_and_unit(pretrainings: tuple[str, ...],
         assert image.width == 7.5 * DOTS_PER_INCH
 
 
+@pytest.mark.usefixtures("fine")
 @pytest.mark.slow
 def test_equal_figures_are_equal_files_in_any_process(pretrainings: tuple[str, ...], tmp_path: Path) -> None:
     files = make_album(study_of(pretrainings), tmp_path).files
