@@ -12,6 +12,8 @@ def cluster_target(job: StageJob[ClusterTarget]) -> None:
     options, compute = job.settings.protocol, job.compute
     protocol = protocol_of(options)
     dataset = protocol.load(job.inputs["dataset"], compute.device)
+    if job.settings.labels is not None:
+        dataset = dataset.by(job.settings.labels)
     measured = protocol.model(job.inputs["source"], compute.device)
     found = protocol.evaluate(measured, dataset, dataset.train, compute, job.trial, job.resume)
     job.save_metrics(found.metrics)

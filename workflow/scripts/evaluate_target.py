@@ -13,7 +13,8 @@ def evaluate_target(job: StageJob[EvaluateTarget]) -> None:
     if session is None or (session.inputs, session.trial) != (job.inputs, job.trial):
         session = Session(job.inputs, job.trial, compute, [one.protocol for one in job.beside])
     job.kept["session"] = session
-    found = session.by(job.settings.protocol, job.settings.label_fraction, compute, job.resume)
+    settings = job.settings
+    found = session.by(settings.protocol, settings.label_fraction, compute, job.resume, settings.labels)
     job.save_metrics(found.metrics)
     job.save_arrays(found.arrays, "predictions.npz")
     job.save_files(found.files)

@@ -154,6 +154,7 @@ class TransferKnowledge(StageSettings):
     batch_size: int
     augmentation: str
     optimizer: OptimizerOptions
+    labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
 
     @property
     def trainer(self) -> str:
@@ -170,6 +171,7 @@ class EvaluateTarget(StageSettings):
 
     protocol: ProtocolPart
     label_fraction: float
+    labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
 
 
 class ClusterTarget(StageSettings):
@@ -180,6 +182,7 @@ class ClusterTarget(StageSettings):
     rooms: ClassVar[tuple[str, ...]] = ("data", "models", "protocols", "clustering", "training")
 
     protocol: ProtocolPart
+    labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
 
 
 STAGES: dict[str, type[StageSettings]] = {

@@ -27,14 +27,18 @@ class Session:
         self._expected = [read for part in options for read in protocol_of(part).reads()]
         self._models = dict[Any, tuple[Measured, Features, torch.Tensor]]()
         self._datasets = dict[Any, Any]()
+        self._columns = dict[Any, Any]()
         self._labeled = dict[Any, Any]()
 
-    def by(self, options: Options, label_fraction: float, compute: Compute, resume: Path) -> Evaluation:
+    def by(
+        self, options: Options, label_fraction: float, compute: Compute, resume: Path, labels: str | None = None
+    ) -> Evaluation:
         """What a protocol finds.
 
         Args:
             label_fraction: Share of each class whose labels may be read.
             resume: Folder of the job's unfinished state.
+            labels: The dataset's label column that is read; None: `class`.
         """
         protocol = protocol_of(options)
         model, load, choose = type(protocol).model, type(protocol).load, type(protocol).labeled  # alike, mostly
@@ -45,10 +49,13 @@ class Session:
         measured, protocol.shared, state = self._models[model]
         if load not in self._datasets:
             self._datasets[load] = protocol.load(self.inputs["dataset"], compute.device)
-        dataset = self._datasets[load]
-        if (load, choose, label_fraction) not in self._labeled:
-            self._labeled[load, choose, label_fraction] = protocol.labeled(dataset, label_fraction, self.trial)
-        labeled = self._labeled[load, choose, label_fraction]
+        if (load, labels) not in self._columns:
+            whole = self._datasets[load]
+            self._columns[load, labels] = whole if labels is None else whole.by(labels)
+        dataset, chosen = self._columns[load, labels], (load, labels, choose, label_fraction)
+        if chosen not in self._labeled:
+            self._labeled[chosen] = protocol.labeled(dataset, label_fraction, self.trial)
+        labeled = self._labeled[chosen]
         torch.set_rng_state(state)  # as a process has it that has just made the network
         return protocol.evaluate(measured, dataset, labeled, compute, self.trial, resume)
 

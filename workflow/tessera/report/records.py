@@ -38,15 +38,21 @@ def chance(root: Path, folder: str, figure: Figure) -> float | None:
     if figure.unit == "%" and (told := root / folder / "chance.json").exists():
         value = read_json(told).get(figure.name)
         return float(value) if isinstance(value, int | float) else None
-    inputs = manifest(root / folder).get("inputs")
+    return None if figure.guesses is None else figure.chance(len(classes_read(root, folder)))
+
+
+def classes_read(root: Path, folder: str | Path) -> list[str]:
+    """Names of the classes of the label column that an artifact reads, by label; none where they are not known."""
+    about = manifest(root / folder)
+    inputs, settings = about.get("inputs"), about.get("settings")
     dataset = inputs.get("dataset") if isinstance(inputs, Mapping) else None
-    if figure.guesses is None or not isinstance(dataset, str):
-        return None
+    column = settings.get("labels") if isinstance(settings, Mapping) else None
     try:
-        classes = read_json(root / dataset / "dataset.json")["classes"]
-    except (ArtifactError, KeyError):
-        return None
-    return figure.chance(len(classes))
+        told = read_json(root / str(dataset) / "dataset.json")
+        names = told["classes"] if column is None else told["columns"][column]["classes"]
+    except (ArtifactError, KeyError, TypeError):
+        return []
+    return [str(name) for name in names]
 
 
 def manifest(folder: Path) -> dict[str, Any]:

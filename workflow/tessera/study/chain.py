@@ -34,6 +34,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         StudyError: If the code of an own part cannot be read.
     """
     source, target, transfer = experiment.source, experiment.target, experiment.transfer
+    column = f".{target.labels}" if target.labels is not None else ""
     jobs: list[Job] = []
     alone = run.model_copy(update={"gpus": 1})
 
@@ -89,8 +90,9 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             batch_size=target.batch_size,
             augmentation=target.augmentation or target.network.augmentation,
             optimizer=target.optimizer,
+            labels=target.labels,
         )
-        words = f"{target.dataset.word()}.{label(target.network.name)}.{label(transfer.name)}"
+        words = f"{target.dataset.word()}{column}.{label(target.network.name)}.{label(transfer.name)}"
         inputs = {"dataset": dataset}
         if transfer.needs_source:
             inputs["source"] = add_source()
@@ -101,20 +103,20 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         return jobs[-1]
 
     dataset = add_dataset(target.dataset)
-    protocol = target.protocol
+    protocol, labels = target.protocol, target.labels
     words = f"{target.dataset.word()}.{label(protocol.name)}"
     if protocol.measures == "network":
         network = add_network(dataset)
-        settings: StageSettings = EvaluateTarget(protocol=protocol, label_fraction=1.0)
+        settings: StageSettings = EvaluateTarget(protocol=protocol, label_fraction=1.0, labels=labels)
         model, words = {"network": network}, f"{words}.{network.words.partition('.')[2]}"
     else:
         encoder = add_source()
-        model, words = {"source": encoder}, f"{words}.{encoder.words}"
+        model, words = {"source": encoder}, f"{words}{column}.{encoder.words}"
         if protocol.stage == ClusterTarget.stage:
-            settings = ClusterTarget(protocol=protocol)
+            settings = ClusterTarget(protocol=protocol, labels=labels)
         else:
             fraction = target.label_fraction if protocol.measures == "encoder" else 1.0
-            settings = EvaluateTarget(protocol=protocol, label_fraction=fraction)
+            settings = EvaluateTarget(protocol=protocol, label_fraction=fraction, labels=labels)
     add(settings, words, trial, dataset=dataset, **model)
     return jobs
 

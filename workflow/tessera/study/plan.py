@@ -205,7 +205,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
                 if plan.config.strict:
                     experiment = experiment.strict()
                 chains = [jobs_of_cell(experiment, trial, run, plan.own_code, where) for trial in range(trials)]
-                refuse_older_datasets(experiment.source, experiment.target.protocol, chains[0], plan.root)
+                refuse_older_datasets(experiment, chains[0], plan.root)
         except NoStandInError as reason:
             left_out.append((place, str(reason)))
             continue

@@ -1,18 +1,20 @@
 """The study language: pydantic models of studies, scales and methods."""
 
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tessera.data.datasets.options.base import DatasetPart
+from tessera.data.labels import IN_WORDS
 from tessera.errors import StudyError, brief
 from tessera.jobs import Comparison, Delta
 from tessera.models.networks.options import Augmentation, NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
 from tessera.parts import PartOf, models_in, named
 from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPart
-from tessera.registry import FAMILIES, Checked, Part, find, suggest
+from tessera.registry import FAMILIES, LATE, Checked, Part, find, suggest
 from tessera.study.files import describe, dotted
 from tessera.training.options import OptimizerOptions
 from tessera.transfer.options import NoTransferOptions, TransferPart
@@ -30,6 +32,9 @@ class Target(Checked):
     label_fraction: float = Field(
         1.0, gt=0, le=1, description="Share of the training labels that may be read, balanced over the classes."
     )
+    labels: Annotated[str | None, LATE] = Field(
+        None, description="Column of the dataset's labels that is learned and scored; null: `class`."
+    )
     epochs: int = Field(50, ge=1, description="Epochs with labels (the second stage of two-stage methods).")
     first_stage_epochs: int = Field(20, ge=1, description="Epochs of the first stage of two-stage methods.")
     iterations: int = Field(2_000, ge=1, description="Iterations an epoch, in either stage.")
@@ -44,6 +49,33 @@ class Target(Checked):
         "detect: colours, zoom out, crops that keep an object, flip; null: the one of the network's kind.",
     )
     optimizer: OptimizerOptions = Field(OptimizerOptions(weight_decay=5e-4), description="Optimiser of both stages.")
+
+    @field_validator("labels")
+    @classmethod
+    def _named_once(cls, value: str | None) -> str | None:
+        return None if value == "class" else value  # one choice, one key
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        kinds, dataset, scores = self.dataset.label_columns(), self.dataset.name, self.protocol.scores
+        fits = sorted(column for column, kind in kinds.items() if kind == scores)
+        if self.labels is None:
+            if scores == "class" and self.protocol.measures != "source" and fits and "class" not in kinds:
+                yield f"dataset `{dataset}` has no label column `class`: set target.labels to {' or '.join(fits)}"
+        elif self.protocol.measures == "source":
+            yield (
+                f"labels: protocol `{self.protocol.name}` scores the columns that the source's tasks learned, and no "
+                f"other: leave out `{brief(self.labels)}`"
+            )
+        elif self.labels not in kinds:
+            yield (
+                f"labels: dataset `{dataset}` has no label column `{brief(self.labels)}`. {suggest(self.labels, kinds)}"
+            )
+        elif kinds[self.labels] != scores and fits:  # without, the protocol tells that it does not fit the dataset
+            yield (
+                f"labels: protocol `{self.protocol.name}` scores {IN_WORDS[scores]}, but column `{self.labels}` of "
+                f"dataset `{dataset}` has {IN_WORDS[kinds[self.labels]]}. Columns that fit: {', '.join(fits)}"
+            )
 
 
 class Experiment(Checked):

@@ -24,5 +24,5 @@ def train(
     if (source := inputs.get("source")) is not None:
         classifier = load_classifier(source, compute.device) if settings.transfer.needs_classifier else None
         teacher = Teacher.of(load_encoder(source, compute.device), classifier)
-    dataset = load_dataset(inputs["dataset"], compute.device)
+    dataset = load_dataset(inputs["dataset"], compute.device, settings.labels)
     return train_network(settings, teacher, dataset, compute, trial, resume)

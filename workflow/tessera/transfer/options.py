@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tessera.data.labels import DOES, Kind
+from tessera.errors import brief
 from tessera.models.networks.options import NetworkOptions, OnEncoderOptions
 from tessera.parts import PartOf
 from tessera.registry import Options, choices
@@ -32,6 +33,11 @@ class TransferOptions(Options):
             yield (
                 f"transfer `{self.name}` measures the source's own classifier, but no task of the source learns class "
                 "labels: use method `supervised`"
+            )
+        if self.needs_classifier and whole.target.labels is not None:
+            yield (
+                f"transfer `{self.name}` measures the source's own classifier of `class`, but target.labels is "
+                f"`{brief(whole.target.labels)}`: leave that out, or use protocol `tasks`"
             )
         if self.needs_classifier and not source.sharing.heads_read_z:
             yield (

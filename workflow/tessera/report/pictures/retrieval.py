@@ -11,7 +11,7 @@ from tessera.jobs import FOLDERS, Cell, SummarizeStudy
 from tessera.report.pictures.album import Picture
 from tessera.report.pictures.drawing import drawing, legend_below, save, text_inches
 from tessera.report.pictures.sheets import read_sheet
-from tessera.report.records import figures, manifest, read_json
+from tessera.report.records import classes_read, figures, read_json
 from tessera.report.words.sentences import number
 
 if TYPE_CHECKING:
@@ -307,7 +307,5 @@ def _confusion(method: Method, root: Path) -> "tuple[list[str], list[str], np.nd
 
 def _classes(folder: Path, root: Path, number: int) -> list[str]:
     """Names of the classes, where the dataset's artifact is there; else their numbers."""
-    inputs = manifest(folder).get("inputs")
-    dataset = root / str(inputs.get("dataset")) / "dataset.json" if isinstance(inputs, Mapping) else None
-    names = read_json(dataset).get("classes", []) if dataset is not None and dataset.exists() else []
-    return [str(name) for name in names] if len(names) >= number else [str(index) for index in range(number)]
+    names = classes_read(root, folder)
+    return names if len(names) >= number else [str(index) for index in range(number)]
