@@ -50,7 +50,9 @@ def test_minimises_mean_cross_entropy_with_half_the_squared_norm(
     logits = tests @ weight.T + bias
     found = evaluate(encoder, dataset, compute, l2=l2)
     assert np.array_equal(found.arrays["predictions"], logits.argmax(1).numpy())
-    fitted = LinearProbe(LinearProbeOptions(l2=l2))._classifier(60).fit(features.numpy(), dataset.train.labels.numpy())
+    fitted = (
+        LinearProbe(LinearProbeOptions(l2=l2)).classifier(60, 0).fit(features.numpy(), dataset.train.labels.numpy())
+    )
     assert isinstance(fitted, LogisticRegression)
     np.testing.assert_allclose(fitted.coef_, weight.detach().numpy(), atol=0.01)
 

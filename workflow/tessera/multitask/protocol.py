@@ -12,15 +12,13 @@ from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError
 from tessera.multitask.store import StoredTasks, load_tasks
-from tessera.protocols.base import Evaluation, Measured, Protocol
+from tessera.protocols.base import CHANCE, Evaluation, Measured, Protocol
 from tessera.tasks.base import plain_views
 from tessera.tasks.labelled import LabelledTask
 from tessera.tasks.meters import Meter
 from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
-
-CHANCE = "chance.json"  # what guessing gives, by figure
 
 
 class Tasks(Protocol):

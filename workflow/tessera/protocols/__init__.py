@@ -3,10 +3,13 @@
 from tessera.protocols.options import (
     ClassificationProtocolOptions,
     ClusteringOptions,
+    DecisionTreeOptions,
     DetectionOptions,
+    FewShotOptions,
     KnnOptions,
     LinearProbeOptions,
     ProtocolOptions,
+    SvmOptions,
     TasksOptions,
 )
 from tessera.registry import Part
@@ -28,6 +31,24 @@ PARTS = {
         "tessera.protocols.linear_probe:LinearProbe", LinearProbeOptions, "logistic regression on frozen features"
     ),
     "knn": Part("tessera.protocols.knn:Knn", KnnOptions, "nearest neighbours of frozen features"),
+    "svm": Part(
+        "tessera.protocols.frozen:Svm",
+        SvmOptions,
+        "support vector machine on frozen features",
+        "Cortes & Vapnik 1995",
+    ),
+    "decision_tree": Part(
+        "tessera.protocols.frozen:DecisionTree",
+        DecisionTreeOptions,
+        "decision tree on frozen features",
+        "Breiman et al. 1984",
+    ),
+    "few_shot": Part(
+        "tessera.protocols.few_shot:FewShot",
+        FewShotOptions,
+        "classes told from a few images each, on frozen features",
+        "Vinyals et al. 2016",
+    ),
     "tasks": Part(
         "tessera.multitask.protocol:Tasks", TasksOptions, "each task of the source that learned labels, by its figures"
     ),

@@ -18,6 +18,8 @@ from tessera.protocols.features import Features, Read
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of
 
+CHANCE = "chance.json"  # what guessing gives, by figure, where that is not one in the number of classes
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -100,15 +100,20 @@ class DetectionOptions(ProtocolOptions):
     iou: float = Field(0.5, gt=0, le=1, description="A box finds an object that it overlaps by at least this IoU.")
 
 
-class LinearProbeOptions(ProtocolOptions):
-    """Accuracy of logistic regression on standardised, frozen features of the source encoder."""
+class FrozenOptions(ProtocolOptions):
+    """A classifier on standardised, frozen features of the source encoder."""
 
     measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
     reports: ClassVar[tuple[Figure, ...]] = (ACCURACY, *shares("train_accuracy"))
 
-    name: Literal["linear_probe"] = "linear_probe"
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
     pool_px: int = Field(1, ge=1, le=8, description="The map is average-pooled to this height and width.")
+
+
+class LinearProbeOptions(FrozenOptions):
+    """Accuracy of logistic regression on standardised, frozen features of the source encoder."""
+
+    name: Literal["linear_probe"] = "linear_probe"
     l2: float = Field(1e-2, ge=0, description="L2 penalty on the weights.")
     max_iterations: int = Field(200, ge=1, description="Largest number of L-BFGS iterations.")
 
@@ -123,6 +128,42 @@ class KnnOptions(ProtocolOptions):
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
     neighbors: int = Field(20, ge=1, description="Number of neighbours k, at most the labelled images.")
     temperature: float = Field(0.07, gt=0, description="A vote weighs exp(cosine / temperature).")
+
+
+class SvmOptions(FrozenOptions):
+    """Accuracy of a support vector machine on standardised, frozen features of the source encoder."""
+
+    name: Literal["svm"] = "svm"
+    kernel: Literal["linear", "rbf"] = Field("linear", description="Kernel; `rbf` takes time quadratic in the images.")
+    C: float = Field(1.0, gt=0, description="Weight of the errors on the training images, of 1 for the margin's.")
+    max_iterations: int = Field(10_000, ge=1, description="Largest number of the solver's iterations.")
+
+
+class DecisionTreeOptions(FrozenOptions):
+    """Accuracy of one decision tree on frozen features of the source encoder."""
+
+    name: Literal["decision_tree"] = "decision_tree"
+    max_depth: int | None = Field(None, ge=1, description="Largest depth of the tree; null: until leaves are pure.")
+
+
+class FewShotOptions(FrozenOptions):
+    """Mean accuracy of telling classes from a few labelled images each, over many draws; frozen features."""
+
+    # What guessing gives depends on `ways`: the artifact says it.
+    reports: ClassVar[tuple[Figure, ...]] = (
+        *shares("accuracy"),
+        Figure(name="accuracy_std", unit="%", lower_is_better=True),
+        Figure(name="accuracy_ci95", unit="%", lower_is_better=True),
+    )
+
+    name: Literal["few_shot"] = "few_shot"
+    ways: int | None = Field(None, ge=2, description="Classes of an episode; null: all.")
+    shots: int = Field(5, ge=1, description="Labelled training images of each class in an episode.")
+    queries: int = Field(15, ge=1, description="Test images of each class in an episode.")
+    episodes: int = Field(600, ge=2, description="Number of episodes.")
+    classifier: Literal["nearest_mean", "logistic"] = Field(
+        "nearest_mean", description="The class whose mean feature is nearest, or logistic regression."
+    )
 
 
 class ClusteringOptions(ProtocolOptions):
