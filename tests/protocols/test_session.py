@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tessera import registry
 from tessera.data.normalization import Normalization
-from tessera.data.store import Dataset, save_dataset
+from tessera.data.store import Dataset, RawColumn, save_dataset
 from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
 from tessera.models.store import save_encoder
@@ -103,6 +103,29 @@ def test_small_features_are_read_in_one_pass_of_each_split(
     one_by_one = [[("stem", 2)], [("stem", 2)], [(None, 2)], [(None, 2)]]
     assert [reads for _, reads in passes] == [small, small, *one_by_one]
     assert [number for number, _ in passes] == [19, 18] * 3  # half of each class, and the test images with a label
+
+
+def test_the_columns_of_a_dataset_share_features_and_not_labels(
+    inputs: dict[str, Path], tmp_path: Path, passes: list[tuple[int, list[Read]]], encoder: Encoder
+) -> None:
+    images, labels = np.load(inputs["dataset"] / "images.npy"), np.arange(60) % 3
+    splits, other = {"train": np.arange(40), "test": np.arange(40, 60)}, np.arange(60) // 2 % 2
+    for name, of, columns in (("both", labels, {"side": RawColumn(other, ["x", "y"])}), ("alone", other, {})):
+        (tmp_path / name).mkdir()
+        save_dataset(tmp_path / name, images, of, splits, ["a", "b", "c"] if columns else ["x", "y"], columns)
+    compute, part = Compute(torch.device("cpu"), "float32"), options("knn", neighbors=3)
+    session = Session(inputs | {"dataset": tmp_path / "both"}, 0, compute, [part])
+    plain, side = (session.by(part, 1.0, compute, tmp_path, labels=column) for column in (None, "side"))
+    assert len(passes) == 2  # one a split
+    alone = Session(inputs | {"dataset": tmp_path / "alone"}, 0, compute, [part]).by(part, 1.0, compute, tmp_path)
+    assert side.metrics == alone.metrics
+    assert np.array_equal(side.arrays["predictions"], alone.arrays["predictions"])
+    assert np.array_equal(side.arrays["labels"], other[40:])
+    assert np.array_equal(plain.arrays["labels"], labels[40:])
+    # A share of the labels is drawn within the column.
+    few = session.by(options("knn", neighbors=1), 0.01, compute, tmp_path, labels="side")
+    assert passes[-1][0] == 2  # one image of each of its two classes
+    assert len(few.arrays["labels"]) == 20
 
 
 def test_a_layer_that_is_not_there_is_told_to_its_own_protocol(inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -29,3 +29,12 @@ def test_an_artifact_that_tells_its_chance_is_believed_before_the_dataset_is_cou
     assert chance(root, "told", Figure(name="task.column.accuracy", unit="%")) == 10.0
     assert chance(root, "told", Figure(name="task.other", unit="%")) is None
     assert chance(root, "told", Figure(name="task.cross_entropy", lower_is_better=True)) is None  # no share
+
+
+def test_chance_is_that_of_the_label_column_that_was_read(root: Path) -> None:
+    about = {"classes": list("abcd"), "columns": {"side": {"kind": "class", "classes": ["x", "y"]}}}
+    (root / "data" / "dataset.json").write_text(json.dumps(about))
+    for column, guess in (("side", 50.0), (None, 25.0), ("gone", None)):
+        content = {"inputs": {"dataset": "data"}, "settings": {"labels": column} if column else {}}
+        (root / "plain" / "artifact.json").write_text(json.dumps(content))
+        assert chance(root, "plain", Figure(name="accuracy", unit="%", guesses=1)) == guess

@@ -1,16 +1,19 @@
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tessera import registry
-from tessera.data.store import Dataset, Split
+from tessera.data.store import Dataset, RawColumn, Split, save_dataset
 from tessera.errors import DataError, StudyError, TesseraError
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.networks.classifier import EncoderClassifier
 from tessera.models.networks.options import ClassifierOptions
 from tessera.training.compute import Compute
+from tessera.transfer.job import train
 from tessera.transfer.method import TransferMethod
 from tessera.transfer.none import NoTransfer
 from tessera.transfer.teacher import Teacher
@@ -41,6 +44,24 @@ def test_only_labelled_images_of_the_fraction_are_seen(
     assert len(distinct) == 12  # a fifth of 60, four of each class
     train = dataset.train.images[:].float().flatten(1) / 255
     assert all((train == image).all(dim=1).any() for image in distinct)
+
+
+def test_the_network_learns_the_label_column_that_is_named(
+    settings: Any, dataset: Dataset, compute: Compute, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    images = torch.cat([dataset.train.images[:], dataset.test.images[:]]).permute(0, 2, 3, 1).numpy()
+    labels, side = np.arange(72) % 3, np.arange(72) // 3 % 2
+    splits, columns = {"train": np.arange(60), "test": np.arange(60, 72)}, {"side": RawColumn(side, ["x", "y"])}
+    save_dataset(tmp_path, images, labels, splits, ["a", "b", "c"], columns)
+    seen = watch(monkeypatch)
+    asked = settings("none", label_fraction=0.1, augmentation="none", iterations=6, labels="side")
+    trained = train(asked, {"dataset": tmp_path}, compute, 0, None)
+    assert trained.about.num_classes == 2
+    met = {(pixels.numpy().tobytes(), int(label)) for batch in seen for pixels, label in zip(*batch[:2], strict=True)}
+    known = {(torch.from_numpy(image).permute(2, 0, 1).div(255).contiguous().numpy().tobytes(), int(label))
+             for image, label in zip(images, side, strict=True)}  # fmt: skip
+    assert met <= known
+    assert sorted(label for _, label in met) == [0, 0, 0, 1, 1, 1]  # a tenth of each of its classes
 
 
 def test_augmentation_changes_the_pixels_and_keeps_the_labels(

@@ -106,12 +106,14 @@ class Protocol(ABC):
     def labeled(self, dataset: Any, fraction: float, trial: int) -> Any:
         """The training images whose labels may be read: here the `Split` that the same trial's transfer learns from.
 
+        Where that is every image, it is the training split itself, whose images other label columns share.
+
         Args:
             dataset: What `load` gave.
             fraction: Share of each class, above 0, at most 1.
         """
         known = label_subset(dataset.train.labels, fraction, generator_of(trial, "labels"))
-        return dataset.train.subset(known)
+        return dataset.train if len(known) == len(dataset.train) else dataset.train.subset(known)
 
     @abstractmethod
     def evaluate(

@@ -67,7 +67,8 @@ class Features:
         Raises:
             StudyError: If the encoder has no such layer, or its map is smaller than `pool_px`.
         """
-        number = next(index for index, (_, known) in enumerate(self._labeled) if known is part)
+        # The same images under another label column have the same features.
+        number = next(index for index, (_, known) in enumerate(self._labeled) if known.images is part.images)
         wanted, kept = (layer, pool_px), self._small if pool_px == 1 else self._large
         if (number, wanted) not in kept:
             reads = [wanted]

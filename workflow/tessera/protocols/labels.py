@@ -7,7 +7,7 @@ from tessera.errors import DataError
 
 
 def with_labels(split: Split, what: str) -> Split:
-    """The images of a split whose label is known.
+    """The images of a split whose label is known; the split itself where that is every image.
 
     Raises:
         DataError: If there are none; `what` names the split.
@@ -15,7 +15,7 @@ def with_labels(split: Split, what: str) -> Split:
     known = split.labels >= 0
     if not known.any():
         raise DataError(f"{what} has no labelled images, so there is nothing to score: choose another dataset")
-    return split.subset(known.nonzero().flatten())
+    return split if known.all() else split.subset(known.nonzero().flatten())
 
 
 def percent(correct: Tensor) -> float:

@@ -82,7 +82,7 @@ def _of_transfer(experiment: Experiment, path: Keys) -> str:
 def _of_target(experiment: Experiment, path: Keys) -> str:
     target, transfer = experiment.target, experiment.transfer
     key = path[1] if len(path) > 1 else ""
-    if key in ("dataset", "protocol", "metric"):
+    if key in ("dataset", "protocol", "metric", "labels"):
         return ""
     if target.protocol.measures != "network":
         if key == "label_fraction":
