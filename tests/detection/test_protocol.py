@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,3 +172,17 @@ def test_what_does_not_fit_is_refused() -> None:
         protocol.evaluate(Measured(Oracle(ANSWERS, 2), dataset.normalization), dataset, None, CPU, 0)
     with pytest.raises(StudyError, match="`detection` measures detectors, but ResNet8 finds no objects"):
         protocol.evaluate(Measured(ResNet8(ResNet8Options()), dataset.normalization), dataset, None, CPU, 0)  # type: ignore[arg-type]
+
+
+def test_no_image_of_people_is_kept() -> None:
+    dataset = dataset_of(Scenes(SIZES, MARKED))
+    protocol = Detection(DetectionOptions())
+    measured = Measured(Oracle(ANSWERS), dataset.normalization)
+    shown, people = (
+        protocol.evaluate(measured, replace(dataset, shows_people=word), None, CPU, 0) for word in (False, True)
+    )
+    assert people.metrics == shown.metrics
+    assert any(name.endswith(".jpg") for name in shown.files)
+    assert not any(name.endswith(".jpg") for name in people.files)
+    about = json.loads(people.files["examples/examples.json"])
+    assert (about["images"], about["ordinary"], about["mistakes"]) == ([], [], [])

@@ -158,6 +158,15 @@ def test_rows_of_other_images_are_pictures_of_their_own(make: Make, tmp_path: Pa
     ]
 
 
+def test_of_people_curves_are_drawn_and_no_image(make: Make, tmp_path: Path) -> None:
+    study = make(rows=2, trials=1)
+    for cell in study.cells:
+        path = tmp_path / cell.artifacts[0] / "examples/examples.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "images": [], "ordinary": [], "mistakes": []}))
+    assert draw(draw_predictions, study, tmp_path) == draw(draw_mistakes, study, tmp_path) == []
+    assert draw(draw_precision_recall, study, tmp_path)
+
+
 def test_each_row_has_its_mistakes(make: Make, tmp_path: Path) -> None:
     pictures = draw(draw_mistakes, make(), tmp_path)
     assert [picture.title for picture in pictures] == ["Worst mistakes: row 0", "Worst mistakes: row 1"]
