@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import multitask_stand_ins
 import pytest
 import torch
 from multitask_stand_ins import (
@@ -26,10 +27,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from tessera import registry
+from tessera.errors import TesseraError
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.fusion.base import Fusion
 from tessera.multitask.fusion.options import FusionOptions
-from tessera.multitask.pretrain import pretrain
+from tessera.multitask.learner import Learner
+from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.regularizers.base import Regularizer
 from tessera.multitask.schedule.base import Schedule
 from tessera.multitask.schedule.options import ScheduleOptions
@@ -46,6 +49,11 @@ FAMILIES: dict[str, type] = {
 }
 ENTRIES = [(family, name) for family in FAMILIES for name in registry.parts(family)]
 COMPUTE = Compute(torch.device("cpu"), "float32")
+
+
+def compares(balancing: str) -> str:
+    word: str = registry.find("balancing", balancing).options().compares  # type: ignore[attr-defined]
+    return word
 
 
 def source_of(schedule: str, fusion: str, **settings: Any) -> Any:
@@ -83,8 +91,7 @@ def test_any_balancing_leaves_one_task_as_it_is_and_moves_several(name: str) -> 
 @pytest.mark.parametrize("schedule", registry.parts("schedule"))
 def test_every_balancing_trains_under_every_schedule_or_is_refused_in_the_plan(schedule: str, name: str) -> None:
     source = source_of(schedule, "average" if schedule == "branches" else "none", balancing=name)
-    compares = registry.find("balancing", name).options.model_construct().compares != "nothing"
-    assert (source is None) == (compares and schedule != "joint")
+    assert (source is None) == (compares(name) != "nothing" and schedule != "joint")
     if source is not None:
         result = pretrain(source, tiny_dataset(), {}, COMPUTE, 0, None)
         assert all(tensor.isfinite().all() for tensor in result.encoder.state_dict().values())
@@ -105,6 +112,71 @@ def test_every_balancing_keeps_to_the_clipped_norm_and_is_near_itself_under_bflo
     moved = [(one - other).norm() for one, other in zip(exact.encoder.parameters(), start.parameters(), strict=True)]
     # No step is longer than rate times norm / (1 - momentum), and there are six.
     assert torch.stack(moved).norm() <= 6 * 0.05 * 0.01 / (1 - 0.9) * 1.05
+
+
+@pytest.mark.parametrize("name", [name for name in registry.parts("balancing") if compares(name) == "all"])
+def test_every_balancing_of_gradients_takes_those_of_a_shared_map_too(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finite, near itself under bfloat16, and with the same bytes after an interruption."""
+    source = tiny_source(tasks=LABELLED, schedule=SHARED, balancing={"name": name, "of": "features"}, epochs=2)
+
+    def run(precision: str = "float32", resume: Path | None = None) -> Pretrained:
+        compute = Compute(torch.device("cpu"), precision)
+        return pretrain(source, two_labels(), {}, compute, 0, resume)
+
+    whole, rough, take = run(), run("bfloat16"), Learner.take
+    for key, value in whole.history[-1].items():
+        if key.endswith("loss") or key.startswith("weight."):
+            # A weight over a length is as rough as the gradient's length.
+            near = pytest.approx(float(value), rel=0.1 if key.endswith("loss") else 0.3, abs=0.02)
+            assert float(rough.history[-1][key]) == near
+
+    def fails(self: Learner, turn: Any, epoch: int, *others: Any) -> None:
+        take(self, turn, epoch, *others)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "take", fails)
+        with pytest.raises(KeyboardInterrupt):
+            run(resume=tmp_path)
+    resumed = run(resume=tmp_path)
+    for key, tensor in whole.encoder.state_dict().items():
+        assert tensor.isfinite().all()
+        assert torch.equal(tensor, resumed.encoder.state_dict()[key])
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf])
+@pytest.mark.parametrize("name", [name for name in registry.parts("balancing") if compares(name) == "all"])
+def test_a_gradient_without_a_weight_ends_with_task_epoch_and_balancing(
+    name: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a task whose loss is multiplied by 0 or infinity from the second epoch on; 0 harms only who divides by it."""
+    loss, feeds, begun = multitask_stand_ins.Brightness.loss, Learner.feeds, list[int]()
+
+    def begins(self: Learner, epoch: int, turns: Any) -> Any:
+        begun.append(epoch)
+        return feeds(self, epoch, turns)
+
+    def weighed(self: Any, prediction: Any, labels: Any) -> torch.Tensor:
+        return loss(self, prediction, labels) * (value if begun[-1] == 1 else 1.0)
+
+    monkeypatch.setattr(Learner, "feeds", begins)
+    monkeypatch.setattr(multitask_stand_ins.Brightness, "loss", weighed)
+    source = tiny_source(balancing=name, tasks=[TURN, BRIGHTNESS, CONTRAST], epochs=2)
+    refused = value > 0 or name in ("imtl", "nash_mtl", "fairgrad")
+    if not refused:
+        encoder = pretrain(source, tiny_dataset(), {}, COMPUTE, 0, None).encoder
+        assert all(tensor.isfinite().all() for tensor in encoder.state_dict().values())
+        return
+    with pytest.raises(TesseraError) as caught:
+        pretrain(source, tiny_dataset(), {}, COMPUTE, 0, None)
+    message = str(caught.value)
+    assert f"in epoch 2, under balancing `{name}`: the gradient of task `brightness` is " in message
+    assert ("learning_rate" in message) == (value > 0)
+    assert ("any label" in message) == (value == 0)
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("cls", [TinyEncoder, UnitsEncoder])
