@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.manifold import TSNE
 
 from tessera.data.images import concatenate
 from tessera.data.store import Dataset
 from tessera.data.thumbnails import may_draw, save_sheet, shrink
-from tessera.training.compute import library_threads
+from tessera.protocols.tsne import map_points
 from tessera.training.randomness import generator_of, seed_of
 
 QUERIES, NEAREST = 10, 8
@@ -62,9 +61,7 @@ def save_retrieval(arrays: Mapping[str, np.ndarray], dataset: Dataset, trial: in
 
 
 def embedding_map(points: np.ndarray, trial: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two coordinates of some of the points, neighbours near each other: t-SNE.
-
-    Source: van der Maaten & Hinton, JMLR 2008; scikit-learn's implementation, its settings, and PCA as the start.
+    """Two coordinates of some of the points, neighbours near each other (`map_points`).
 
     Shape:
         points: (N, D) float32, N at least 5.
@@ -72,17 +69,7 @@ def embedding_map(points: np.ndarray, trial: int) -> tuple[np.ndarray, np.ndarra
     """
     order = torch.randperm(len(points), generator=generator_of(trial, "clustering", "map")).numpy()
     rows = np.sort(order[:MAPPED])
-    some = points[rows].astype(np.float64)
-    # PCA needs two directions in which the points differ; an encoder that has collapsed has none.
-    spread = np.linalg.matrix_rank(some - some.mean(axis=0)) >= 2
-    model = TSNE(
-        perplexity=min(PERPLEXITY, (len(rows) - 1) / 3),
-        init="pca" if spread else "random",
-        random_state=seed_of(trial, "clustering", "map") % 2**32,
-        n_jobs=1,  # its sums depend on the number of threads
-    )
-    with library_threads():
-        return rows, model.fit_transform(some).astype(np.float32)
+    return rows, map_points(points[rows], PERPLEXITY, seed_of(trial, "clustering", "map"))
 
 
 def illustrate(arrays: Mapping[str, np.ndarray], dataset: Dataset, trial: int, folder: Path) -> None:

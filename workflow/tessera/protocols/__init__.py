@@ -11,6 +11,7 @@ from tessera.protocols.options import (
     ProtocolOptions,
     SvmOptions,
     TasksOptions,
+    TsneOptions,
 )
 from tessera.registry import Part
 
@@ -48,6 +49,12 @@ PARTS = {
         FewShotOptions,
         "classes told from a few images each, on frozen features",
         "Vinyals et al. 2016",
+    ),
+    "tsne": Part(
+        "tessera.protocols.tsne:Tsne",
+        TsneOptions,
+        "map of frozen features by t-SNE, and nearest neighbours in it",
+        "van der Maaten & Hinton 2008",
     ),
     "tasks": Part(
         "tessera.multitask.protocol:Tasks", TasksOptions, "each task of the source that learned labels, by its figures"

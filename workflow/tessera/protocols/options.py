@@ -166,6 +166,18 @@ class FewShotOptions(FrozenOptions):
     )
 
 
+class TsneOptions(ProtocolOptions):
+    """A map of frozen features of test images, drawn in the report, and accuracy of the nearest neighbour in it."""
+
+    measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
+    reports: ClassVar[tuple[Figure, ...]] = (ACCURACY,)
+
+    name: Literal["tsne"] = "tsne"
+    layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
+    points: int = Field(2_000, ge=5, le=10_000, description="Largest number of test images, drawn by the trial's seed.")
+    perplexity: float = Field(30.0, gt=0, le=1_000, description="About how many neighbours count.")
+
+
 class ClusteringOptions(ProtocolOptions):
     """Deep embedded clustering of the target's images from the source encoder; no labels are read but to score."""
 

@@ -44,6 +44,7 @@ PICTURES: dict[str, str] = {
     "per_class": "tessera.report.pictures.detections:per_class_table",
     "confusion": "tessera.report.pictures.retrieval:draw_confusion",
     "map": "tessera.report.pictures.retrieval:draw_map",
+    "features": "tessera.report.pictures.maps:draw_features",
     "retrieval": "tessera.report.pictures.retrieval:draw_retrieval",
     "previews": "tessera.report.pictures.previews:draw_previews",
     "predictions": "tessera.report.pictures.detections:draw_predictions",

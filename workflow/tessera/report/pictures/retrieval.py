@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tessera.jobs import FOLDERS, Cell, SummarizeStudy
 from tessera.report.pictures.album import Picture
-from tessera.report.pictures.drawing import drawing, legend_below, save, text_inches
+from tessera.report.pictures.drawing import drawing, save, text_inches
+from tessera.report.pictures.maps import NAMED, WIDTH, Panel, draw_panels
 from tessera.report.pictures.sheets import read_sheet
 from tessera.report.records import classes_read, figures, read_json
 from tessera.report.words.sentences import number
@@ -20,15 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CATEGORY = "Clusters and retrieval"
-WIDTH = 7.5  # inches, of the page
 RIGHT, WRONG = "#0072b2", "#d55e00"  # frames; solid and dashed tell them apart in gray
-# Ten colours that differ in hue or in lightness, and markers that differ without them.
-COLORS = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#000000", "#b8a800", "#7f3c8d", "#8c6d31",
-)  # fmt: skip
-MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*")
 LABEL, LETTERS = 6.5, 16  # points; of a row's name, in a line
-NAMED = 20  # classes that a legend or an axis can name
 NAMES = (("nmi", "NMI"), ("ari", "ARI"), ("recall_at_1", "R@1"), ("recall_at_5", "R@5"), ("recall_at_10", "R@10"))
 
 
@@ -204,34 +198,15 @@ def _draw_confusion(methods: Sequence[Method], tables: "Sequence[tuple[list[str]
 
 def _draw_map(methods: Sequence[Method], root: Path) -> "Figure":
     import numpy as np
-    from matplotlib.figure import Figure
 
-    columns = min(2, len(methods))
-    lines = -(-len(methods) // columns)
-    size = (WIDTH if columns > 1 else 0.6 * WIDTH), lines * 3.5 + 0.5
-    figure = Figure(figsize=size, layout="constrained")
-    axes: list[Axes] = figure.subplots(lines, columns, squeeze=False).flatten().tolist()
-    classes: list[str] = []
-    for ax, method in zip(axes, methods, strict=False):
+    panels, classes = list[Panel](), list[str]()
+    for method in methods:
         folder = method.folder_with("map.npz")
         with np.load(folder / "map.npz", allow_pickle=False) as kept:
-            coordinates, labels = kept["coordinates"], kept["labels"]
-        classes = _classes(folder, root, int(labels.max()) + 1)
-        for label in np.unique(labels):
-            x, y = coordinates[labels == label].T
-            color, marker = COLORS[label % len(COLORS)], MARKERS[label % len(MARKERS)]
-            ax.scatter(x, y, s=12, c=color, marker=marker, linewidths=0.2, edgecolors="white", label=classes[label])
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.set_aspect("equal", adjustable="datalim")
-        ax.spines[:].set_color("0.8")
-        ax.set_title(_head(method, ", ".join(method.words().split(", ")[:2])))
-    for ax in axes[len(methods) :]:
-        ax.set_visible(False)
-    if len(classes) <= NAMED:
-        handles, names = axes[0].get_legend_handles_labels()
-        legend_below(figure, handles, names, most=5, markerscale=1.8)
-    return figure
+            title = _head(method, ", ".join(method.words().split(", ")[:2]))
+            panels.append(Panel(title, kept["coordinates"], kept["labels"]))
+        classes = max(classes, _classes(folder, root, int(panels[-1].labels.max()) + 1), key=len)
+    return draw_panels(panels, classes)
 
 
 def _head(method: Method, about: str) -> str:
