@@ -83,6 +83,20 @@ def test_weights_are_drawn_of_tasks_whose_names_have_dots(write: Write, tmp_path
         assert f"{task.rpartition('.')[2]} loss<" in losses
 
 
+def test_what_a_regularizer_adds_and_what_it_may_shrink_are_drawn(write: Write, tmp_path: Path) -> None:
+    history = "epoch,a.loss,a.regularizer,a.feature_norm,b.loss,b.regularizer\n1,3,0.5,60,1,-0.1\n2,2,0.4,20,1,-0.2\n"
+    pictures = draw_pretraining(study_of(write, history, None), tmp_path, tmp_path / "figures")
+    assert [picture.file for picture in pictures] == [
+        "pretraining_losses.png", "pretraining_regularizer.png", "pretraining_features.png",
+    ]  # fmt: skip
+    regularizer, features = (
+        (tmp_path / "figures" / each.file).with_suffix(".svg").read_text() for each in pictures[1:]
+    )
+    assert ">a<" in regularizer
+    assert ">b<" in regularizer
+    assert ">b<" not in features  # of which no norm was recorded
+
+
 @pytest.mark.parametrize("task", ["colorization", "rotation"])
 def test_an_accuracy_below_guessing_is_explained_where_it_may_be(write: Write, tmp_path: Path, task: str) -> None:
     study = study_of(write, SOURCE.replace(TASK, task), None)

@@ -96,6 +96,19 @@ TERMS = (
     ),
     Term("Ω", r"Ω", "The regularizer: keeps the features close to those of the epoch before."),
     Term(
+        "DGR",
+        r"DGR",
+        "Dummy gradient norm regularization: the loss of heads that were never trained should have small gradients, so "
+        "that the features serve any head.",
+    ),
+    Term("PTA", r"PTA", "Pseudo-task augmentation: several heads are trained for each task, each counting alike."),
+    Term(
+        "t-SNE",
+        r"t-SNE",
+        "A map in two dimensions in which neighbours among the features stay neighbours; distances beyond mean little.",
+        ("tsne",),
+    ),
+    Term(
         "mAP",
         r"mAP",
         "Mean average precision: how well a detector finds the objects of each class and their boxes; 100 is perfect.",

@@ -40,7 +40,7 @@ class Panel(NamedTuple):
 
 def draw_features(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
     """Draws `features-<n>.png`, one for each column whose protocol left a map: a panel for each row."""
-    pictures = []
+    pictures: list[Picture] = []
     for column in summary.columns:
         cells = [(cell, made) for cell in summary.cells if cell.column == column and (made := _made(cell, root))]
         if not cells:
@@ -77,11 +77,11 @@ def draw_panels(panels: Sequence[Panel], classes: Sequence[str]) -> "Figure":
     figure = Figure(figsize=size, layout="constrained")
     axes: list[Axes] = figure.subplots(lines, columns, squeeze=False).flatten().tolist()
     for ax, panel in zip(axes, panels, strict=False):
-        points = 12 if len(panel.labels) <= 500 else 5
+        area = min(12.0, max(5.0, 6_000 / len(panel.labels)))  # square points: many overlap
         for label in np.unique(panel.labels):
             x, y = panel.coordinates[panel.labels == label].T
             color, marker = _look(label)
-            ax.scatter(x, y, s=points, c=color, marker=marker, linewidths=0.2, edgecolors="white")
+            ax.scatter(x, y, s=area, c=color, marker=marker, linewidths=0.2, edgecolors="white")
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_aspect("equal", adjustable="datalim")

@@ -87,9 +87,15 @@ def draw_pretraining(summary: SummarizeStudy, root: Path, folder: Path) -> list[
         ),
         (
             "pretraining_regularizer",
-            "Ω of each task",
-            f"The divergence that the regularizer adds to each task's loss, before its weight. {LINES}",
-            [_regularizers(*each) for each in read],
+            "The regularizer: what it adds to each task's loss",
+            f"On the mean of an epoch, its weight in it. {LINES}",
+            [_by_task(*each, "regularizer") for each in read],
+        ),
+        (
+            "pretraining_features",
+            "Norm of the features that each task reads",
+            f"On the mean of an epoch. Small features alone make the gradients of heads small. {LINES}",
+            [_by_task(*each, "feature_norm") for each in read],
         ),
         (
             "pretraining_chance",
@@ -261,8 +267,8 @@ def _losses(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
     return Row(training.title, panels)
 
 
-def _regularizers(training: Training, trials: Sequence[Mapping[str, Curve]]) -> Row:
-    panels = {task: _panel(trials, ("", LOOKS[0], f"{task}.regularizer")) for task in _tasks(trials)}
+def _by_task(training: Training, trials: Sequence[Mapping[str, Curve]], figure: str) -> Row:
+    panels = {task: _panel(trials, ("", LOOKS[0], f"{task}.{figure}")) for task in _tasks(trials)}
     return Row(training.title, {task: series for task, series in panels.items() if series})
 
 
