@@ -51,7 +51,7 @@ def test_a_column_with_maps_has_one_picture_of_all_rows(
     (picture,) = draw_features(study, tmp_path, tmp_path / "figures")
     assert picture.file == "features-1.png"
     assert (tmp_path / "figures" / picture.file).stat().st_size > 1_000
-    assert picture.title == "Map of the features: ethnicity, toy.64, layer `layer3`, 8 images"
+    assert picture.title == "Map of the features: ethnicity, toy.64, layer layer3, 8 images"
     assert "8 of 900 labelled test images" in picture.caption
     assert [ax.get_title() for ax in drawn[0].axes] == ["plain\naccuracy 61.2 %", "DGR\naccuracy 61.2 %"]
     assert not any(ax.images for ax in drawn[0].axes)  # points, and nothing else

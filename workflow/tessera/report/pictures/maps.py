@@ -52,7 +52,7 @@ def draw_features(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pic
         with drawing():
             figure = draw_panels(panels, abouts[0]["classes"])
             file = save(figure, folder, f"features-{len(pictures) + 1}")
-        layers = " or ".join(f"`{layer}`" for layer in dict.fromkeys(str(about["layer"]) for about in abouts))
+        layers = " or ".join(dict.fromkeys(str(about["layer"]) for about in abouts))
         dataset = _dataset(cells[0][1])
         title = f"Map of the features: {column}, {dataset}, layer {layers}, {number} images"
         caption = (
