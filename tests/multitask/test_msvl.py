@@ -140,7 +140,7 @@ def test_budget_is_that_of_tte(
 
     original, sgd_step = stand_ins.Brightness.make_batch, torch.optim.SGD.step
     tasks = [BRIGHTNESS, CONTRAST, f"{__name__}:Third"]
-    monkeypatch.setattr(pretraining, "validate", lambda *_, **__: {"loss": 0.0})
+    monkeypatch.setattr(pretraining, "validate", lambda _, names, **__: {name: {"loss": 0.0} for name in names})
     monkeypatch.setattr("tessera.multitask.pretrain.make_previews", lambda _: {})
     monkeypatch.setattr(stand_ins.Brightness, "make_batch", counting)
     monkeypatch.setattr(torch.optim.SGD, "step", step)
