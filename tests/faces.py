@@ -20,11 +20,12 @@ URI = re.compile(rb"data:[a-z]+/[a-z.+-]+;base64,([A-Za-z0-9+/=]+)")
 
 
 def noise(seed: int, side: int = 20) -> bytes:
-    """A JPEG of blocks in two colours at random; other seeds are other pixels."""
-    blocks = COLORS[np.random.default_rng(seed).integers(0, 2, (5, 5))]
+    """A JPEG of blocks in two colours at random, with noise on each pixel; other seeds are other pixels."""
+    random, place = np.random.default_rng(seed), np.arange(side) * 5 // side
+    blocks = COLORS[random.integers(0, 2, (5, 5))][place][:, place]
+    pixels = (blocks + random.integers(-20, 21, blocks.shape)).clip(0, 255).astype(np.uint8)
     stream = io.BytesIO()
-    picture = Image.fromarray(blocks).resize((side, side), Image.Resampling.NEAREST)
-    picture.save(stream, "jpeg", quality=95, subsampling=0)
+    Image.fromarray(pixels).save(stream, "jpeg", quality=95, subsampling=0)
     return stream.getvalue()
 
 
