@@ -22,11 +22,9 @@ def refuse_older_datasets(experiment: Experiment, chain: Iterable[Job], root: Pa
         StudyError: If one lacks a column; the message names the folder to delete.
     """
     target = experiment.target
-    learned = {task.column for task in experiment.source.tasks if task.column is not None} - {"class"}
-    scored = (
-        learned if target.protocol.measures == "source" else {target.labels} if target.labels is not None else set()
-    )
-    wanted: dict[str, set[str]] = {}  # by the dataset's folder
+    learned = {task.column for task in experiment.source.tasks} - {None, "class"}
+    scored = learned if target.protocol.measures == "source" else {target.labels} - {None}
+    wanted: dict[str, set[str | None]] = {}  # by the dataset's folder
     for job in chain:
         if "dataset" in job.inputs and job.stage != GeneratePretextLabels.stage:
             wanted.setdefault(job.inputs["dataset"], set()).update(
@@ -40,7 +38,7 @@ def refuse_older_datasets(experiment: Experiment, chain: Iterable[Job], root: Pa
             known = set(about.get("columns", {}))
         except (OSError, ValueError, AttributeError):
             continue  # not made yet, or damaged, which its reader tells
-        if lacking := sorted(columns - known):
+        if lacking := sorted(column for column in columns if column is not None and column not in known):
             what = f"label column `{lacking[0]}`" if known else "label columns beside the class"
             raise StudyError(
                 f"{folder}: has no {what} (an older version made it). Delete the folder; it is made again."
