@@ -17,6 +17,7 @@ from tessera.multitask.schedule.base import Turn
 from tessera.multitask.step import OwnInputs, SharedInput
 from tessera.multitask.validation import validate
 from tessera.tasks.base import TaskBatch
+from tessera.tasks.labelled import LabelledTask
 from tessera.training.compute import Compute
 
 NAMES = ["classification", "classification.shade"]
@@ -140,3 +141,46 @@ def test_under_bfloat16_a_shared_step_is_finite_and_near() -> None:
     for name in NAMES:
         one, other = (float(result.history[-1][f"{name}.loss"]) for result in (exact, rough))
         assert one == pytest.approx(other, rel=0.1)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_other_batches_are_asked_for_without_a_trace(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are other batches of the same tasks, their losses the tasks' alone; the training's stay what they are."""
+    drawn = list[Tensor]()
+    make = LabelledTask.batch_of
+
+    def batch_of(task: Any, views: Tensor, labels: Any) -> TaskBatch:
+        batch = make(task, views, labels)
+        drawn.append(batch.inputs)
+        return batch
+
+    monkeypatch.setattr(LabelledTask, "batch_of", batch_of)
+    omega = {"name": "divergence", "anchor": "prior_uniform"}
+    source = tiny_source(tasks=TASKS, schedule=SHARED if shared else "joint", regularizer=omega)
+    trained, others = list[list[Tensor]](), list[Tensor]()
+    for curious in (False, True):
+        learner = Learner(source, dataset(), {}, Compute(torch.device("cpu"), "float32"), 0)
+        turn = Turn(steps=(tuple(NAMES),) * 3, shared=shared)
+        feeds, records = learner.feeds(0, [turn]), {name: list[Any]() for name in NAMES}
+        trained.append([])
+        penalties = list[Any]()
+        learner.regularizer.register_forward_hook(lambda *found, to=penalties: to.append(found))
+        for tasks in turn.steps:
+            drawn.clear()
+            step = learner.step(turn, tasks, records, feeds)
+            own = list(drawn)
+            if curious:
+                drawn.clear()
+                assert [each.task for each in step.another().losses()] == NAMES
+                assert not penalties
+                others += drawn
+            drawn.clear()
+            losses = [each.loss.item() for each in step.losses()]
+            penalties.clear()
+            trained[-1] += own + drawn
+            for name, loss in zip(NAMES, losses, strict=True):  # with what the regularizer adds
+                assert loss == pytest.approx(records[name][-1]["loss"] + records[name][-1]["regularizer"])
+        assert [len(rows) for rows in records.values()] == [3, 3]
+    assert len(others) == len(trained[0]) == 6
+    assert all(torch.equal(one, two) for one, two in zip(*trained, strict=True))
+    assert not any(torch.equal(one, two) for one in trained[0] for two in others)

@@ -25,6 +25,14 @@ class TwoLayers(Step):
     def shared(self) -> list[nn.Parameter]:
         return [*self.first.parameters(), *self.last.parameters()]
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [*self.shared, *(parameter for head in self.heads.values() for parameter in head.parameters())]
+
+    @property
+    def last_layer(self) -> list[nn.Parameter]:
+        return list(self.last.parameters())
+
     def encode(self, task: str) -> Tensor:
         z: Tensor = self.last(self.first(self.inputs[task]).tanh())
         return z

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tessera import registry
+from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import EncoderOptions, ResNet8Options
 from tessera.models.networks.build import build_network
@@ -162,3 +163,30 @@ def test_statistics_are_estimated_where_there_are_any(encoder: Encoder) -> None:
         {"running_mean", "running_var", "num_batches_tracked"} if batch_norms(encoder) else set()
     )
     encoder.load_state_dict(before, strict=False)
+
+
+def test_the_last_layer_ends_the_longest_chain_of_convolutions(encoder: Encoder) -> None:
+    """As the graph of z has it: a shortcut's convolution may come last among the parameters, but skips what is deep."""
+    z, lengths, ends = encoder(torch.randn(1, 3, 16, 16)), dict[Any, int](), dict[int, Any]()
+
+    def length(node: Any) -> int:
+        if node is None:
+            return 0
+        if node not in lengths:
+            longest = max((length(before) for before, _ in node.next_functions), default=0)
+            if node.name().startswith("ConvolutionBackward"):
+                longest += 1
+                ends[longest] = node.next_functions[1][0].variable
+            lengths[node] = longest
+        return lengths[node]
+
+    last = encoder.last_layer
+    assert isinstance(last, nn.Conv2d)
+    assert ends[length(z.grad_fn)] is last.weight
+
+
+def test_an_encoder_that_names_no_last_stage_says_so() -> None:
+    encoder = registry.load("encoder", "resnet8")(ResNet8Options())
+    encoder.fusion_convolutions = {}
+    with pytest.raises(StudyError, match=r"ResNet8\.fusion_convolutions names no `stage_last`"):
+        encoder.last_layer  # noqa: B018

@@ -1,6 +1,7 @@
 """The batches of a pretraining: each task's own in each epoch, and what is done to images before a task sees them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -75,7 +76,21 @@ class SharedFeed:
         return {name: task.batch_of(views, labels[name]) for name, task in self.tasks.items()}
 
 
-Feeds = Mapping[str, Any]  # of each task, a `Feed`, or the one `SharedFeed` of all
+class Feeds(dict[str, Any]):
+    """Of each task, a `Feed`, or the one `SharedFeed` of all.
+
+    Args:
+        make: Gives them; what it is told goes to the words that they draw by.
+    """
+
+    def __init__(self, make: Callable[..., Mapping[str, Any]]) -> None:
+        super().__init__(make())
+        self._make = make
+
+    @cached_property
+    def others(self) -> Mapping[str, Any]:
+        """As many other batches of the same tasks: made when they are first asked for, so that few pay for them."""
+        return self._make("another")
 
 
 def gray(images: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """How the gradients of a step are made and put together: the only page that knows. A balancing says what they weigh."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,27 @@ def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parame
         _weigh_parameters(step, balancing, shared)
 
 
+def looks_of(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> Callable[[], None]:
+    """`leave_gradients`, as often as one likes, though the balancing counts one step.
+
+    Each look finds the balancing as the first one found it, so that the same objective is differentiated, and what the
+    first one left it to remember stays.
+    """
+    before = balancing.memory()
+    looked = False
+
+    def look() -> None:
+        nonlocal looked
+        after = balancing.memory() if looked else None
+        balancing.recall(before)
+        leave_gradients(step, balancing, shared)
+        if after is not None:
+            balancing.recall(after)
+        looked = True
+
+    return look
+
+
 def _add_up(step: Step, balancing: Balancing) -> None:
     number = len(step.tasks)
     objectives = (_with_outside(balancing.scale(each.task, each.loss, number), each) for each in step.losses())
@@ -60,7 +81,7 @@ def _weigh_parameters(step: Step, balancing: Balancing, shared: Sequence[nn.Para
             each.outside.backward(retain_graph=step.one_graph)  # type: ignore[no-untyped-call]
             beside = _taken(shared) if beside is None else beside + _taken(shared)
     matrix = torch.stack(rows)
-    compared = matrix[:, _last_layer(shared)] if balancing.options.compares == "last_layer" else matrix
+    compared = _columns(matrix, step.last_layer, shared) if balancing.options.compares == "last_layer" else matrix
     total = _weights(compared, losses, step, balancing) @ matrix
     _put(total if beside is None else total + beside, shared)
 
@@ -127,7 +148,8 @@ def _put(total: Tensor, shared: Sequence[nn.Parameter]) -> None:
         parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
 
 
-def _last_layer(shared: Sequence[nn.Parameter]) -> slice:
-    """Where the last layer with weights begins among the flat parameters."""
-    last = max(index for index, parameter in enumerate(shared) if parameter.ndim > 1)
-    return slice(sum(parameter.numel() for parameter in shared[:last]), None)
+def _columns(matrix: Tensor, of: Sequence[nn.Parameter], shared: Sequence[nn.Parameter]) -> Tensor:
+    """The columns of these parameters alone."""
+    wanted = set(map(id, of))
+    parts = torch.split(matrix, [parameter.numel() for parameter in shared], dim=1)
+    return torch.cat([part for part, each in zip(parts, shared, strict=True) if id(each) in wanted], dim=1)

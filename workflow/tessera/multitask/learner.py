@@ -14,7 +14,7 @@ from tessera.data.store import Dataset
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.feeds import Feed, Feeds, SharedFeed, gray, unchanged
-from tessera.multitask.gradients import leave_gradients
+from tessera.multitask.gradients import looks_of
 from tessera.multitask.records import Record
 from tessera.multitask.regularizers.base import Pass, Regularizer
 from tessera.multitask.schedule.base import Turn
@@ -111,16 +111,19 @@ class Learner:
 
     def feeds(self, epoch: int, turns: Sequence[Turn]) -> Feeds:
         """The batches of every task in an epoch; of tasks that share their inputs, one feed for all."""
+        return Feeds(partial(self._feeds, epoch, turns))
+
+    def _feeds(self, epoch: int, turns: Sequence[Turn], *words: str) -> dict[str, Any]:
         if any(turn.shared for turn in turns):
             batches = sum(turn.batches for turn in turns)
             # The labelled images alone, where one of the tasks reads labels.
             split = next((self.splits[name] for name in self.names if self.splits[name] is not self.split), self.split)
-            shared = SharedFeed(self.tasks, split, self.source.batch_size, batches, self.trial, epoch)
+            shared = SharedFeed(self.tasks, split, self.source.batch_size, batches, self.trial, epoch, *words)
             return dict.fromkeys(self.names, shared)
         return {
             name: Feed(
                 task, self.splits[name], self.source.batch_size, sum(turn.count(name) for turn in turns),
-                self.trial, epoch, self.drawn_by[name], show=self.shows[name],
+                self.trial, epoch, self.drawn_by[name], *words, show=self.shows[name],
             )
             for name, task in self.tasks.items()
         }  # fmt: skip
@@ -141,14 +144,23 @@ class Learner:
         shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
 
         def backward(tasks: tuple[str, ...]) -> Tensor:
-            if turn.shared:
-                step: Step = SharedInput(self, tasks, records, next(feeds[tasks[0]]))
-            else:
-                step = OwnInputs(self, tasks, records, feeds)
-            leave_gradients(step, self.balancing, shared)
+            step = self.step(turn, tasks, records, feeds)
+            self.balancing.look_ahead(step, optimizer)
+            self.regularizer.look_ahead(step, optimizer)
+            self.regularizer.around(looks_of(step, self.balancing, shared), step.parameters)
             return torch.stack([records[name][-1]["loss"] for name in tasks]).sum()
 
         run_steps(turn.steps, backward, optimizer, self._learning_rates(turn, epoch), self.source.optimizer.clip_norm)
+
+    def step(self, turn: Turn, tasks: Sequence[str], records: Mapping[str, list[Record]], feeds: Feeds) -> Step:
+        """A step of the turn: of the next batch of each task, or the next one that they share."""
+
+        def of(feeds: Mapping[str, Any], records: Any, another: Callable[[], Step] | None = None) -> Step:
+            if turn.shared:
+                return SharedInput(self, tasks, records, next(feeds[tasks[0]]), another)
+            return OwnInputs(self, tasks, records, feeds, another)
+
+        return of(feeds, records, lambda: of(feeds.others, None))
 
     def predict(self, batches: Mapping[str, TaskBatch]) -> dict[str, Any]:
         """Predictions of tasks whose batches have the same inputs, by one pass of the encoder."""

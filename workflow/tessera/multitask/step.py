@@ -1,12 +1,12 @@
 """What one step of a pretraining may be asked: the losses of its tasks, of batches that are drawn once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.records import Record
@@ -51,7 +51,9 @@ class Step(ABC):
 
     Args:
         tasks: Names, in the study's order.
-        records: Of each task; what its batch gave is added, on the device.
+        records: Of each task; what its batch gave is added, on the device. None: nothing is recorded, and the losses
+            are the tasks' alone, to which neither sharing nor regularizer adds anything.
+        another: Gives a step of other batches.
 
     Attributes:
         one_graph: Whether the losses share a forward pass of the encoder.
@@ -59,9 +61,15 @@ class Step(ABC):
 
     one_graph: bool = False
 
-    def __init__(self, learner: "Learner", tasks: Sequence[str], records: Mapping[str, list[Record]]) -> None:
+    def __init__(
+        self,
+        learner: "Learner",
+        tasks: Sequence[str],
+        records: Mapping[str, list[Record]] | None,
+        another: Callable[[], "Step"] | None = None,
+    ) -> None:
         self.learner, self.tasks, self.records = learner, tuple(tasks), records
-        self._recorded = set[str]()
+        self._recorded, self._another = set[str](), another
 
     @abstractmethod
     def losses(self) -> Iterator[TaskLoss]:
@@ -75,10 +83,34 @@ class Step(ABC):
         """
         raise ValueError("the tasks of this step have no map of the encoder in common")
 
+    def another(self) -> "Step":
+        """Other batches of the same tasks, whose losses are the tasks' alone; not recorded. Once a step.
+
+        They come from feeds of their own: the training's batches are the same whether others are asked for or not.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self._another is None:
+            raise ValueError("this step knows of no other batches")
+        return self._another()
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that this step trains."""
+        return [p for module in self.learner.modules(self.tasks) for p in module.parameters() if p.requires_grad]
+
+    @property
+    def last_layer(self) -> list[nn.Parameter]:
+        """Those of the encoder's last layer."""
+        return list(self.learner.encoder.last_layer.parameters())
+
     def _loss(self, name: str, batch: TaskBatch, maps: Mapping[str, Tensor], maps_by: "MapsBy") -> TaskLoss:
         learner, task = self.learner, self.learner.tasks[name]
         features, prediction = learner.answer(name, maps)
         loss = task.loss(prediction, batch.labels)
+        if self.records is None:
+            return TaskLoss(name, loss)
         seen = learner.seen(name, batch, features, loss, maps_by)
         penalty = learner.penalty(seen)
         if name not in self._recorded:
@@ -92,6 +124,7 @@ class Step(ABC):
 
     @torch.no_grad()
     def _record(self, seen: Pass, prediction: Any, penalty: Tensor | None) -> None:
+        assert self.records is not None
         self._recorded.add(seen.task)
         records, record = self.records[seen.task], {"loss": seen.loss.detach()}
         if len(records) % METRICS_EVERY == 0:
@@ -112,10 +145,11 @@ class OwnInputs(Step):
         self,
         learner: "Learner",
         tasks: Sequence[str],
-        records: Mapping[str, list[Record]],
+        records: Mapping[str, list[Record]] | None,
         feeds: Mapping[str, Iterator[TaskBatch]],
+        another: Callable[[], Step] | None = None,
     ) -> None:
-        super().__init__(learner, tasks, records)
+        super().__init__(learner, tasks, records, another)
         self._feeds, self._batches = feeds, dict[str, TaskBatch]()
 
     def losses(self) -> Iterator[TaskLoss]:
@@ -140,10 +174,11 @@ class SharedInput(Step):
         self,
         learner: "Learner",
         tasks: Sequence[str],
-        records: Mapping[str, list[Record]],
+        records: Mapping[str, list[Record]] | None,
         batches: Mapping[str, TaskBatch],
+        another: Callable[[], Step] | None = None,
     ) -> None:
-        super().__init__(learner, tasks, records)
+        super().__init__(learner, tasks, records, another)
         self._batches = batches
         self._inputs = channels_last(batches[self.tasks[0]].inputs)
 

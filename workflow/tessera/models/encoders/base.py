@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from tessera.errors import StudyError
+
 
 def pick(maps: Iterable[tuple[str, Tensor]], names: Iterable[str]) -> dict[str, Tensor]:
     """The maps of these names, in their order; asks for no more maps than it needs, and keeps no others.
@@ -82,6 +84,17 @@ class Encoder(LayeredNetwork):
     def last_unpooled(self) -> str:
         """The deepest map as its convolution left it: z itself, or the map of which a pooling layer makes z."""
         return list(self.layer_channels)[-1]
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """The last layer with weights on the way to z, a shortcut's aside: whose gradients some balancings compare.
+
+        Raises:
+            StudyError: If `fusion_convolutions` names no `stage_last`.
+        """
+        if not (last := self.fusion_convolutions.get("stage_last")):
+            raise StudyError(f"{type(self).__name__}.fusion_convolutions names no `stage_last`, so no last layer.")
+        return self.get_submodule(last[-1])
 
     @property
     def unit_layers(self) -> tuple[str, ...]:

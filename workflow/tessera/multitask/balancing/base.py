@@ -1,11 +1,22 @@
 """What every balancing is."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tessera.multitask.balancing.options.base import BalancingOptions
+
+if TYPE_CHECKING:
+    from tessera.multitask.step import Step
+
+
+class Memory(NamedTuple):
+    """What a balancing remembers at a moment: its buffers, and the weights noted of each task."""
+
+    buffers: list[Tensor]
+    noted: dict[str, list[Tensor]]
 
 
 class NoWeightError(Exception):
@@ -59,12 +70,25 @@ class Balancing(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} compares gradients, but does not weigh them.")
 
+    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> None:
+        """Told of each step before its gradients are made, with the optimiser that will take it, the rate as it is."""
+
     def groups(self) -> list[tuple[list[nn.Module], float]]:
         """The module's parts, each with the factor on its learning rate; together they hold all its parameters."""
         return [([self], 1.0)]
 
     def end_epoch(self, losses: Mapping[str, float]) -> None:
         """Told each task's mean loss of the epoch, for methods that follow its course."""
+
+    def memory(self) -> Memory:
+        """What it remembers now: what steps change is kept in buffers."""
+        return Memory([buffer.clone() for buffer in self.buffers()], {t: list(of) for t, of in self._noted.items()})
+
+    def recall(self, memory: Memory) -> None:
+        """Remembers what it did then."""
+        for buffer, value in zip(self.buffers(), memory.buffers, strict=True):
+            buffer.copy_(value)
+        self._noted = {task: list(noted) for task, noted in memory.noted.items()}
 
     def note(self, weights: Mapping[str, Tensor]) -> None:
         """Remembers weights of a step, for the epoch's figures; each (), nothing is read back here."""

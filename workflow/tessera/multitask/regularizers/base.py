@@ -1,14 +1,18 @@
 """What every regularizer is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.regularizers.options import RegularizerOptions
 from tessera.tasks.base import TaskBatch
+
+if TYPE_CHECKING:
+    from tessera.multitask.step import Step
 
 
 class Pass(NamedTuple):
@@ -52,6 +56,19 @@ class Regularizer(nn.Module, ABC):
 
     def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
         """Told the weights with which an epoch begins; `epoch` counts from 0."""
+
+    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> None:
+        """Told of each step before its gradients are made, with the optimiser that will take it, the rate as it is."""
+
+    def around(self, gradients: Callable[[], None], parameters: Sequence[nn.Parameter]) -> None:
+        """Leaves a step's gradients in `.grad`: those that `gradients` leaves, or what is made of them.
+
+        Args:
+            gradients: Leaves them for the weights as they are, where none are yet; as often as one likes. What the step
+                reports is of the first look, and the balancing counts it once.
+            parameters: All that the step trains.
+        """
+        gradients()
 
     @abstractmethod
     def forward(self, seen: Pass) -> Tensor | None:
