@@ -1,6 +1,7 @@
 """How the gradients of a step are made and put together: the only page that knows. A balancing says what they weigh."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,54 @@ def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parame
         _weigh_features(step, balancing)
     else:
         _weigh_parameters(step, balancing, shared)
+
+
+class TaskGradients(NamedTuple):
+    """Gradients of a step, task by task, one of each of some parameters; None where a loss does not reach it.
+
+    Attributes:
+        tasks: Of each task's loss.
+        outside: Of what is added after weighing, of all tasks together.
+    """
+
+    tasks: dict[str, list[Tensor | None]]
+    outside: list[Tensor | None]
+
+
+def task_gradients(step: Step, parameters: Sequence[Tensor]) -> TaskGradients:
+    """The gradients of a step's losses as they are, unweighed; `.grad` is left alone."""
+    found = dict[str, list[Tensor | None]]()
+    outside = list[Tensor | None]([None] * len(parameters))
+    for index, each in enumerate(step.losses()):
+        kept = step.one_graph and index + 1 < len(step.tasks)
+        found[each.task] = _differentiate(each.loss, parameters, kept or each.outside is not None)
+        if each.outside is not None:
+            outside = add(outside, _differentiate(each.outside, parameters, kept))
+    return TaskGradients(found, outside)
+
+
+def total_gradient(step: Step, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradient of the sum of a step's losses, unweighed, without what is outside; `.grad` is left alone."""
+    losses = (each.loss for each in step.losses())
+    if step.one_graph:
+        first, *others = losses
+        return _differentiate(sum(others, first), parameters)
+    total = list[Tensor | None]([None] * len(parameters))
+    for loss in losses:
+        total = add(total, _differentiate(loss, parameters))
+    return total
+
+
+def add(
+    total: Sequence[Tensor | None], more: Sequence[Tensor | None], factor: float | Tensor = 1.0
+) -> list[Tensor | None]:
+    """One gradient a parameter, the second ones times a factor; None is zero."""
+    pairs = zip(total, (None if other is None else other * factor for other in more), strict=True)
+    return [other if one is None else one if other is None else one + other for one, other in pairs]
+
+
+def _differentiate(loss: Tensor, parameters: Sequence[Tensor], kept: bool = False) -> list[Tensor | None]:
+    return list(torch.autograd.grad(loss, parameters, retain_graph=kept, allow_unused=True))
 
 
 def looks_of(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> Callable[[], None]:

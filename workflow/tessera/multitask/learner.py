@@ -145,7 +145,8 @@ class Learner:
 
         def backward(tasks: tuple[str, ...]) -> Tensor:
             step = self.step(turn, tasks, records, feeds)
-            self.balancing.look_ahead(step, optimizer)
+            if self.balancing.options.looks_ahead:
+                self.balancing.look_ahead(step, optimizer)
             self.regularizer.look_ahead(step, optimizer)
             self.regularizer.around(looks_of(step, self.balancing, shared), step.parameters)
             return torch.stack([records[name][-1]["loss"] for name in tasks]).sum()
@@ -155,12 +156,12 @@ class Learner:
     def step(self, turn: Turn, tasks: Sequence[str], records: Mapping[str, list[Record]], feeds: Feeds) -> Step:
         """A step of the turn: of the next batch of each task, or the next one that they share."""
 
-        def of(feeds: Mapping[str, Any], records: Any, another: Callable[[], Step] | None = None) -> Step:
+        def of(some: Sequence[str], feeds: Mapping[str, Any], records: Any, another: Any = None) -> Step:
             if turn.shared:
-                return SharedInput(self, tasks, records, next(feeds[tasks[0]]), another)
-            return OwnInputs(self, tasks, records, feeds, another)
+                return SharedInput(self, some, records, next(feeds[some[0]]), another)
+            return OwnInputs(self, some, records, feeds, another)
 
-        return of(feeds, records, lambda: of(feeds.others, None))
+        return of(tasks, feeds, records, lambda some: of(some, feeds.others, None))
 
     def predict(self, batches: Mapping[str, TaskBatch]) -> dict[str, Any]:
         """Predictions of tasks whose batches have the same inputs, by one pass of the encoder."""

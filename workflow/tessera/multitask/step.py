@@ -53,7 +53,7 @@ class Step(ABC):
         tasks: Names, in the study's order.
         records: Of each task; what its batch gave is added, on the device. None: nothing is recorded, and the losses
             are the tasks' alone, to which neither sharing nor regularizer adds anything.
-        another: Gives a step of other batches.
+        another: Gives a step of other batches, of these tasks.
 
     Attributes:
         one_graph: Whether the losses share a forward pass of the encoder.
@@ -66,7 +66,7 @@ class Step(ABC):
         learner: "Learner",
         tasks: Sequence[str],
         records: Mapping[str, list[Record]] | None,
-        another: Callable[[], "Step"] | None = None,
+        another: Callable[[Sequence[str]], "Step"] | None = None,
     ) -> None:
         self.learner, self.tasks, self.records = learner, tuple(tasks), records
         self._recorded, self._another = set[str](), another
@@ -83,17 +83,18 @@ class Step(ABC):
         """
         raise ValueError("the tasks of this step have no map of the encoder in common")
 
-    def another(self) -> "Step":
-        """Other batches of the same tasks, whose losses are the tasks' alone; not recorded. Once a step.
+    def another(self, tasks: Sequence[str] | None = None) -> "Step":
+        """Other batches of the same tasks, or of some of them; the losses are the tasks' alone, and not recorded.
 
-        They come from feeds of their own: the training's batches are the same whether others are asked for or not.
+        To be asked for once a step. They come from feeds of their own: the training's batches are the same whether
+        others are asked for or not.
 
         Raises:
             ValueError: If there are none.
         """
         if self._another is None:
             raise ValueError("this step knows of no other batches")
-        return self._another()
+        return self._another(self.tasks if tasks is None else tasks)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -147,7 +148,7 @@ class OwnInputs(Step):
         tasks: Sequence[str],
         records: Mapping[str, list[Record]] | None,
         feeds: Mapping[str, Iterator[TaskBatch]],
-        another: Callable[[], Step] | None = None,
+        another: Callable[[Sequence[str]], Step] | None = None,
     ) -> None:
         super().__init__(learner, tasks, records, another)
         self._feeds, self._batches = feeds, dict[str, TaskBatch]()
@@ -176,7 +177,7 @@ class SharedInput(Step):
         tasks: Sequence[str],
         records: Mapping[str, list[Record]] | None,
         batches: Mapping[str, TaskBatch],
-        another: Callable[[], Step] | None = None,
+        another: Callable[[Sequence[str]], Step] | None = None,
     ) -> None:
         super().__init__(learner, tasks, records, another)
         self._batches = batches

@@ -12,6 +12,7 @@ from tessera.multitask.balancing.options.gradients import (
     PcgradOptions,
     UpgradOptions,
 )
+from tessera.multitask.balancing.options.lookahead import AutoLambdaOptions, GradnormOptions
 from tessera.multitask.balancing.options.losses import DwaOptions, EqualOptions, RandomOptions, UncertaintyOptions
 from tessera.registry import Part
 
@@ -91,5 +92,17 @@ PARTS = {
         DualProjOptions,
         "the mean gradient, going against no task",
         "Lopez-Paz & Ranzato 2017",
+    ),
+    "gradnorm": Part(
+        "tessera.multitask.balancing.gradnorm:GradNorm",
+        GradnormOptions,
+        "longer gradients for tasks that learn slowly",
+        "Chen, Badrinarayanan, Lee & Rabinovich 2018",
+    ),
+    "auto_lambda": Part(
+        "tessera.multitask.balancing.auto_lambda:AutoLambda",
+        AutoLambdaOptions,
+        "by what the next step does for other images",
+        "Liu, James, Davison & Johns 2022",
     ),
 }

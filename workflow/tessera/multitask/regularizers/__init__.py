@@ -6,6 +6,7 @@ from tessera.multitask.regularizers.options import (
     NoRegularizerOptions,
     PtaOptions,
     RegularizerOptions,
+    SamOptions,
 )
 from tessera.registry import Part
 
@@ -29,5 +30,11 @@ PARTS = {
         PtaOptions,
         "several trained heads a task, by the mean of their losses",
         "Meyerson & Miikkulainen 2018, section 3",
+    ),
+    "sam": Part(
+        "tessera.multitask.regularizers.sam:SharpnessAware",
+        SamOptions,
+        "gradients from where the loss is worst nearby",
+        "Foret, Kleiner, Mobahi & Neyshabur 2021",
     ),
 }

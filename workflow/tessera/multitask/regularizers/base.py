@@ -58,7 +58,11 @@ class Regularizer(nn.Module, ABC):
         """Told the weights with which an epoch begins; `epoch` counts from 0."""
 
     def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> None:
-        """Told of each step before its gradients are made, with the optimiser that will take it, the rate as it is."""
+        """Told of each step before its gradients are made.
+
+        Args:
+            optimizer: The one that will take the step, its learning rates as they will be.
+        """
 
     def around(self, gradients: Callable[[], None], parameters: Sequence[nn.Parameter]) -> None:
         """Leaves a step's gradients in `.grad`: those that `gradients` leaves, or what is made of them.

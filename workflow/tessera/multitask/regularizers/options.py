@@ -67,4 +67,11 @@ class PtaOptions(RegularizerOptions):
     )
 
 
+class SamOptions(RegularizerOptions):
+    """Gradients from where the loss is worst nearby: sharpness-aware minimisation, at twice the cost."""
+
+    name: Literal["sam"] = "sam"
+    rho: float = Field(0.05, ge=0, description="How far away, as a length of all weights' change; 0: no distance.")
+
+
 RegularizerPart = Annotated[RegularizerOptions, PartOf("regularizer")]

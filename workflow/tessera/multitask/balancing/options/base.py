@@ -17,9 +17,11 @@ class BalancingOptions(Options):
     Attributes:
         compares: Which gradients it compares: none, so that it weighs losses; those of `all` shared parameters, or of
             their `last_layer`.
+        looks_ahead: Whether it is told of each step before its gradients are made.
     """
 
     compares: ClassVar[Compares] = "nothing"
+    looks_ahead: ClassVar[bool] = False
 
     @property
     def compares_map(self) -> bool:

@@ -1,0 +1,88 @@
+"""Auto-Lambda: weights that are learned by what a step with them does for the primary tasks."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.balancing.options.lookahead import AutoLambdaOptions
+from tessera.multitask.gradients import add, task_gradients, total_gradient
+from tessera.training.lookahead import moved, sgd_rates, sgd_step, trained_by
+from tessera.training.optimizer import Adam
+
+if TYPE_CHECKING:
+    from tessera.multitask.step import Step
+
+
+class AutoLambda(Balancing):
+    """Weights lambda_k; before each step Adam moves them down the gradient of `sum_primary L'(w + step(lambda))`.
+
+    step(lambda) is what SGD would do by the gradient of `sum_k lambda_k L_k`, with its momentum, weight decay and
+    rates, but unclipped; L' is of other batches of the training set. As step is linear in lambda, the derivative is
+    `-rate <d, g_k>`, d the gradient of L' there and g_k that of task k here: it is computed as such. The paper, whose
+    memory holds one gradient at a time, estimates the same product by finite differences of the losses, with two more
+    passes forward, of another dropout mask each, which bfloat16 would drown. A weight is not bounded, and may turn
+    negative. Of one task, the plain gradient is taken.
+
+    Source: Liu, James, Davison & Johns, TMLR 2022, arXiv:2202.03091, section 3 and Eq. 5 to 7.
+    """
+
+    options: AutoLambdaOptions
+    lambdas: Tensor
+
+    def __init__(self, options: AutoLambdaOptions, tasks: Sequence[str]) -> None:
+        super().__init__(options, tasks)
+        self.register_buffer("lambdas", torch.full((len(self.tasks),), options.start))
+        self.primary = self.tasks if options.primary is None else options.primary
+        self._adam: Adam | None = None  # made when the buffer lies where it stays
+        self._adam_state: dict[str, Any] | None = None
+
+    def scale(self, task: str, loss: Tensor, number: int) -> Tensor:
+        if len(self.tasks) == 1:
+            return loss
+        factor = self.lambdas[self.tasks.index(task)].clone()
+        self.note({task: factor})
+        return factor * loss
+
+    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> None:
+        primary = [task for task in step.tasks if task in self.primary]
+        if len(step.tasks) > 1 and primary:
+            self.lambdas.grad = self.gradient(step, optimizer, primary)
+            self._optimizer().step()
+            self.lambdas.grad = None
+
+    def gradient(self, step: "Step", optimizer: torch.optim.Optimizer, primary: Sequence[str]) -> Tensor:
+        """Of the primary tasks' loss on other batches, one step later, by lambda: (K,)."""
+        parameters, which = trained_by(optimizer), [self.tasks.index(task) for task in step.tasks]
+        rows, total = task_gradients(step, parameters)
+        for index, row in zip(which, rows.values(), strict=True):
+            total = add(total, row, self.lambdas[index])
+        with moved(parameters, sgd_step(optimizer, total)):
+            ahead = total_gradient(step.another(primary), parameters)
+        ahead = [None if d is None else rate * d for d, rate in zip(ahead, sgd_rates(optimizer), strict=True)]
+        gradient = torch.zeros_like(self.lambdas)
+        gradient[which] = torch.stack([-_product(ahead, row) for row in rows.values()]).to(gradient)
+        return gradient
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Adam's state."""
+        state: dict[str, Any] = self._optimizer().state_dict()
+        return state
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Goes on from Adam's state."""
+        self._adam_state, self._adam = state, None
+
+    def _optimizer(self) -> Adam:
+        if self._adam is None:
+            self._adam = Adam([self.lambdas], lr=self.options.learning_rate)
+            if self._adam_state is not None:
+                self._adam.load_state_dict(self._adam_state)
+        return self._adam
+
+
+def _product(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
+    parts = [(a * b).sum() for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    return torch.stack(parts).sum()
