@@ -48,6 +48,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "tte": {"schedule": "branches", "fusion": {"name": "tte", "window": 2}, "regularizer": OMEGA},
     "msvl": {"sharing": "lasso", "encoder": UNITS, "schedule": {"name": "round_robin", "order": "random"}},
     **{f"joint_{name}": {"balancing": name} for name in parts("balancing") if name != "equal"},
+    "sam": {"regularizer": "sam", "balancing": "gradnorm"},
+    "sam_tte_adam": {"regularizer": "sam", "schedule": "branches", "fusion": "tte", "optimizer": ADAM},
     "msvl_accumulate": {"sharing": "lasso", "encoder": UNITS, "balancing": {"name": "equal", "average": True}},
     "msvl_window": {"sharing": "lasso", "encoder": UNITS, "schedule": "round_robin", "fusion": "average"},
     "tte_of_units": {

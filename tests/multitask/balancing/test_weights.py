@@ -81,3 +81,13 @@ def test_noises_learn_at_a_rate_of_their_own() -> None:
     ((modules, factor),) = balancing.groups()
     assert factor == 5
     assert len([p for module in modules for p in module.parameters()]) == 3
+
+
+def test_an_epoch_reports_the_weights_that_it_was_trained_with() -> None:
+    balancing = DynamicWeightAverage(DwaOptions(), TASKS)
+    for falls in ((1.0, 1.0, 1.0), (0.9, 0.5, 1.0)):
+        for task in TASKS:
+            balancing.scale(task, torch.ones(()), 3)
+        balancing.end_epoch(dict(zip(TASKS, falls, strict=True)))  # told before the figures are asked for
+        assert list(balancing.figures().values()) == [1, 1, 1]
+    assert balancing.factors[1] < 1

@@ -1,7 +1,5 @@
 """SAM against two written-out looks, in float64; what a second look must leave as it is."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from multitask_stand_ins import BRIGHTNESS, CONTRAST, tiny_dataset, tiny_source
@@ -68,7 +66,7 @@ def test_without_a_distance_every_balancing_has_its_plain_gradient_and_is_told_o
             assert step.looks == 2
         gradients = [parameter.grad for parameter in network.parameters()]
         found.append((gradients, list(balancing.buffers()), balancing.figures()))
-    assert_close(found[0], found[1], rtol=0, atol=0)
+    assert_close(found[0], found[1], rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_second_look_has_the_weights_of_the_first_and_does_not_move_them_again() -> None:
@@ -107,10 +105,10 @@ def test_a_zero_gradient_moves_nothing() -> None:
     assert all(p.isfinite().all() and p.grad is not None for p in network.parameters())
 
 
-def run(regularizer: object, resume: Path | None = None, epochs: int = 2) -> Pretrained:
+def run(regularizer: object) -> Pretrained:
     # Without dropout, of which each look has masks of its own.
-    source = tiny_source(tasks=[BRIGHTNESS, CONTRAST], regularizer=regularizer, epochs=epochs)
-    return pretrain(source, tiny_dataset(), {}, Compute(torch.device("cpu"), "float32"), 0, resume)
+    source = tiny_source(tasks=[BRIGHTNESS, CONTRAST], regularizer=regularizer, epochs=2)
+    return pretrain(source, tiny_dataset(), {}, Compute(torch.device("cpu"), "float32"), 0, None)
 
 
 def test_a_training_without_a_distance_is_plain_and_reports_the_first_look() -> None:
@@ -118,7 +116,5 @@ def test_a_training_without_a_distance_is_plain_and_reports_the_first_look() -> 
     for one, other in zip(plain.encoder.parameters(), still.encoder.parameters(), strict=True):
         assert torch.equal(one, other)
     assert still.history[-1]["brightness.loss"] == plain.history[-1]["brightness.loss"]
-    assert not any(
-        torch.equal(*pair) for pair in zip(plain.encoder.parameters(), away.encoder.parameters(), strict=True)
-    )
+    assert not torch.equal(plain.encoder.conv2.weight, away.encoder.conv2.weight)  # type: ignore[arg-type, union-attr]
     assert away.history[0].keys() == plain.history[0].keys()

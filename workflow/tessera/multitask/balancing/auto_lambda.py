@@ -42,7 +42,7 @@ class AutoLambda(Balancing):
     def scale(self, task: str, loss: Tensor, number: int) -> Tensor:
         if len(self.tasks) == 1:
             return loss
-        factor = self.lambdas[self.tasks.index(task)].clone()
+        factor = self.lambdas[self.tasks.index(task)]
         self.note({task: factor})
         return factor * loss
 

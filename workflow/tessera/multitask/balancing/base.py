@@ -97,7 +97,7 @@ class Balancing(nn.Module):
     def note(self, weights: Mapping[str, Tensor]) -> None:
         """Remembers weights of a step, for the epoch's figures; each (), nothing is read back here."""
         for task, weight in weights.items():
-            self._noted.setdefault(task, []).append(weight.detach())
+            self._noted.setdefault(task, []).append(weight.detach().clone())  # a buffer's element changes later
 
     def figures(self) -> dict[str, float]:
         """The mean of each weight since it was last asked for, as `weight.<task>`; nothing where none was noted."""
