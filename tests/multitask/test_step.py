@@ -156,10 +156,10 @@ def test_other_batches_are_asked_for_without_a_trace(shared: bool, monkeypatch: 
 
     monkeypatch.setattr(LabelledTask, "batch_of", batch_of)
     omega = {"name": "divergence", "anchor": "prior_uniform"}
-    source = tiny_source(tasks=TASKS, schedule=SHARED if shared else "joint", regularizer=omega)
+    source = tiny_source(tasks=LABELLED, schedule=SHARED if shared else "joint", regularizer=omega)
     trained, others = list[list[Tensor]](), list[Tensor]()
     for curious in (False, True):
-        learner = Learner(source, dataset(), {}, Compute(torch.device("cpu"), "float32"), 0)
+        learner = Learner(source, two_labels(), {}, Compute(torch.device("cpu"), "float32"), 0)
         turn = Turn(steps=(tuple(NAMES),) * 3, shared=shared)
         feeds, records = learner.feeds(0, [turn]), {name: list[Any]() for name in NAMES}
         trained.append([])

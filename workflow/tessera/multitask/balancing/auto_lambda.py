@@ -21,12 +21,12 @@ class AutoLambda(Balancing):
 
     step(lambda) is what SGD would do by the gradient of `sum_k lambda_k L_k`, with its momentum, weight decay and
     rates, but unclipped; L' is of other batches of the training set. As step is linear in lambda, the derivative is
-    `-rate <d, g_k>`, d the gradient of L' there and g_k that of task k here: it is computed as such. The paper, whose
-    memory holds one gradient at a time, estimates the same product by finite differences of the losses, with two more
-    passes forward, of another dropout mask each, which bfloat16 would drown. A weight is not bounded, and may turn
+    `-rate <d, g_k>`, d the gradient of L' there and g_k that of task k here: it is computed as such, of a gradient a
+    task in memory. The authors' code estimates it by finite differences of the losses: two more passes forward, each
+    with a dropout mask of its own, and a difference that bfloat16 would drown. A weight is not bounded, and may turn
     negative. Of one task, the plain gradient is taken.
 
-    Source: Liu, James, Davison & Johns, TMLR 2022, arXiv:2202.03091, section 3 and Eq. 5 to 7.
+    Source: Liu, James, Davison & Johns, TMLR 2022, arXiv:2202.03091, section 3, and the authors' code.
     """
 
     options: AutoLambdaOptions
