@@ -33,6 +33,8 @@ def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parame
         _add_up(step, balancing)
     elif options.compares_map:
         _weigh_features(step, balancing)
+    elif options.compares == "last_layer" and step.one_graph:
+        _weigh_by_last_layer(step, balancing, shared)
     else:
         _weigh_parameters(step, balancing, shared)
 
@@ -133,6 +135,24 @@ def _weigh_parameters(step: Step, balancing: Balancing, shared: Sequence[nn.Para
     compared = _columns(matrix, step.last_layer, shared) if balancing.options.compares == "last_layer" else matrix
     total = _weights(compared, losses, step, balancing) @ matrix
     _put(total if beside is None else total + beside, shared)
+
+
+def _weigh_by_last_layer(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> None:
+    """Of one graph, where a task's pass back may end at the last layer: the encoder's is one for all tasks."""
+    last, encoder, number = step.last_layer, set(map(id, shared)), len(step.tasks)
+    beside = [parameter for parameter in step.parameters if id(parameter) not in encoder]
+    rows, losses, scaled, outside = [], [], [], []
+    for each in step.losses():
+        scaled.append(balancing.scale(each.task, each.loss, number))
+        scaled[-1].backward(retain_graph=True, inputs=[*last, *beside])  # type: ignore[no-untyped-call]
+        rows.append(_taken(last))
+        losses.append(each.loss.detach())
+        if each.outside is not None:
+            outside.append(each.outside)
+            each.outside.backward(retain_graph=True, inputs=beside)  # type: ignore[no-untyped-call]
+    weights = _weights(torch.stack(rows), losses, step, balancing)
+    weighed = [weight * loss for weight, loss in zip(weights, scaled, strict=True)]
+    torch.stack([*weighed, *outside]).sum().backward(inputs=list(shared))  # type: ignore[no-untyped-call]
 
 
 def _weigh_features(step: Step, balancing: Balancing) -> None:

@@ -41,7 +41,7 @@ class GradNorm(Balancing):
     def scale(self, task: str, loss: Tensor, number: int) -> Tensor:
         index = self.tasks.index(task)
         self._scaled = [*self._scaled, index][-len(self.tasks) :]
-        return self.lambdas[index].to(loss.dtype) * loss
+        return self.lambdas[index].to(loss.dtype, copy=True) * loss  # which `weights` moves before the last pass back
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         which = self._scaled[-len(losses) :]
