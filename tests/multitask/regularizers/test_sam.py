@@ -19,7 +19,7 @@ from tessera.training.compute import Compute
 
 
 def sam(rho: float) -> SharpnessAware:
-    return SharpnessAware(SamOptions(rho=rho), 3)
+    return SharpnessAware(SamOptions(rho=rho), 3, {})
 
 
 def balancing_of(name: str) -> Balancing:

@@ -98,12 +98,14 @@ def looks_of(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -
 
     def look() -> None:
         nonlocal looked
-        after = balancing.memory() if looked else None
+        if not looked:
+            looked = True
+            leave_gradients(step, balancing, shared)
+            return
+        after = balancing.memory()
         balancing.recall(before)
         leave_gradients(step, balancing, shared)
-        if after is not None:
-            balancing.recall(after)
-        looked = True
+        balancing.recall(after)
 
     return look
 

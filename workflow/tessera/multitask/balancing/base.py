@@ -1,7 +1,8 @@
 """What every balancing is."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class Memory(NamedTuple):
-    """What a balancing remembers at a moment: its buffers, and the weights noted of each task."""
+    """What a balancing remembers at a moment: its buffers, its extra state, and the weights noted of each task."""
 
     buffers: list[Tensor]
+    extra: Any
     noted: dict[str, list[Tensor]]
 
 
@@ -85,14 +87,22 @@ class Balancing(nn.Module):
         """Told each task's mean loss of the epoch, for methods that follow its course."""
 
     def memory(self) -> Memory:
-        """What it remembers now: what steps change is kept in buffers."""
-        return Memory([buffer.clone() for buffer in self.buffers()], {t: list(of) for t, of in self._noted.items()})
+        """What it remembers now: what steps change is kept in buffers, or in the extra state."""
+        extra = copy.deepcopy(self.get_extra_state()) if self._has_extra_state else None
+        noted = {task: list(of) for task, of in self._noted.items()}
+        return Memory([buffer.clone() for buffer in self.buffers()], extra, noted)
 
     def recall(self, memory: Memory) -> None:
         """Remembers what it did then."""
         for buffer, value in zip(self.buffers(), memory.buffers, strict=True):
             buffer.copy_(value)
+        if self._has_extra_state:
+            self.set_extra_state(memory.extra)
         self._noted = {task: list(noted) for task, noted in memory.noted.items()}
+
+    @property
+    def _has_extra_state(self) -> bool:
+        return type(self).get_extra_state is not nn.Module.get_extra_state
 
     def note(self, weights: Mapping[str, Tensor]) -> None:
         """Remembers weights of a step, for the epoch's figures; each (), nothing is read back here."""
