@@ -56,3 +56,18 @@ def test_the_step_that_sgd_would_take_is_torchs_at_each_step(settings: dict[str,
             if isinstance(one, Tensor) and isinstance(other, Tensor):
                 assert_close(other - one, torch.full_like(one, rate))
         optimizer.zero_grad()
+
+
+def test_under_adam_the_step_is_plain_descent_at_its_rates() -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(4, 3).double()
+    options = OptimizerOptions(kind="adam", learning_rate=0.01, weight_decay=0.1)
+    optimizer = make_optimizer(options, ([network], 0.5))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01 * group["factor"]
+    network(torch.randn(6, 4, dtype=torch.float64)).square().mean().backward()
+    optimizer.step()  # so that it has a state, which is not asked
+    weight, bias = trained_by(optimizer)
+    ways = sgd_step(optimizer, [weight.grad, bias.grad])
+    assert_close(ways, [-0.005 * (weight.grad + 0.1 * weight.detach()), -0.005 * bias.grad])
+    assert sgd_rates(optimizer) == [0.005, 0.005]

@@ -147,15 +147,10 @@ def test_one_task_is_learned_as_with_equal_weights() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["joint", "round_robin"])
-def test_an_unknown_primary_task_adam_and_one_task_a_step_are_refused(schedule: str) -> None:
-    source = tiny_source(
-        balancing={"name": "auto_lambda", "primary": ["brigtness"]},
-        optimizer={"kind": "adam"},
-        schedule=schedule,
-    )
+def test_an_unknown_primary_task_and_one_task_a_step_are_refused(schedule: str) -> None:
+    source = tiny_source(balancing={"name": "auto_lambda", "primary": ["brigtness"]}, schedule=schedule)
     lines = list(source.balancing.clashes(source))
     assert lines[0].startswith("balancing.primary names `brigtness`, which is no task of the source. Did you mean 'bri")
-    assert "optimizer.kind is `adam`" in lines[-1]
-    assert len(lines) == (2 if schedule == "joint" else 3)
-    fine = tiny_source(balancing={"name": "auto_lambda", "primary": ["brightness"]})
+    assert len(lines) == (1 if schedule == "joint" else 2)
+    fine = tiny_source(balancing={"name": "auto_lambda", "primary": ["brightness"]}, optimizer={"kind": "adam"})
     assert not list(fine.balancing.clashes(fine))

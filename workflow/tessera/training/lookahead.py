@@ -38,7 +38,8 @@ def trained_by(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def sgd_step(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """What SGD would add to its parameters for these gradients, which is not done: nothing changes.
 
-    It is `torch.optim.SGD`'s, with each group's learning rate as it is, weight decay, momentum and Nesterov's form.
+    It is `torch.optim.SGD`'s, with each group's learning rate as it is, weight decay, momentum and Nesterov's form. Of
+    an optimiser of another kind it is plain descent at its learning rates, without momentum.
 
     Args:
         gradients: One a parameter, as in `trained_by`; None: no gradient, so that the parameter rests.
@@ -54,10 +55,10 @@ def sgd_step(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor | None
                 found.append(None)
                 continue
             way = gradient.add(parameter, alpha=group["weight_decay"])
-            if group["momentum"]:
+            if momentum := group.get("momentum", 0.0):
                 before = optimizer.state.get(parameter, {}).get("momentum_buffer")
-                average = way if before is None else way + group["momentum"] * before
-                way = way + group["momentum"] * average if group["nesterov"] else average
+                average = way if before is None else way + momentum * before
+                way = way + momentum * average if group["nesterov"] else average
             found.append(-group["lr"] * way)
     return found
 
@@ -65,7 +66,7 @@ def sgd_step(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor | None
 def sgd_rates(optimizer: torch.optim.Optimizer) -> list[float]:
     """By how much the step of each parameter grows against its gradient: the derivative of `sgd_step`, negated."""
     return [
-        group["lr"] * (1 + (group["momentum"] if group["nesterov"] else 0))
+        group["lr"] * (1 + (group["momentum"] if group.get("nesterov") else 0))
         for group in optimizer.param_groups
         for _ in group["params"]
     ]

@@ -20,11 +20,12 @@ class AutoLambda(Balancing):
     """Weights lambda_k; before each step Adam moves them down the gradient of `sum_primary L'(w + step(lambda))`.
 
     step(lambda) is what SGD would do by the gradient of `sum_k lambda_k L_k`, with its momentum, weight decay and
-    rates, but unclipped; L' is of other batches of the training set. As step is linear in lambda, the derivative is
-    `-rate <d, g_k>`, d the gradient of L' there and g_k that of task k here: it is computed as such, of a gradient a
-    task in memory. The authors' code estimates it by finite differences of the losses: two more passes forward, each
-    with a dropout mask of its own, and a difference that bfloat16 would drown. A weight is not bounded, and may turn
-    negative. Of one task, the plain gradient is taken.
+    rates, but unclipped; under Adam it is plain descent at Adam's rates, as in the authors' code. L' is of other
+    batches of the training set. As step is linear in lambda, the derivative is `-rate <d, g_k>`, d the gradient of L'
+    there and g_k that of task k here: it is computed as such, of a gradient a task in memory. The authors' code
+    estimates it by finite differences of the losses: two more passes forward, each with a dropout mask of its own, and
+    a difference that bfloat16 would drown. A weight is not bounded, and may turn negative. Of one task, the plain
+    gradient is taken.
 
     Source: Liu, James, Davison & Johns, TMLR 2022, arXiv:2202.03091, section 3, and the authors' code.
     """

@@ -47,8 +47,3 @@ class AutoLambdaOptions(BalancingOptions):
                 f"balancing `auto_lambda` asks what each task of a step does for the others, but schedule "
                 f"`{whole.schedule.name}` takes one task a step: use `joint`"
             )
-        if whole.optimizer.kind != "sgd":
-            yield (
-                f"balancing `auto_lambda` looks ahead by a step of SGD, but optimizer.kind is "
-                f"`{whole.optimizer.kind}`: use `sgd`, or another balancing"
-            )
