@@ -124,3 +124,13 @@ def test_what_is_not_finite_names_its_task() -> None:
         step.heads["c"].weight.fill_(torch.inf)
     with pytest.raises(DivergedError, match="the gradient of task `c` is not finite"):
         leave_gradients(step, Toy(ToyOptions(), TASKS), step.shared)
+
+
+@pytest.mark.parametrize("shared_input", [False, True])
+def test_what_is_added_after_weighing_goes_back_once_through_a_shared_pass(shared_input: bool) -> None:
+    step, passes = TwoLayers(shared_input, outside=True), list[Any]()
+    step.first.register_full_backward_hook(lambda *seen: passes.append(seen))
+    for task in TASKS:
+        step.inputs[task].requires_grad_()  # torch calls such hooks for these alone
+    leave_gradients(step, Toy(ToyOptions(), TASKS), step.shared)
+    assert len(passes) == len(TASKS) + (1 if shared_input else len(TASKS))

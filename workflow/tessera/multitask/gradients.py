@@ -126,17 +126,27 @@ def _with_outside(loss: Tensor, each: TaskLoss) -> Tensor:
 
 
 def _weigh_parameters(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> None:
-    rows, losses, beside = [], [], None
+    rows, losses, beside, outside = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
     for each in _backward(step.losses(), step, balancing):
         rows.append(_taken(shared))
         losses.append(each.loss.detach())
         if each.outside is not None:
-            each.outside.backward(retain_graph=step.one_graph)  # type: ignore[no-untyped-call]
-            beside = _taken(shared) if beside is None else beside + _taken(shared)
+            outside.append(each.outside)
+            if not step.one_graph:  # else one pass back serves them all, in the end
+                beside.append(_outside_gradient(outside, shared))
+    if outside:
+        beside.append(_outside_gradient(outside, shared))
     matrix = torch.stack(rows)
     compared = _columns(matrix, step.last_layer, shared) if balancing.options.compares == "last_layer" else matrix
     total = _weights(compared, losses, step, balancing) @ matrix
-    _put(total if beside is None else total + beside, shared)
+    _put(sum(beside, total), shared)
+
+
+def _outside_gradient(outside: list[Tensor], shared: Sequence[nn.Parameter]) -> Tensor:
+    """Of what is added after weighing, which is then no longer listed."""
+    torch.stack(outside).sum().backward()  # type: ignore[no-untyped-call]
+    outside.clear()
+    return _taken(shared)
 
 
 def _weigh_by_last_layer(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> None:
