@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.labels import Kind
 from tessera.errors import StudyError
+from tessera.protocols.options import KnnOptions
 from tessera.study.plan import Plan
+from tessera.study.schema import Target
 
 PlanOf = Callable[..., Plan]
 READERS = ("transfer_knowledge", "evaluate_target", "cluster_target")
@@ -80,3 +84,27 @@ def test_a_dataset_of_an_older_version_is_told(plan_of: PlanOf, project: Path) -
         plan_of(study)
     (project / folder / "dataset.json").write_text('{"classes": ["0"], "columns": {"zoom": {}}}')
     plan_of(study)
+
+
+class Mixed(DatasetOptions):
+    """Labels of several kinds, and no `class`."""
+
+    def label_columns(self) -> dict[str, Kind]:
+        return {"things": "boxes", "age": "class", "gender": "class"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("age", None),
+        (None, "dataset `mixed` has no label column `class`: set target.labels to age or gender"),
+        ("things", "labels: protocol `knn` scores classes, but column `things` of dataset `mixed` has boxes. Columns "
+                   "that fit: age, gender"),
+        ("agee", "labels: dataset `mixed` has no label column `agee`. Did you mean 'age'?"),
+    ],
+)  # fmt: skip
+def test_the_column_is_of_the_kind_that_the_protocol_scores(labels: str | None, words: str | None) -> None:
+    target = Target.model_construct(dataset=Mixed(name="mixed"), protocol=KnnOptions(), labels=labels)
+    lines = list(target.clashes(None))
+    assert [words in line for line in lines if words] == ([True] if words else []), lines
+    assert bool(lines) == bool(words)

@@ -65,6 +65,9 @@ def test_no_face_is_in_any_artifact_or_page(run: Run, project: Path) -> None:
         "gender, tree": 50.0,
         "gender, SVM": 50.0,
     }
+    (clusters,) = project.glob("artifacts/clusters/*/assignments.npz")
+    with np.load(clusters, allow_pickle=False) as found:
+        assert np.unique(found["labels"]).tolist() == [0, 1, 2, 3, 4]  # ethnicities, not ages
     assert holding_faces(kept, images) == ["images.npy"]
     for path in [kept, project / "data", project / ".dvc" / "cache"]:  # what the user put there, and what is made of it
         shutil.rmtree(path, ignore_errors=True)
