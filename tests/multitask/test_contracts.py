@@ -261,7 +261,8 @@ def test_every_regularizer_ends_with_the_same_bytes_after_a_kill(
 
     whole = run(None)
     assert all(math.isfinite(value) for value in whole.metrics.values())
-    assert all(f"{task.key}.regularizer" in whole.history[0] for task in source.tasks)
+    recorded = [f"{task.key}.regularizer" in whole.history[0] for task in source.tasks]
+    assert all(recorded) if name != "sam" else not any(recorded)  # it adds nothing to a loss
     cls = registry.load("regularizer", name)
 
     def killed(self: Regularizer, encoder: Any, epoch: int) -> None:
