@@ -1,4 +1,4 @@
-"""What does a step cost under each balancing, beside `equal`, and beside a plain loop that compares gradients?
+"""What does a step cost under each balancing and regularizer, beside `equal`, and beside a plain loop?
 
     PYTHONPATH=workflow python benchmarks/balancing.py --only own
 
@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from steps import COLUMNS, random_dataset
 
-from tessera.multitask.gradients import leave_gradients
 from tessera.multitask.learner import Learner
 from tessera.multitask.source import Source
 from tessera.multitask.step import OwnInputs, SharedInput, Step, channels_last
 from tessera.tasks.base import TaskBatch
 from tessera.training.compute import Compute
+from tessera.training.optimizer import make_optimizer
 
 OWN, SHARED = {"name": "joint"}, {"name": "joint", "inputs": "shared"}
 COMPARING: list[Any] = [
@@ -32,14 +32,15 @@ COMPARING: list[Any] = [
 ]  # fmt: skip
 # (name, what is set of the source); the first of a kind is what its others are compared with.
 TABLE: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "own": [
-        ("equal", {"schedule": OWN}),
-        *((name, {"schedule": OWN, "balancing": name}) for name in ["uncertainty", "random", *COMPARING]),
-    ],
-    "shared": [
-        ("equal", {"schedule": SHARED}),
-        *((name, {"schedule": SHARED, "balancing": name}) for name in COMPARING),
-    ],
+    **{
+        kind: [
+            ("equal", {"schedule": schedule}),
+            *((name, {"schedule": schedule, "balancing": name}) for name in ["uncertainty", "random", *COMPARING]),
+            *((name, {"schedule": schedule, "balancing": name}) for name in ["gradnorm", "auto_lambda"]),
+            *((name, {"schedule": schedule, "regularizer": name}) for name in ["dgr", "pta", "sam"]),
+        ]
+        for kind, schedule in {"own": OWN, "shared": SHARED}.items()
+    },
     "features": [
         ("equal", {"schedule": SHARED}),
         *((name, {"schedule": SHARED, "balancing": {"name": name, "of": "features"}}) for name in COMPARING),
@@ -74,14 +75,16 @@ class Row:
         self.modules = [*self.learner.modules(self.names), self.learner.balancing]
         for module in self.modules:
             module.train()
+        self.optimizer = make_optimizer(source.optimizer, *self.learner.groups(self.names))
 
     def step(self) -> None:
+        self.learner.leave_gradients(self._step(another=self._step), self.optimizer)
+
+    def _step(self, _: object = None, another: Callable[[Any], Step] | None = None) -> Step:
         records: dict[str, list[Any]] = {name: [] for name in self.names}
         if self.learner.source.schedule.shared_input:
-            step: Step = SharedInput(self.learner, self.names, records, self.batches)
-        else:
-            step = OwnInputs(self.learner, self.names, records, self.feeds)
-        leave_gradients(step, self.learner.balancing, self.shared)
+            return SharedInput(self.learner, self.names, records, self.batches, another)
+        return OwnInputs(self.learner, self.names, records, self.feeds, another)
 
     def plain(self) -> None:
         """The loop without any balancing: the losses of all tasks in one tensor, and a gradient of each."""
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=TABLE, help="one kind of step alone")
-    parser.add_argument("--balancings", nargs="*", help="of the table, beside `equal`; all unless given")
+    parser.add_argument("--balancings", nargs="*", help="names of the table, beside `equal`; all unless given")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for kind in [options.only] if options.only else TABLE:

@@ -12,9 +12,10 @@ from toy_step import TASKS, ToyNetwork, ToyStep
 
 from tessera.multitask.balancing.auto_lambda import AutoLambda
 from tessera.multitask.balancing.options.lookahead import AutoLambdaOptions
-from tessera.multitask.gradients import leave_gradients
+from tessera.multitask.gradients import leave_gradients, task_gradients
 from tessera.multitask.pretrain import pretrain
 from tessera.training.compute import Compute
+from tessera.training.lookahead import trained_by
 from tessera.training.optimizer import make_optimizer
 from tessera.training.options import OptimizerOptions
 
@@ -66,9 +67,8 @@ def test_a_training_is_that_of_exact_second_order(settings: dict[str, Any], shar
     adam = torch.optim.Adam([lambdas], lr=0.01)
     for number in range(12):
         step = ToyStep(network, number, shared_input=shared_input)
-        found = balancing.gradient(step, optimizer, TASKS)
-        balancing.look_ahead(step, optimizer)
-        leave_gradients(step, balancing, network.shared)
+        found = balancing.gradient(step, optimizer, TASKS, task_gradients(step, trained_by(optimizer)))
+        assert balancing.look_ahead(step, optimizer)  # the step's gradients are left as well
         optimizer.step()
         optimizer.zero_grad()
 
@@ -95,16 +95,16 @@ def test_only_primary_tasks_are_validated_and_an_auxiliary_s_weight_follows_what
     step, balancing = ToyStep(network, 0), balancing_of(primary=["b"])
     lambdas = torch.full((3,), 0.1, dtype=torch.float64, requires_grad=True)
     written_out(network, optimizer, lambdas, step)[TASKS.index("b")].backward()
-    found = balancing.gradient(step, optimizer, ["b"])
+    found = balancing.gradient(step, optimizer, ["b"], task_gradients(step, trained_by(optimizer)))
     assert lambdas.grad is not None
     assert_close(found, lambdas.grad, rtol=1e-8, atol=1e-12)
     assert (found != 0).all()  # heads aside, all reach b by the encoder
     before = balancing.lambdas.clone()
-    balancing.look_ahead(ToyStep(network, 0, tasks=("a", "c")), optimizer)  # no primary task in this step
+    assert not balancing.look_ahead(ToyStep(network, 0, tasks=("a", "c")), optimizer)  # no primary task in this step
     assert torch.equal(balancing.lambdas, before)
 
 
-def test_looking_ahead_leaves_weights_momentum_and_gradients_to_the_bit() -> None:
+def test_looking_ahead_leaves_weights_and_momentum_to_the_bit_and_the_gradients_of_a_plain_step() -> None:
     network = ToyNetwork()
     optimizer = make_optimizer(OptimizerOptions(), ([network], 1.0))
     network("a", torch.ones(2, 4, dtype=torch.float64)).backward()
@@ -112,13 +112,20 @@ def test_looking_ahead_leaves_weights_momentum_and_gradients_to_the_bit() -> Non
     optimizer.zero_grad()
     weights = [parameter.detach().clone() for parameter in network.parameters()]
     momenta = [optimizer.state[p]["momentum_buffer"].clone() for p in network.shared]
-    balancing = balancing_of()
-    balancing.look_ahead(ToyStep(network, 3), optimizer)
+    balancing, passes = balancing_of(), list[int]()
+    network.first.register_forward_hook(lambda *_: passes.append(1))
+    balancing.look_ahead(ToyStep(network, 3, shared_input=True), optimizer)
+    assert len(passes) == 2  # of this step's batch, and of another one: the step itself needs no third
     assert all(torch.equal(one, other) for one, other in zip(network.parameters(), weights, strict=True))
     kept = [optimizer.state[p]["momentum_buffer"] for p in network.shared]
     assert all(torch.equal(one, other) for one, other in zip(kept, momenta, strict=True))
-    assert all(parameter.grad is None for parameter in network.parameters())
     assert (balancing.lambdas != 0.1).all()
+    found = [parameter.grad for parameter in network.parameters()]
+    network.zero_grad()
+    leave_gradients(ToyStep(network, 3, shared_input=True), balancing, network.shared)
+    assert_close(found, [parameter.grad for parameter in network.parameters()])
+    noted = {f"weight.{task}": weight.item() for task, weight in zip(TASKS, balancing.lambdas, strict=True)}
+    assert balancing.figures() == pytest.approx(noted)
 
 
 def test_adams_state_goes_with_the_balancings() -> None:

@@ -87,11 +87,16 @@ def _differentiate(loss: Tensor, parameters: Sequence[Tensor], kept: bool = Fals
     return list(torch.autograd.grad(loss, parameters, retain_graph=kept, allow_unused=True))
 
 
-def looks_of(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -> Callable[[], None]:
+def looks_of(
+    step: Step, balancing: Balancing, shared: Sequence[nn.Parameter], *, made: bool = False
+) -> Callable[[], None]:
     """`leave_gradients`, as often as one likes, though the balancing counts one step.
 
     Each look finds the balancing as the first one found it, so that the same objective is differentiated, and what the
     first one left it to remember stays.
+
+    Args:
+        made: The first look's gradients are there already.
     """
     before = balancing.memory()
     looked = False
@@ -100,7 +105,8 @@ def looks_of(step: Step, balancing: Balancing, shared: Sequence[nn.Parameter]) -
         nonlocal looked
         if not looked:
             looked = True
-            leave_gradients(step, balancing, shared)
+            if not made:
+                leave_gradients(step, balancing, shared)
             return
         after = balancing.memory()
         balancing.recall(before)

@@ -141,17 +141,19 @@ class Learner:
             module.train()
         # Dropout draws from the global generator: seeded here, it depends on no other turn.
         torch.manual_seed(seed_of(self.trial, "dropout", epoch, *map(self.drawn_by.__getitem__, turn.tasks)))
-        shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
 
         def backward(tasks: tuple[str, ...]) -> Tensor:
-            step = self.step(turn, tasks, records, feeds)
-            if self.balancing.options.looks_ahead:
-                self.balancing.look_ahead(step, optimizer)
-            self.regularizer.look_ahead(step, optimizer)
-            self.regularizer.around(looks_of(step, self.balancing, shared), step.parameters)
+            self.leave_gradients(self.step(turn, tasks, records, feeds), optimizer)
             return torch.stack([records[name][-1]["loss"] for name in tasks]).sum()
 
         run_steps(turn.steps, backward, optimizer, self._learning_rates(turn, epoch), self.source.optimizer.clip_norm)
+
+    def leave_gradients(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
+        """Leaves in `.grad` what the optimiser is to be given for a step, as balancing and regularizer make it."""
+        shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        self.regularizer.look_ahead(step, optimizer)
+        made = self.balancing.options.looks_ahead and self.balancing.look_ahead(step, optimizer)
+        self.regularizer.around(looks_of(step, self.balancing, shared, made=made), step.parameters)
 
     def step(self, turn: Turn, tasks: Sequence[str], records: Mapping[str, list[Record]], feeds: Feeds) -> Step:
         """A step of the turn: of the next batch of each task, or the next one that they share."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.balancing.options.lookahead import AutoLambdaOptions
-from tessera.multitask.gradients import add, task_gradients, total_gradient
+from tessera.multitask.gradients import TaskGradients, add, task_gradients, total_gradient
 from tessera.training.lookahead import moved, sgd_rates, sgd_step, trained_by
 from tessera.training.optimizer import Adam
 
@@ -47,25 +47,43 @@ class AutoLambda(Balancing):
         self.note({task: factor})
         return factor * loss
 
-    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> None:
+    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> bool:
         primary = [task for task in step.tasks if task in self.primary]
-        if len(step.tasks) > 1 and primary:
-            self.lambdas.grad = self.gradient(step, optimizer, primary)
-            self._optimizer().step()
-            self.lambdas.grad = None
+        if len(step.tasks) < 2 or not primary:
+            return False
+        parameters = trained_by(optimizer)
+        found = task_gradients(step, parameters)
+        self.lambdas.grad = self.gradient(step, optimizer, primary, found)
+        self._optimizer().step()
+        self.lambdas.grad = None
+        for parameter, gradient in zip(parameters, self._weighed(found), strict=True):
+            parameter.grad = gradient
+        self.note({task: self.lambdas[self.tasks.index(task)] for task in step.tasks})
+        return True
 
-    def gradient(self, step: "Step", optimizer: torch.optim.Optimizer, primary: Sequence[str]) -> Tensor:
-        """Of the primary tasks' loss on other batches, one step later, by lambda: (K,)."""
-        parameters, which = trained_by(optimizer), [self.tasks.index(task) for task in step.tasks]
-        rows, total = task_gradients(step, parameters)
-        for index, row in zip(which, rows.values(), strict=True):
-            total = add(total, row, self.lambdas[index])
-        with moved(parameters, sgd_step(optimizer, total)):
+    def gradient(
+        self, step: "Step", optimizer: torch.optim.Optimizer, primary: Sequence[str], found: TaskGradients
+    ) -> Tensor:
+        """Of the primary tasks' loss on other batches, one step later, by lambda: (K,).
+
+        Args:
+            found: The step's gradients, of all that the optimiser trains.
+        """
+        parameters, rows = trained_by(optimizer), found.tasks
+        with moved(parameters, sgd_step(optimizer, self._weighed(found))):
             ahead = total_gradient(step.another(primary), parameters)
         ahead = [None if d is None else rate * d for d, rate in zip(ahead, sgd_rates(optimizer), strict=True)]
         gradient = torch.zeros_like(self.lambdas)
+        which = [self.tasks.index(task) for task in rows]
         gradient[which] = torch.stack([-_product(ahead, row) for row in rows.values()]).to(gradient)
         return gradient
+
+    def _weighed(self, found: TaskGradients) -> list[Tensor | None]:
+        """The step's gradient by the weights as they are."""
+        total = found.outside
+        for task, row in found.tasks.items():
+            total = add(total, row, self.lambdas[self.tasks.index(task)])
+        return total
 
     def get_extra_state(self) -> dict[str, Any]:
         """Adam's state."""

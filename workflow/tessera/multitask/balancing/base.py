@@ -72,12 +72,16 @@ class Balancing(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} compares gradients, but does not weigh them.")
 
-    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> None:
+    def look_ahead(self, step: "Step", optimizer: torch.optim.Optimizer) -> bool:
         """Told of each step before its gradients are made, where the options say that it `looks_ahead`.
 
         Args:
             optimizer: The one that will take the step, its learning rates as they will be.
+
+        Returns:
+            Whether it has left the step's gradients in `.grad` already, since it needed them to look ahead.
         """
+        return False
 
     def groups(self) -> list[tuple[list[nn.Module], float]]:
         """The module's parts, each with the factor on its learning rate; together they hold all its parameters."""
