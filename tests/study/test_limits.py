@@ -142,5 +142,5 @@ def test_names_that_no_part_can_have(plan_of: PlanOf, name: str) -> None:
 
 
 def test_a_preset_is_a_plain_name_of_its_own_folder(plan_of: PlanOf) -> None:
-    with pytest.raises(StudyError, match=r"Unknown method '\.\./scales/smoke'\. Known: dwa, equal, msvl"):
+    with pytest.raises(StudyError, match=r"Unknown method '\.\./scales/smoke'\. Known: .*dwa, .*equal, .*msvl"):
         plan_of({"grid/rows": {"source.method": ["../scales/smoke"]}})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from faces import write_faces
 from tessera.errors import StudyError
 from tessera.jobs import Job
 from tessera.study import resolve
@@ -203,6 +204,7 @@ def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             tarfile.open(tmp_path / name, "w:xz").close()
         else:
             (tmp_path / name).mkdir()
+    write_faces(tmp_path / "UTKFace", [(26, 0, 1)])
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
     root = Path(__file__).parents[2]
     plan = make_plan({"studies": [item.stem for item in (root / "config/studies").glob("*.yaml")]}, root)
