@@ -20,6 +20,7 @@ DROPPED: list[tuple[dict[str, Any], str]] = [
     ({**PROBES, "grid/rows": {"target.epochs": [3]}}, r"`target\.epochs`: no job .*`linear_probe` measures the source encoder"),
     ({**PROBES, "grid/rows": {"target.network.hidden": [32]}}, r"`target\.network\.hidden`: no job"),
     ({"also": [{"label": "x", "target.protocol": "clustering"}]}, r"`target\.label_fraction`: no job .*protocol `clustering` reads no labels"),
+    ({"also": [{"label": "x", "target.protocol": "tsne"}]}, r"`target\.label_fraction`: no job .*protocol `tsne` reads no labels"),
     ({"also": [{"label": "x", "transfer.method": "none", "source.method": "tte"}]}, r"`source\.method`: no job .*transfer `none` reads no source"),
     ({"also": [{"label": "x", "transfer.method": "none", "source": {"batch_size": 8}}]}, r"`source\.batch_size`: no job"),
     ({"also": [{"label": "x", "source.method": "random", "source.optimizer.momentum": 0.5}]}, r"`source\.optimizer\.momentum`: no job .*the encoder is untrained"),

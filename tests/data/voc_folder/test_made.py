@@ -144,3 +144,9 @@ def test_nothing_to_learn(
     monkeypatch.setattr(packing, "_check", lambda chunk: pytest.fail("told before any image is packed"))
     with pytest.raises(DataError, match=r"^tree: nothing to learn: 1 training image, but no object, or none that is"):
         prepare()
+
+
+@pytest.mark.parametrize("people", [False, True])
+def test_what_is_said_of_people_reaches_what_draws(prepare: Prepare, tree: Path, people: bool) -> None:
+    _, dataset = prepare(shows_people=people)
+    assert dataset.shows_people == people

@@ -65,3 +65,20 @@ def test_no_two_of_a_hundred_classes_look_alike_and_many_have_no_legend() -> Non
     labels = np.arange(30)
     figure = draw_panels([Panel("many", np.zeros((30, 2)), labels)], [str(label) for label in labels])
     assert not figure.legends
+
+
+def test_rows_of_other_classes_are_a_picture_of_their_own(study: SummarizeStudy, tmp_path: Path) -> None:
+    """`target.labels` may be what the rows differ in: a legend of the first row's classes would lie, or end early."""
+    about = tmp_path / "artifacts/target/plain.ethnicity.t0-00000000/map.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "classes": ["male", "female"]}))
+    points = about.with_name("predictions.npz")
+    with np.load(points) as kept:
+        np.savez(points, coordinates=kept["coordinates"], labels=kept["labels"] % 2)
+    pictures = draw_features(study, tmp_path, tmp_path / "figures")
+    assert [picture.file for picture in pictures] == ["features-1.png", "features-2.png"]
+    assert [picture.title.rpartition(": ")[2] for picture in pictures] == ["plain", "DGR"]
+    first, second = ((tmp_path / "figures" / f"features-{number}.svg").read_text() for number in (1, 2))
+    assert ">male<" in first
+    assert ">white<" not in first
+    assert ">white<" in second
+    assert ">male<" not in second

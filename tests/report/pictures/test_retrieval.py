@@ -138,6 +138,19 @@ def test_the_map_names_every_class_once(study: SummarizeStudy, tmp_path: Path) -
     assert "t-SNE" in picture.caption
 
 
+def test_maps_of_other_classes_are_pictures_of_their_own(study: SummarizeStudy, tmp_path: Path) -> None:
+    about = tmp_path / "artifacts/clusters/MSVL.t0-00000000/artifact.json"
+    manifest = json.loads(about.read_text())
+    dataset = tmp_path / manifest["inputs"]["dataset"] / "dataset.json"
+    columns = {"side": {"kind": "class", "classes": ["left", "middle", "right"]}}
+    dataset.write_text(json.dumps({**json.loads(dataset.read_text()), "columns": columns}))
+    about.write_text(json.dumps({**manifest, "settings": {"labels": "side"}}))
+    pictures = draw_map(study, tmp_path, tmp_path / "figures")
+    assert [picture.file for picture in pictures] == ["map-1.png", "map-2.png"]
+    texts = [(tmp_path / "figures" / f"map-{number}.svg").read_text() for number in (1, 2)]
+    assert [(">ape<" in text, ">left<" in text) for text in texts] == [(True, False), (False, True)]
+
+
 def test_equal_figures_are_equal_files(study: SummarizeStudy, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         for draw in (draw_retrieval, draw_confusion, draw_map):

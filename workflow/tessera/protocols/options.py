@@ -24,12 +24,14 @@ class ProtocolOptions(Options):
         stage: The stage that runs it.
         reports: Figures that it reports of every model, first the one that fills a table's cell.
         scores: Kind of labels that it scores, which dataset and network must be about too.
+        reads_labels: Whether it learns from labels of training images, of which `label_fraction` is a share.
     """
 
     measures: ClassVar[Literal["encoder", "network", "source"]]
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "evaluate_target"
     reports: ClassVar[tuple[Figure, ...]] = ()
     scores: ClassVar[Kind] = "class"
+    reads_labels: ClassVar[bool] = True
 
     def figures(self, source: Source | None) -> tuple[Figure, ...]:
         """What it reports of a target, first the one that fills a table's cell.
@@ -171,6 +173,7 @@ class TsneOptions(ProtocolOptions):
 
     measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
     reports: ClassVar[tuple[Figure, ...]] = (ACCURACY,)
+    reads_labels: ClassVar[bool] = False
 
     name: Literal["tsne"] = "tsne"
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
@@ -183,6 +186,7 @@ class ClusteringOptions(ProtocolOptions):
 
     measures: ClassVar[Literal["encoder", "network", "source"]] = "encoder"
     stage: ClassVar[Literal["evaluate_target", "cluster_target"]] = "cluster_target"
+    reads_labels: ClassVar[bool] = False
     # Clusters are matched to the classes, so guessing does better than one in their number: no chance is told.
     reports: ClassVar[tuple[Figure, ...]] = shares(
         "accuracy", "nmi", "ari", "recall_at_1", "recall_at_5", "recall_at_10",

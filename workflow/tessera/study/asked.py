@@ -86,8 +86,9 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
         return ""
     if target.protocol.measures != "network":
         if key == "label_fraction":
-            reads_labels = target.protocol.stage == EvaluateTarget.stage and target.protocol.measures == "encoder"
-            return "" if reads_labels else f"protocol `{target.protocol.name}` reads no labels. Leave it out"
+            protocol = target.protocol
+            learns = protocol.reads_labels and (protocol.stage, protocol.measures) == (EvaluateTarget.stage, "encoder")
+            return "" if learns else f"protocol `{target.protocol.name}` reads no labels. Leave it out"
         return _encoder_alone(experiment)
     builds = transfer.network_of(target.network, experiment.source.encoder) is None
     how: dict[str, Callable[[], str]] = {

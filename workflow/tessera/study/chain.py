@@ -115,7 +115,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         if protocol.stage == ClusterTarget.stage:
             settings = ClusterTarget(protocol=protocol, labels=labels)
         else:
-            fraction = target.label_fraction if protocol.measures == "encoder" else 1.0
+            fraction = target.label_fraction if protocol.measures == "encoder" and protocol.reads_labels else 1.0
             settings = EvaluateTarget(protocol=protocol, label_fraction=fraction, labels=labels)
     add(settings, words, trial, dataset=dataset, **model)
     return jobs

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tessera.jobs import Cell, SummarizeStudy
 from tessera.report.pictures.album import Picture
@@ -39,29 +39,35 @@ class Panel(NamedTuple):
 
 
 def draw_features(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
-    """Draws `features-<n>.png`, one for each column whose protocol left a map: a panel for each row."""
+    """Draws `features-<n>.png`, one for each column whose protocol left a map: a panel for each row.
+
+    Rows that read other classes or other images are a picture of their own: one legend is of one list of classes.
+    """
     pictures: list[Picture] = []
     for column in summary.columns:
         cells = [(cell, made) for cell in summary.cells if cell.column == column and (made := _made(cell, root))]
-        if not cells:
-            continue
         cells.sort(key=lambda pair: summary.rows.index(pair[0].row))
-        abouts = [read_json(made / ABOUT) for _, made in cells]
-        panels = [_panel(cell, made) for cell, made in cells]
-        number = max(len(panel.labels) for panel in panels)
-        with drawing():
-            figure = draw_panels(panels, abouts[0]["classes"])
-            file = save(figure, folder, f"features-{len(pictures) + 1}")
-        layers = " or ".join(dict.fromkeys(str(about["layer"]) for about in abouts))
-        dataset = _dataset(cells[0][1])
-        title = f"Map of the features: {column}, {dataset}, layer {layers}, {number} images"
-        caption = (
-            f"t-SNE of frozen features, coloured by class: {number} of {abouts[0]['of']} labelled test images of the "
-            "first trial, the same ones in every panel. Neighbours are neighbours in the encoder's features; sizes of "
-            "groups, and distances between them, mean little. The accuracy is that of a point's nearest neighbour in "
-            "the map."
-        )
-        pictures.append(Picture(file, title, caption, CATEGORY))
+        groups: dict[tuple[str, ...], list[tuple[Cell, Path, dict[str, Any]]]] = {}
+        for cell, made in cells:
+            about = read_json(made / ABOUT)
+            groups.setdefault((_dataset(made), str(about["of"]), *about["classes"]), []).append((cell, made, about))
+        for group in groups.values():
+            panels = [_panel(cell, made) for cell, made, _ in group]
+            first, number = group[0][2], max(len(panel.labels) for panel in panels)
+            with drawing():
+                figure = draw_panels(panels, first["classes"])
+                file = save(figure, folder, f"features-{len(pictures) + 1}")
+            layers = " or ".join(dict.fromkeys(str(about["layer"]) for _, _, about in group))
+            title = f"Map of the features: {column}, {_dataset(group[0][1])}, layer {layers}, {number} images"
+            if len(groups) > 1:
+                title += f": {group[0][0].row}" + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+            caption = (
+                f"t-SNE of frozen features, coloured by class: {number} of {first['of']} labelled test images of the "
+                "first trial, the same ones in every panel. Neighbours are neighbours in the encoder's features; sizes "
+                "of groups, and distances between them, mean little. The accuracy is that of a point's nearest "
+                "neighbour in the map."
+            )
+            pictures.append(Picture(file, title, caption, CATEGORY))
     return pictures
 
 

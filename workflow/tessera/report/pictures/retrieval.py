@@ -87,16 +87,26 @@ def draw_confusion(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pi
 
 
 def draw_map(summary: SummarizeStudy, root: Path, folder: Path) -> list[Picture]:
-    """Draws `map-<n>.png`, one for each column that was clustered: the embedding in two dimensions."""
-    pictures = []
-    for index, (column, methods) in enumerate(_by_column(_with(_methods(summary, root), "map.npz")), start=1):
-        with drawing():
-            file = save(_draw_map(methods, root), folder, f"map-{index}")
-        caption = (
-            "t-SNE of the embedding after clustering, coloured by class; first trial, at most 500 images. Neighbours "
-            "are neighbours in the embedding; sizes of groups, and distances between them, mean little."
-        )
-        pictures.append(Picture(file, _title("Map of the embedding", column, summary), caption, CATEGORY))
+    """Draws `map-<n>.png`, one for each column that was clustered: the embedding in two dimensions.
+
+    Rows that read other classes are a picture of their own: one legend is of one list of classes.
+    """
+    pictures: list[Picture] = []
+    for column, methods in _by_column(_with(_methods(summary, root), "map.npz")):
+        groups: dict[tuple[str, ...], list[Method]] = {}
+        for method in methods:
+            groups.setdefault(tuple(classes_read(root, method.folder_with("map.npz"))), []).append(method)
+        for group in groups.values():
+            with drawing():
+                file = save(_draw_map(group, root), folder, f"map-{len(pictures) + 1}")
+            title = _title("Map of the embedding", column, summary)
+            if len(groups) > 1:
+                title += f": {group[0].row}" + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+            caption = (
+                "t-SNE of the embedding after clustering, coloured by class; first trial, at most 500 images. "
+                "Neighbours are neighbours in the embedding; sizes of groups, and distances between them, mean little."
+            )
+            pictures.append(Picture(file, title, caption, CATEGORY))
     return pictures
 
 

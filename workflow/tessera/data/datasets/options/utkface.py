@@ -16,7 +16,7 @@ AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60+")
 GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "Others")
 OLDEST = 116  # years: the dataset's page
-PATTERN = re.compile(r"(\d+)_(\d+)_(\d+)_\d+(\.[A-Za-z]+)+", re.ASCII)
+PATTERN = re.compile(r"(\d{1,9})_(\d{1,9})_(\d{1,9})_\d+(\.[A-Za-z]+)+", re.ASCII)
 
 
 class Face(NamedTuple):
