@@ -80,8 +80,14 @@ def test_entry_is_its_family_s_with_described_options_and_a_docstring(family: st
 @pytest.mark.parametrize("name", registry.parts("balancing"))
 def test_any_balancing_leaves_one_task_as_it_is_and_moves_several(name: str) -> None:
     """What a balancing weighs is tested in tests/multitask/balancing."""
-    alone = pretrain(tiny_source(balancing=name, tasks=[TURN]), tiny_dataset(), {}, COMPUTE, 0, None)
+    plain, alone = (
+        pretrain(tiny_source(balancing=way, tasks=[TURN]), tiny_dataset(), {}, COMPUTE, 0, None)
+        for way in ("equal", name)
+    )
     assert all(map(math.isfinite, alone.metrics.values()))
+    if name not in ("uncertainty", "imtl"):  # which learn the scale of each loss
+        states = plain.encoder.state_dict(), alone.encoder.state_dict()
+        assert all(torch.equal(one, states[1][key]) for key, one in states[0].items())
     both = pretrain(tiny_source(balancing=name, tasks=[TURN, BRIGHTNESS]), tiny_dataset(), {}, COMPUTE, 0, None)
     weights = {key for key in both.history[0] if key.startswith("weight.")}
     assert len(weights) in (0, 2)

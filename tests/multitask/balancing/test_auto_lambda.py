@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.testing import assert_close
 from toy_step import TASKS, ToyNetwork, ToyStep
 
+from tessera.errors import DivergedError
 from tessera.multitask.balancing.auto_lambda import AutoLambda
 from tessera.multitask.balancing.options.lookahead import AutoLambdaOptions
 from tessera.multitask.gradients import leave_gradients, task_gradients
@@ -161,3 +162,13 @@ def test_an_unknown_primary_task_and_one_task_a_step_are_refused(schedule: str) 
     assert len(lines) == (1 if schedule == "joint" else 2)
     fine = tiny_source(balancing={"name": "auto_lambda", "primary": ["brightness"]}, optimizer={"kind": "adam"})
     assert not list(fine.balancing.clashes(fine))
+
+
+def test_a_gradient_that_is_not_finite_names_its_task_and_leaves_the_weights_as_they_were() -> None:
+    network, balancing = ToyNetwork(), balancing_of()
+    with torch.no_grad():
+        network.heads["b"].weight.fill_(torch.inf)
+    optimizer = make_optimizer(OptimizerOptions(), ([network], 1.0))
+    with pytest.raises(DivergedError, match="the gradient of task `b` is not finite"):
+        balancing.look_ahead(ToyStep(network, 0), optimizer)
+    assert torch.equal(balancing.lambdas, torch.full_like(balancing.lambdas, 0.1))

@@ -125,3 +125,10 @@ def test_a_step_of_some_tasks_moves_theirs_alone() -> None:
     assert balancing.lambdas[1] == 1
     assert balancing.lambdas[0] != 1
     assert float(balancing.lambdas.sum()) == pytest.approx(3)
+
+
+def test_what_it_remembers_stays_on_the_cpu_where_gradients_are_weighed() -> None:
+    balancing = GradNorm(GradnormOptions(), TASKS).to("meta").to(torch.float16)
+    assert {(buffer.device.type, buffer.dtype) for buffer in (balancing.lambdas, balancing.losses)} == {
+        ("cpu", torch.float64)
+    }

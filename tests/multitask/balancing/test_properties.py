@@ -5,6 +5,7 @@ from typing import Any
 
 import gradient_properties as has
 import pytest
+import torch
 from gradient_properties import Make, make
 
 from tessera import registry
@@ -130,3 +131,11 @@ def test_every_balancing_that_compares_by_its_gram_matrix_alone_has_its_properti
         if registry.find("balancing", name).options().compares == "all"  # those of the last layer follow losses, too
     }
     assert stateless == {name.split("_l2")[0].split("_mean")[0] for name in PROPERTIES}
+
+
+@pytest.mark.parametrize("name", ["imtl", "nash_mtl", "fairgrad"])
+def test_a_gram_matrix_whose_halves_differ_by_rounding_has_weights(name: str) -> None:
+    """As float32 gave it of two opposed gradients: exactly singular, while `eigh` reads its lower half alone."""
+    matrix = [[11.976351737976074, -11.976351737976074], [-11.97635078430176, 11.97635078430176]]
+    found = make(name)(2).weights(torch.tensor(matrix, dtype=torch.float64), torch.ones(2, dtype=torch.float64))
+    assert found.isfinite().all()

@@ -32,7 +32,9 @@ class OptimizerOptions(Checked):
         if list(self.milestones) != sorted(set(self.milestones)) or not all(0 < m < 1 for m in self.milestones):
             raise ValueError("milestones must ascend strictly between 0 and 1")
         if self.nesterov and self.kind == "adam":
-            raise ValueError("nesterov is of kind `sgd`, but kind is `adam`: leave nesterov out")
+            raise ValueError(
+                "nesterov is of kind `sgd`, but kind is `adam`: set it to `false`, where a scale has it too"
+            )
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0")
         return self

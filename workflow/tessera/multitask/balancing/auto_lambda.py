@@ -1,11 +1,14 @@
 """Auto-Lambda: weights that are learned by what a step with them does for the primary tasks."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
+from tessera.errors import DivergedError
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.balancing.options.lookahead import AutoLambdaOptions
 from tessera.multitask.gradients import TaskGradients, add, task_gradients, total_gradient
@@ -53,6 +56,7 @@ class AutoLambda(Balancing):
             return False
         parameters = trained_by(optimizer)
         found = task_gradients(step, parameters)
+        _check_finite(found)
         self.lambdas.grad = self.gradient(step, optimizer, primary, found)
         self._optimizer().step()
         self.lambdas.grad = None
@@ -100,6 +104,18 @@ class AutoLambda(Balancing):
             if self._adam_state is not None:
                 self._adam.load_state_dict(self._adam_state)
         return self._adam
+
+
+def _check_finite(found: TaskGradients) -> None:
+    """The only wait for the device: weights that are not finite would take all tasks with them, and name none.
+
+    Raises:
+        DivergedError: If a task's gradient is not finite.
+    """
+    lengths = [get_total_norm([part for part in row if part is not None]) for row in found.tasks.values()]
+    for task, length in zip(found.tasks, torch.stack(lengths).tolist(), strict=True):
+        if not math.isfinite(length):
+            raise DivergedError(f"the gradient of task `{task}` is not finite, so it cannot be weighed.")
 
 
 def _product(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:

@@ -1,6 +1,6 @@
 """GradNorm: weights by which every task's gradient gets the length that its pace asks for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ class GradNorm(Balancing):
         self._scaled: list[int] = []  # tasks of the step at work, as `scale` met them
         self._used = self.lambdas.clone()
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GradNorm":
+        """Goes to no device: what it remembers stays where gradients are weighed, so that no step waits for it."""
+        return self
+
     def scale(self, task: str, loss: Tensor, number: int) -> Tensor:
         index = self.tasks.index(task)
         self._scaled = [*self._scaled, index][-len(self.tasks) :]
@@ -45,16 +49,16 @@ class GradNorm(Balancing):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         which = self._scaled[-len(losses) :]
-        self._used = self.lambdas.cpu().clone()
+        self._used = self.lambdas.clone()
         if self.epochs == 0:
-            self.losses[:, which] += torch.stack([losses, torch.ones_like(losses)]).to(self.losses)
+            self.losses[:, which] += torch.stack([losses, torch.ones_like(losses)])
         else:
-            before, (totals, numbers) = self._used[which], self.losses[:, which].cpu()
+            before, (totals, numbers) = self._used[which], self.losses[:, which]
             after = before - self.options.learning_rate * self._gradient(before, gramian, losses, totals / numbers)
             for _ in range(2):  # the second time only where a weight was too small
                 after = after.clamp_min(LEAST)
                 after = after * (before.sum() / after.sum())
-            self.lambdas[which] = after.to(self.lambdas)
+            self.lambdas[which] = after
         return torch.ones_like(losses)  # `scale` has weighed the gradients already
 
     def note(self, weights: Mapping[str, Tensor]) -> None:

@@ -106,7 +106,8 @@ def _cosines(gramian: Tensor) -> tuple[Floats, Floats]:
     """Cosines between the gradients, 0 where one has no length, and their lengths."""
     lengths = np.sqrt(gramian.diagonal().numpy())
     safe = np.where(lengths > 0, lengths, 1)
-    return _floats(gramian.numpy() / np.outer(safe, safe)), _floats(lengths)
+    lower = np.tril(gramian.numpy() / np.outer(safe, safe))  # all that `eigh` reads: rounding makes the halves differ
+    return _floats(lower + np.tril(lower, -1).T), _floats(lengths)
 
 
 def _floats(values: Any) -> Floats:
