@@ -1,12 +1,12 @@
 """Several processes of one training: what comes out is what one would have made."""
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from process_stand_ins import fails, sums
 from training_stand_ins import painted, settings, source
 
 from tessera.detection.distribute import ALONE, Share, run_in_processes
@@ -17,26 +17,6 @@ from tessera.training.compute import Compute
 
 CPU = torch.device("cpu")
 FINE_TUNE = {"name": "fine_tune", "lr_factor": 0.5}
-
-
-def sums(share: Share, compute: Compute, values: list[float], folder: Path) -> None:
-    """What each process of a test does."""
-    logging.getLogger("tessera").info("rank %d of %d", share.rank, share.processes, extra={"figures": {"a": 1.0}})
-    total = share.sum(torch.tensor(list(share.of(values))).sum())
-    torch.save(total, folder / f"{share.rank}.pt")
-
-
-def fails(share: Share, compute: Compute) -> None:
-    """The second of two processes finds a mistake, while the first waits for it."""
-    if share.rank == 1:
-        raise StudyError("one line that helps")
-    share.sum(torch.zeros(1))
-
-
-def stays(share: Share, compute: Compute, folder: Path) -> None:
-    """Waits for somebody to end it."""
-    (folder / f"{share.rank}").touch()
-    time.sleep(600)
 
 
 def test_shares_are_all_there_is() -> None:
