@@ -15,7 +15,7 @@ from tessera.registry import LATE
 AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60+")
 GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "Others")
-OLDEST = 116  # years: the dataset's page
+OLDEST = 116  # years, in the dataset
 PATTERN = re.compile(r"(\d{1,9})_(\d{1,9})_(\d{1,9})_\d+(\.[A-Za-z]+)+", re.ASCII)
 
 
