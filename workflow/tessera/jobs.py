@@ -197,6 +197,9 @@ class Comparison(Checked):
 
     row: str = Field(description="Label of the row in question.")
     against: str = Field(description="Label of the row it is compared with.")
+    columns: Annotated[tuple[str, ...] | None, LATE] = Field(
+        None, min_length=1, description="Columns that are compared; null: all in which both rows have a cell."
+    )
     question: str | None = Field(None, description="What the comparison answers, in a few words.")
     yes_if: Literal["better", "worse"] | None = Field(
         None, description="What of the row answers the question with yes; without it the answer is above or below."

@@ -107,6 +107,25 @@ def test_rows_are_compared_in_it_trial_by_trial(tabled: Tabled, tmp_path: Path) 
     assert "a against b, +35.0 points (Δm" in line.text
 
 
+def test_what_all_are_relative_to_is_compared_by_its_own_trials(tabled: Tabled, tmp_path: Path) -> None:
+    pairs = (Comparison(row="a", against="single"), Comparison(row="single", against="b"))
+    summary = tabled({"accuracy": ACCURACY, "error": ERROR}, ROWS).model_copy(update={"compare": pairs})
+    table = read_table(summary, tmp_path)
+    found = {(of.comparison.row, of.column): of.difference.values for of in table.comparisons}
+    # By hand: single's own changes are -10 and 10 (40 and 60 against 50, its error stays), a's 35 and 5.
+    assert found["a", "Δm"] == pytest.approx((45.0, -5.0))
+    assert found["single", "Δm"] == pytest.approx((-10.0 - -25.0, 10.0 - -5.0))
+    assert table.at("single", "Δm") is None
+    assert "trials" in answers(table)[0].lines[0].text  # every line can be said
+
+
+def test_a_comparison_may_be_of_some_columns(tabled: Tabled, tmp_path: Path) -> None:
+    pairs = (Comparison(row="a", against="b", columns=("Δm",)), Comparison(row="b", against="a"))
+    summary = tabled({"accuracy": ACCURACY, "error": ERROR}, ROWS).model_copy(update={"compare": pairs})
+    found = [(of.comparison.row, of.column) for of in read_table(summary, tmp_path).outcomes]
+    assert found == [("a", "Δm"), ("b", "accuracy"), ("b", "error"), ("b", "Δm")]
+
+
 def test_a_trial_that_lacks_a_figure_has_none(tabled: Tabled, tmp_path: Path) -> None:
     rows = {**ROWS, "a": [[60.0, None], [1.0, 2.0]]}
     assert changes(read_table(tabled({"digit": ACCURACY, "depth": ERROR}, rows), tmp_path), "a") == (35.0, None)

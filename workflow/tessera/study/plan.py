@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from tessera.data.datasets.options.base import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
 from tessera.jobs import Cell, Job, PrepareDataset, SummarizeStudy
-from tessera.registry import label, suggest
+from tessera.registry import label
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
+from tessera.study.comparisons import refuse_comparisons
 from tessera.study.config import Config
 from tessera.study.delta import delta_column, refuse_delta
 from tessera.study.files import MOST_ERRORS, parse, read_yaml
@@ -180,10 +181,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
         refuse_delta(study.delta, rows, columns, grid_cells, shown)
     named = [*columns, study.delta.label] if study.delta is not None else columns
     published = published_of(study.published, path, plan.root, rows, named)
-    for comparison in study.compare:
-        for row in (comparison.row, comparison.against):
-            if row not in rows:
-                raise StudyError(f"{shown}: `compare`: no row is named '{brief(row)}'. {suggest(row, rows)}")
+    refuse_comparisons(study.compare, rows, columns, grid_cells, study.delta, shown)
     if len(grid_cells) * trials > MOST_CHAINS:
         raise StudyError(
             f"{shown}: `trials`: {trials:,} of {len(grid_cells):,} cells each are {trials * len(grid_cells):,}, but at "

@@ -11,14 +11,16 @@ RELATIVE_CHANGE = Figure(name="delta", unit="%")
 
 
 def relative_changes(delta: DeltaColumn, read: Mapping[tuple[str, str], FilledCell]) -> list[FilledCell]:
-    """The cells of the column, from the top; a trial without one of the figures has none.
+    """The cells of the column, from the top, and after them those of the row `against`, whose mean is 0.
+
+    A trial without one of the figures has none.
 
     Per trial the mean over columns t of (-1)^l (M_t - B_t) / B_t, %: M_t the row's figure, B_t the mean over trials of
     the row `against`, l = 1 where lower is better (DGR, Eq. 6).
     """
     base = {column: read[delta.against, column] for column in delta.columns}
     found = []
-    for row in delta.rows:
+    for row in (*delta.rows, delta.against):
         own = [read[row, column] for column in delta.columns]
         trials = zip(*(cell.values for cell in own), strict=True)
         changes = tuple(_mean_change(trial, tuple(base.values())) for trial in trials)

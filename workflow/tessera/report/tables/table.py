@@ -86,9 +86,12 @@ def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) ->
         ArtifactError: If an artifact is missing or damaged, or has no such metric.
     """
     read = {(cell.row, cell.column): _read_cell(cell, root, unfinished) for cell in summary.cells}
+    compared = read
     if summary.delta is not None:
-        read |= {(each.cell.row, each.cell.column): each for each in relative_changes(summary.delta, read)}
-    outcomes = [each for comparison in summary.compare for each in _compare(comparison, summary.columns, read)]
+        changes = {(each.cell.row, each.cell.column): each for each in relative_changes(summary.delta, read)}
+        # What all are relative to has no cell of its own there: its mean is 0 by definition. Its trials spread, though.
+        read, compared = read | {k: v for k, v in changes.items() if k[0] != summary.delta.against}, read | changes
+    outcomes = [each for comparison in summary.compare for each in _compare(comparison, summary.columns, compared)]
     return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts))
 
 
@@ -110,9 +113,11 @@ def _read_cell(cell: Cell, root: Path, unfinished: bool) -> FilledCell:
 def _compare(
     comparison: Comparison, columns: Sequence[str], read: dict[tuple[str, str], FilledCell]
 ) -> list[Compared | Unanswered]:
-    """One for each column in which both rows have a cell; where there is none, why."""
+    """One for each column in question in which both rows have a cell; where there is none, why."""
     found: list[Compared | Unanswered] = []
     for column in columns:
+        if column not in (comparison.columns or columns):
+            continue
         first, second = read.get((comparison.row, column)), read.get((comparison.against, column))
         if first is None or second is None:
             continue

@@ -68,7 +68,7 @@ def sentence(compared: Compared, table: Table) -> str:
     decimals = digits(list(table.figures.values()), compared.figure.name)
     unit = {"%": " points", "": ""}.get(compared.figure.unit, f" {compared.figure.unit}")
     where = _where(compared)
-    of = len(table.figures[row, compared.column].values)
+    of = table.summary.trials
     trials = f"{len(gap.values)} trials" if len(gap.values) == of else f"{len(gap.values)} of {of} trials"
     size = f"{number(gap.mean, decimals, sign=True)}{unit}"
     if len(gap.values) == 1:
