@@ -37,7 +37,7 @@ def test_gradients_are_those_of_two_written_out_looks(shared_input: bool) -> Non
     network, other, rho = ToyNetwork(), ToyNetwork(), 0.3
     before = [parameter.detach().clone() for parameter in network.parameters()]
     step = ToyStep(network, 0, shared_input=shared_input)
-    sam(rho).around(looks_of(step, balancing_of("equal"), network.shared), step.parameters)
+    sam(rho).around(looks_of(step, balancing_of("equal"), network.shared, again=True), step.parameters)
     reference = ToyStep(other, 0, shared_input=shared_input)
     first = gradient(other, reference)
     length = torch.cat([part.flatten() for part in first]).norm()
@@ -62,7 +62,7 @@ def test_without_a_distance_every_balancing_has_its_plain_gradient_and_is_told_o
         if rho is None:
             leave_gradients(step, balancing, network.shared)
         else:
-            sam(rho).around(looks_of(step, balancing, network.shared), step.parameters)
+            sam(rho).around(looks_of(step, balancing, network.shared, again=True), step.parameters)
             assert step.looks == 2
         gradients = [parameter.grad for parameter in network.parameters()]
         found.append((gradients, list(balancing.buffers()), balancing.figures()))
@@ -79,7 +79,7 @@ def test_a_second_look_has_the_weights_of_the_first_and_does_not_move_them_again
     scale = balancing.scale
     balancing.scale = lambda *given: scaled.append(balancing.lambdas.clone()) or scale(*given)  # type: ignore[method-assign, func-returns-value]
     step = ToyStep(network, 1)
-    sam(0.5).around(looks_of(step, balancing, network.shared), step.parameters)
+    sam(0.5).around(looks_of(step, balancing, network.shared, again=True), step.parameters)
     assert len(scaled) == 6
     assert all(torch.equal(each, scaled[0]) for each in scaled)
     moved = balancing.lambdas.clone()

@@ -88,17 +88,18 @@ def _differentiate(loss: Tensor, parameters: Sequence[Tensor], kept: bool = Fals
 
 
 def looks_of(
-    step: Step, balancing: Balancing, shared: Sequence[nn.Parameter], *, made: bool = False
+    step: Step, balancing: Balancing, shared: Sequence[nn.Parameter], *, again: bool, made: bool = False
 ) -> Callable[[], None]:
-    """`leave_gradients`, as often as one likes, though the balancing counts one step.
+    """`leave_gradients`, as often as one likes where one may look `again`, though the balancing counts one step.
 
     Each look finds the balancing as the first one found it, so that the same objective is differentiated, and what the
     first one left it to remember stays.
 
     Args:
+        again: Whether there is to be a second look: only then is what the balancing remembers copied, at each step.
         made: The first look's gradients are there already.
     """
-    before = balancing.memory()
+    before = balancing.memory() if again else None
     looked = False
 
     def look() -> None:
@@ -108,6 +109,7 @@ def looks_of(
             if not made:
                 leave_gradients(step, balancing, shared)
             return
+        assert before is not None, "a second look that the regularizer's options do not announce: `looks_twice`"
         after = balancing.memory()
         balancing.recall(before)
         leave_gradients(step, balancing, shared)

@@ -153,7 +153,8 @@ class Learner:
         shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
         self.regularizer.look_ahead(step, optimizer)
         made = self.balancing.options.looks_ahead and self.balancing.look_ahead(step, optimizer)
-        self.regularizer.around(looks_of(step, self.balancing, shared, made=made), step.parameters)
+        again = self.regularizer.options.looks_twice
+        self.regularizer.around(looks_of(step, self.balancing, shared, again=again, made=made), step.parameters)
 
     def step(self, turn: Turn, tasks: Sequence[str], records: Mapping[str, list[Record]], feeds: Feeds) -> Step:
         """A step of the turn: of the next batch of each task, or the next one that they share."""

@@ -13,9 +13,11 @@ class RegularizerOptions(Options):
 
     Attributes:
         outside: Whether its value is added after the balancing has weighed the tasks' losses, instead of to them.
+        looks_twice: Whether it asks for the gradients of a step more than once.
     """
 
     outside: ClassVar[bool] = False
+    looks_twice: ClassVar[bool] = False
 
 
 class NoRegularizerOptions(RegularizerOptions):
@@ -69,6 +71,8 @@ class PtaOptions(RegularizerOptions):
 
 class SamOptions(RegularizerOptions):
     """Gradients from where the loss is worst nearby: sharpness-aware minimisation, at twice the cost."""
+
+    looks_twice: ClassVar[bool] = True
 
     name: Literal["sam"] = "sam"
     rho: float = Field(0.05, ge=0, description="How far away, as a length of all weights' change; 0: no distance.")
