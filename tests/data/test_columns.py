@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from sklearn.datasets import load_sample_image
 
 from tessera import registry
+from tessera.data.columns import RawColumn
 from tessera.data.datasets.digits_m import DigitsM
 from tessera.data.datasets.hierarchies import HIERARCHIES
 from tessera.data.datasets.levels import columns_above
@@ -23,7 +24,7 @@ from tessera.data.datasets.options.digits import DigitsMOptions
 from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.options.torchvision import Cifar100Options
 from tessera.data.prepare import prepare_dataset
-from tessera.data.store import Dataset, RawColumn, load_dataset, save_dataset
+from tessera.data.store import Dataset, load_dataset, save_dataset
 from tessera.errors import ArtifactError, DataError
 
 CPU = torch.device("cpu")

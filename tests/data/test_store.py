@@ -60,7 +60,7 @@ def test_source_split_adds_the_unlabelled(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"images": IMAGES.astype(np.float32)}, "must be .* uint8, but are .* float32"),
-        ({"images": IMAGES[:, :5]}, r"\(12, 5, 6, 3\)"),
+        ({"images": IMAGES[..., :2]}, r"\(12, 6, 6, 2\)"),
         ({"classes": ["a", "b", "c"]}, "class `c` has no training images"),
         ({"labels": LABELS[:5]}, "labels must be one an image"),
         ({"labels": LABELS + 1}, "labels must be -1 to 1, but are 0 to 2"),

@@ -81,7 +81,7 @@ def test_refuses_negative_padding() -> None:
 
 
 def test_refuses_a_crop_that_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="a crop of 10 px does not fit images of 9 x 7 px framed by 1"):
+    with pytest.raises(ValueError, match="a crop of 10 x 10 px does not fit images of 9 x 7 px framed by 1"):
         flip_and_crop(random_images(1), torch.Generator(), 1, size=10)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tessera import registry
+from tessera.data.columns import RawColumn
 from tessera.data.normalization import Normalization
-from tessera.data.store import Dataset, RawColumn, save_dataset
+from tessera.data.store import Dataset, save_dataset
 from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
 from tessera.models.store import save_encoder

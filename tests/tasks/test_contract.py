@@ -14,9 +14,9 @@ from tessera.data.labels import Column
 from tessera.data.store import Dataset, Split
 from tessera.data.views import to_unit
 from tessera.tasks import PARTS
-from tessera.tasks.base import ImageStatistics, Task, TaskBatch, plain_views, random_views
+from tessera.tasks.base import ImageStatistics, Task, TaskBatch, plain_view, random_views
 from tessera.tasks.labelled import LabelledTask
-from tessera.tasks.options.base import view_px
+from tessera.tasks.options.base import Views, view_px
 
 NUM_CLASSES = 4
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -256,7 +256,8 @@ def test_a_plain_view_is_what_the_encoder_is_shown(name: str) -> None:
 def test_plain_views_are_the_middle_of_the_image(size: int) -> None:
     images, view = colorful(2, size), view_px(size)
     first = (size - view) // 2
-    assert torch.equal(plain_views(images), images[:, :, first : first + view, first : first + view])
+    shown = plain_view(images, Views()).images(images)
+    assert torch.equal(shown, images[:, :, first : first + view, first : first + view])
 
 
 LABELLED = [name for name, part in PARTS.items() if part.options.reads is not None]  # type: ignore[attr-defined]

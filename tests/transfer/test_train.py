@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from tessera import registry
-from tessera.data.store import Dataset, RawColumn, Split, save_dataset
+from tessera.data.columns import RawColumn
+from tessera.data.store import Dataset, Split, save_dataset
 from tessera.errors import DataError, StudyError, TesseraError
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.networks.classifier import EncoderClassifier

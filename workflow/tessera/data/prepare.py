@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tessera.data.columns import check_columns
 from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.options.base import DatasetOptions
 from tessera.data.detection import StoredObjects, check_objects, save_detection
@@ -19,7 +20,7 @@ from tessera.data.formats import FORMATS
 from tessera.data.packed import Shards
 from tessera.data.packing import SHARD_BYTES, pack_images
 from tessera.data.reading import MOST_SHOWN, printable
-from tessera.data.store import check_columns, check_labels, save_dataset, save_packed
+from tessera.data.store import check_labels, save_dataset, save_packed
 from tessera.errors import DataError
 from tessera.registry import load
 
@@ -49,9 +50,10 @@ def prepare_dataset(
         shard_bytes: Size of a packed shard, at most.
 
     Returns:
-        `num_train`, `num_test`, `num_unlabeled` (images), `num_classes`, `image_size` (px), and `num_skipped`
-        (files passed over; the log names some for each reason). Of a dataset with boxes `num_train`, `num_test`,
-        `num_classes`, `num_objects`, `num_difficult` (of these), and `num_skipped` (objects, annotations and images).
+        `num_train`, `num_test`, `num_unlabeled` (images), `num_classes`, `image_size` (px, the shorter side), and
+        `num_skipped` (files passed over; the log names some for each reason). Of a dataset with boxes `num_train`,
+        `num_test`, `num_classes`, `num_objects`, `num_difficult` (of these), and `num_skipped` (objects, annotations
+        and images).
 
     Raises:
         DataError: If the dataset is missing, damaged or unfit.
@@ -65,7 +67,7 @@ def prepare_dataset(
     people = options.has_people()
     if isinstance(listed, RawDataset):
         save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes, listed.columns, people)
-        figures = _figures(listed.splits, len(listed.classes), listed.images.shape[1], len(listed.skipped))
+        figures = _figures(listed.splits, len(listed.classes), min(listed.images.shape[1:3]), len(listed.skipped))
     else:
         state = resume or folder / "shards"
         if isinstance(found, ListedObjects):
@@ -125,7 +127,7 @@ def _pack(
 ) -> dict[str, int]:
     """Packs a dataset, without damaged images, and returns its figures."""
     check_labels(len(listed), listed.labels, listed.splits, listed.classes)  # before any work
-    check_columns(len(listed), listed.columns)
+    check_columns(len(listed), listed.columns, None, listed.splits["train"])
     kept, splits, skipped = _pack_images(listed, options.word(), folder, state, shard_bytes)
     columns = {name: column._replace(labels=column.labels[kept]) for name, column in listed.columns.items()}
     people = options.has_people()

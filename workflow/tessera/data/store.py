@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tessera.data.columns import RawColumn, StoredColumns, check_columns, save_columns
 from tessera.data.images import Images, concatenate, in_slices
-from tessera.data.labels import Column
+from tessera.data.labels import IN_WORDS, Column
 from tessera.data.normalization import Normalization
 from tessera.data.packed import PackedImages, Shards
 from tessera.errors import ArtifactError, DataError
@@ -23,20 +24,6 @@ SPLITS = ("train", "test", "unlabeled")
 SAMPLED_IMAGES = 10_000  # training images that mean and deviation of a packed dataset are taken from
 
 
-class RawColumn(NamedTuple):
-    """A label column as read.
-
-    Attributes:
-        classes: Names of the classes, by label.
-
-    Shape:
-        labels: (N,) int64, class indices; -1 where there is none.
-    """
-
-    labels: np.ndarray
-    classes: list[str]
-
-
 @dataclass(frozen=True)
 class Split:
     """Images of one split.
@@ -44,7 +31,7 @@ class Split:
     Shape:
         images: (N, 3, H, W) uint8: a tensor, or packed images, which give one when they are indexed.
         labels: (N,) int64, class indices of the column that is in use (`Dataset.by`); -1 where there is none.
-        columns: Name of each further label column to (N,) int64; -1 where there is none.
+        columns: Name of each further label column to its labels, as `StoredColumns.rows` gives them.
     """
 
     images: Images
@@ -71,7 +58,8 @@ class Dataset:
     """A prepared dataset.
 
     Attributes:
-        classes: Names of the classes, by label.
+        classes: Names of the classes, by label; none where images have no class.
+        image_size: Height and width of the images, px; of unequal sides the shorter one.
         mean, std: Per channel, of the training split, in units of [0, 1].
         splits: `train` and `test`, and `unlabeled` where there is one.
         columns: Every label column: `class`, where the images have one, and those that lie beside it.
@@ -89,6 +77,12 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.classes and "class" not in self.columns:
             object.__setattr__(self, "columns", {"class": Column("class", self.classes), **self.columns})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the images, px."""
+        height, width = self.train.images.shape[-2:]
+        return height, width
 
     @property
     def normalization(self) -> Normalization:
@@ -115,10 +109,12 @@ class Dataset:
         """The same dataset, whose `labels` and `classes` are those of another label column.
 
         Raises:
-            DataError: If it has no such column; the message names the nearest one.
+            DataError: If it has no such column, the message names the nearest one; or one that has no class an image.
         """
         if column not in self.columns:
             raise DataError(f"no label column `{column}`. {suggest(column, self.columns)}")
+        if (kind := self.columns[column].kind) != "class":
+            raise DataError(f"label column `{column}` has {IN_WORDS[kind]}, and no class of each image")
         if column == "class":
             return self
         splits = {
@@ -137,18 +133,18 @@ def save_dataset(
     shows_people: bool = False,
 ) -> None:
     """Writes a dataset: `images.npy` (N, H, W, 3) uint8, `labels.npy` (N,) int64, `splits.npz`, `dataset.json`; and
-    `columns/<name>.npy` (N,) int64 of each further label column.
+    `columns/<name>.npy` of each further label column.
 
     Raises:
         DataError: If shapes, types or labels do not fit together, or a class has no training image.
     """
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or images.shape[1] != images.shape[2]:
-        raise DataError(f"images must be (N, S, S, 3) uint8, but are {images.shape} {images.dtype}")
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise DataError(f"images must be (N, H, W, 3) uint8, but are {images.shape} {images.dtype}")
     check_labels(len(images), labels, splits, classes)
-    check_columns(len(images), columns)
+    check_columns(len(images), columns, (images.shape[1], images.shape[2]), splits["train"])
     np.save(folder / "images.npy", images)
     mean, std = _statistics(_chunks(images, splits["train"]))
-    _save_rest(folder, "array", images.shape[1], labels, splits, classes, mean, std, columns, shows_people)
+    _save_rest(folder, "array", min(images.shape[1:3]), labels, splits, classes, mean, std, columns, shows_people)
 
 
 def save_packed(
@@ -173,7 +169,7 @@ def save_packed(
     shards = Shards(folder)
     if form == "packed":
         check_labels(len(shards), labels, splits, classes)
-        check_columns(len(shards), columns)
+        check_columns(len(shards), columns, None, splits["train"])
     else:
         _check_splits(len(shards), labels, splits)
     train = splits["train"]
@@ -198,19 +194,6 @@ def check_labels(number: int, labels: np.ndarray, splits: Mapping[str, np.ndarra
         raise DataError(f"class `{classes[empty[0]]}` has no training images: add some, or leave the class out")
 
 
-def check_columns(number: int, columns: Mapping[str, RawColumn]) -> None:
-    """Compares label columns with the number of images.
-
-    Raises:
-        DataError: If one does not fit, or its name is no word.
-    """
-    for name, (labels, classes) in columns.items():
-        if not name.isidentifier() or name == "class":
-            raise DataError(f"label column `{name}` should be called by a word, and not `class`")
-        if labels.shape != (number,) or (number and not -1 <= labels.min() <= labels.max() < len(classes)):
-            raise DataError(f"label column `{name}` must have one of {len(classes)} classes, or -1, an image")
-
-
 def load_dataset(folder: Path, device: torch.device, labels: str | None = None) -> Dataset:
     """Reads a prepared dataset; its images lie on the device as one uint8 tensor a split, or in packed shards.
 
@@ -224,8 +207,7 @@ def load_dataset(folder: Path, device: torch.device, labels: str | None = None) 
     """
     try:
         about, index = read_about(folder)
-        columns = {name: Column(of["kind"], tuple(of["classes"])) for name, of in about.get("columns", {}).items()}
-        values = {name: np.load(folder / "columns" / f"{name}.npy", allow_pickle=False) for name in columns}
+        stored = StoredColumns(folder / "columns", about.get("columns", {}))
         classes = np.load(folder / "labels.npy", allow_pickle=False)
         facts = tuple(about["classes"]), about["image_size"], tuple(about["mean"]), tuple(about["std"])
         take = _open_images(folder, about.get("format", "array"), about["image_size"], device)
@@ -235,11 +217,10 @@ def load_dataset(folder: Path, device: torch.device, labels: str | None = None) 
         ) from error
 
     def split_of(rows: np.ndarray) -> Split:
-        beside = {name: torch.from_numpy(column[rows]) for name, column in values.items()}
-        return Split(take(rows), torch.from_numpy(classes[rows]), beside).to(device)
+        return Split(take(rows), torch.from_numpy(classes[rows]), stored.rows(rows)).to(device)
 
     splits = {name: split_of(rows) for name, rows in index.items()}
-    dataset = Dataset(*facts, splits, columns, about.get("shows_people", False))
+    dataset = Dataset(*facts, splits, stored.columns, about.get("shows_people", False))
     if labels is None:
         return dataset
     refuse_without(dataset, [labels], folder)
@@ -339,10 +320,7 @@ def _save_rest(
         "std": std,
     }
     if columns:  # absent else, so that what is written of a dataset without any stays the same
-        (folder / "columns").mkdir()
-        for name, column in columns.items():
-            np.save(folder / "columns" / f"{name}.npy", column.labels.astype(np.int64))
-        about["columns"] = {name: {"kind": "class", "classes": column.classes} for name, column in columns.items()}
+        about["columns"] = save_columns(folder, columns)
     if shows_people:
         about["shows_people"] = True
     (folder / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tessera.data.images import image_batches
 from tessera.data.store import Split
-from tessera.tasks.base import Task, TaskBatch, random_views
+from tessera.data.views import View
+from tessera.tasks.base import Task, TaskBatch, random_view, seen_labels, shared_views
 from tessera.training.randomness import generator_of, index_batches
 
 LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in parts of 2^16, as in Pillow: gray images stay what they are
@@ -48,6 +49,17 @@ class Feed:
         return self.task.make_batch(self.show(images), labels, self._generator)
 
 
+def shared_batches(
+    tasks: Mapping[str, Task], images: Tensor, labels: Mapping[str, Mapping[str, Tensor]], view: View
+) -> dict[str, TaskBatch]:
+    """A batch of each task of the same views; labels by task and column."""
+    views = view.images(images)
+    return {
+        name: task.batch_of(views, seen_labels(view, labels[name], task.statistics.columns))
+        for name, task in tasks.items()
+    }
+
+
 class SharedFeed:
     """Batches of views that all tasks of a step see, each with its own labels of them.
 
@@ -65,15 +77,15 @@ class SharedFeed:
         index = index_batches(len(split), batch_size, batches, generator_of("batches", *words, "shared"))
         self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
         self._generator = generator_of("views", *words, "shared")
+        self._views = shared_views(task.options for task in tasks.values())
 
     def __iter__(self) -> Iterator[dict[str, TaskBatch]]:
         return self
 
     def __next__(self) -> dict[str, TaskBatch]:
         images, index = next(self._drawn)
-        views = random_views(images, self._generator)
         labels = {name: {of: column[index] for of, column in each.items()} for name, each in self._labels.items()}
-        return {name: task.batch_of(views, labels[name]) for name, task in self.tasks.items()}
+        return shared_batches(self.tasks, images, labels, random_view(images, self._generator, self._views))
 
 
 class Feeds(dict[str, Any]):

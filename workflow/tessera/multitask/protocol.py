@@ -13,7 +13,7 @@ from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError
 from tessera.multitask.store import StoredTasks, load_tasks
 from tessera.protocols.base import CHANCE, Evaluation, Measured, Protocol
-from tessera.tasks.base import plain_views
+from tessera.tasks.base import plain_view, seen_labels, shared_views
 from tessera.tasks.labelled import LabelledTask
 from tessera.tasks.meters import Meter
 from tessera.training.compute import Compute
@@ -80,15 +80,17 @@ def _measured(stored: StoredTasks, test: Split, normalization: Normalization, co
     normalize = normalization.of_images(device)
     meters = {name: task.meter() for name, task in stored.tasks.items()}
     columns = {name: task.labels_of(test.to(device)) for name, task in stored.tasks.items()}
+    views = shared_views(task.options for task in stored.tasks.values())
     start = 0
     # On a processor the maps of a small batch stay in its caches, which a third of the time depends on.
     for images in in_slices(test.images, 64 if device.type == "cpu" else 500):
-        end = start + len(images)
+        end, view = start + len(images), plain_view(images, views)
         with compute.autocast():
-            predictions = network(normalize(plain_views(images)))
+            predictions = network(normalize(view.images(images)))
         for name, task in stored.tasks.items():
             labels = {column: values[start:end] for column, values in columns[name].items()}
-            meters[name].add(predictions[name], task.wanted(labels))
+            seen = seen_labels(view, labels, task.statistics.columns)
+            meters[name].add(predictions[name], task.wanted(seen))
         start = end
     return meters
 

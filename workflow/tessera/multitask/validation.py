@@ -9,8 +9,9 @@ from torch import Tensor
 
 from tessera.data.store import Split
 from tessera.multitask.batch_norm import batch_statistics
+from tessera.multitask.feeds import shared_batches
 from tessera.multitask.records import Record, means
-from tessera.tasks.base import TaskBatch, random_views
+from tessera.tasks.base import TaskBatch, random_view, shared_views
 from tessera.training.randomness import generator_of
 
 if TYPE_CHECKING:
@@ -66,5 +67,6 @@ def _batches(
     if len(names) == 1:
         (name,) = names
         return {name: learner.tasks[name].make_batch(learner.shows[name](images), labels[name], generator)}
-    views = random_views(images, generator)
-    return {name: learner.tasks[name].batch_of(views, labels[name]) for name in names}
+    tasks = {name: learner.tasks[name] for name in names}
+    view = random_view(images, generator, shared_views(task.options for task in tasks.values()))
+    return shared_batches(tasks, images, labels, view)

@@ -1,17 +1,17 @@
 """What every task is: it makes batches from images, gives a head, and scores the head's prediction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tessera.data.labels import Column
+from tessera.data.labels import MAPS, Column
 from tessera.data.store import Dataset, Split
-from tessera.data.views import flip_and_crop
-from tessera.tasks.options.base import view_px
+from tessera.data.views import View, draw, middle
+from tessera.tasks.options.base import TaskOptions, Views, view_px
 
 
 class TaskBatch(NamedTuple):
@@ -103,7 +103,8 @@ class Task(ABC):
             labels: The dataset's own, by name of the column; only supervised tasks read them.
             generator: On the CPU, so that a seed means the same draws on every device.
         """
-        return self.batch_of(random_views(images, generator), labels)
+        view = random_view(images, generator, self.options.views or Views())
+        return self.batch_of(view.images(images), seen_labels(view, labels, self.statistics.columns))
 
     def labels_of(self, split: Split) -> dict[str, Tensor]:
         """What `make_batch` reads of the dataset's labels, of all images of a split: here nothing."""
@@ -113,8 +114,8 @@ class Task(ABC):
         """The batch of these views, which the encoder is shown as they are: of tasks whose options say `plain_view`.
 
         Args:
-            views: (N, 3, V, V) uint8, V as `view_px` gives.
-            labels: As of `make_batch`.
+            views: (N, 3, h, w) uint8.
+            labels: As of `make_batch`, but maps are of the views.
         """
         raise NotImplementedError(f"{type(self).__name__} makes its inputs itself.")
 
@@ -158,26 +159,48 @@ def to_bytes(pixels: Tensor) -> Tensor:
     return (pixels.detach().float().clamp(0, 1) * 255).round().byte().cpu()
 
 
+def shared_views(options: Iterable[TaskOptions]) -> Views:
+    """How views are drawn that several tasks see: as the first task wants that depends on it."""
+    return next((each.views for each in options if each.views is not None), Views())
+
+
+def random_view(images: Tensor, generator: torch.Generator, views: Views) -> View:
+    """Draws a view of each image, (N, 3, H, W): what a task that looks at whole images is shown of them.
+
+    A framed view is smaller than the image where the presets say so; else it moves within a frame of an eighth.
+    """
+    number, _, height, width = images.shape
+    crop = views.crop or (_view_shape(height, width) if views.framed else (height, width))
+    padding = min(height, width) // 8 if views.framed and crop == (height, width) else 0
+    return draw(number, (height, width), generator, flip=views.flip, scales=views.scales, crop=crop, padding=padding)
+
+
+def plain_view(images: Tensor, views: Views) -> View:
+    """What is shown of images (N, 3, H, W) to be measured: neither mirrored nor moved.
+
+    All of each image, or its middle, as large as a random view, where views are framed.
+    """
+    number, _, height, width = images.shape
+    return middle(number, (height, width), _view_shape(height, width) if views.framed else None)
+
+
+def seen_labels(view: View, labels: Mapping[str, Tensor], columns: Mapping[str, Column]) -> dict[str, Tensor]:
+    """The labels of what is seen, by name of their column: maps are those of the views."""
+    return {
+        name: view.column(columns[name].kind, values) if columns[name].kind in MAPS else values
+        for name, values in labels.items()
+    }
+
+
 def random_views(images: Tensor, generator: torch.Generator) -> Tensor:
-    """What a task that looks at whole images is shown of them: mirrored and cropped at random.
-
-    A view is smaller than the image where the presets say so; else the crop moves within a frame of an eighth.
+    """The images as a framed random view shows them.
 
     Shape:
         images: (N, 3, H, H) uint8.
         returns: (N, 3, V, V) uint8, V as `view_px` gives.
     """
-    size = images.shape[-1]
-    view = view_px(size)
-    return flip_and_crop(images, generator, padding=size // 8 if view == size else 0, size=view)
+    return random_view(images, generator, Views()).images(images)
 
 
-def plain_views(images: Tensor) -> Tensor:
-    """What is shown of images to be measured: their centre, as large as a random view, neither mirrored nor moved.
-
-    Shape:
-        images: (N, 3, H, H) uint8.
-        returns: (N, 3, V, V) uint8, V as `view_px` gives.
-    """
-    start = (images.shape[-1] - (view := view_px(images.shape[-1]))) // 2
-    return images[..., start : start + view, start : start + view]
+def _view_shape(height: int, width: int) -> tuple[int, int]:
+    return (view_px(height), view_px(width)) if height == width else (height, width)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-UNLABELED = -1
+from tessera.data.columns import UNLABELED
+
 TOP = 5
 
 

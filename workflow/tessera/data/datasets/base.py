@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tessera.data.columns import RawColumn
 from tessera.data.decode import Encoded
 from tessera.data.detection import StoredObjects
-from tessera.data.store import RawColumn
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class RawDataset:
 
     Attributes:
         splits: Name (`train`, `test`, maybe `unlabeled`) to the rows of the split, in its order; disjoint.
-        classes: Names of the classes, by label.
+        classes: Names of the classes, by label; none where images have no class.
         skipped: What was passed over, each with its reason.
         columns: Further label columns, by name.
 
     Shape:
-        images: (N, S, S, 3) uint8.
+        images: (N, H, W, 3) uint8.
         labels: (N,) int64, class indices; -1 where there is none.
         splits[name]: (M,) int64.
     """

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_image
 
+from tessera.data.columns import RawColumn
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.levels import columns_above
-from tessera.data.store import RawColumn, label_subset
+from tessera.data.store import label_subset
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 REDUCTIONS = (1, 2, 4)  # crops of so many times the image's height and width, at 32 px of 32, 64 and 128 px

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tessera.data.archives import Entry, check_sha256, encoded, entries, name_in
+from tessera.data.columns import RawColumn
 from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.levels import columns_above
@@ -16,7 +17,7 @@ from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.suffixes import TARS
 from tessera.data.decode import Encoded, decode_images
 from tessera.data.reading import printable
-from tessera.data.store import RawColumn, label_subset
+from tessera.data.store import label_subset
 from tessera.errors import DataError
 from tessera.registry import suggest
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tessera.data.columns import RawColumn
 from tessera.data.datasets.hierarchies import Level, unfit_levels
-from tessera.data.store import RawColumn
 from tessera.errors import DataError
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from tessera.data.archives import encoded, entries, name_in
+from tessera.data.columns import RawColumn
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.layout import Parts, ignored, is_image
 from tessera.data.datasets.options.utkface import AGES, ETHNICITIES, GENDERS, Face, read_name
 from tessera.data.decode import Encoded, decode_images
-from tessera.data.store import RawColumn, label_subset
+from tessera.data.store import label_subset
 from tessera.errors import DataError
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from tessera.data.labels import Kind
 from tessera.models.encoders.options import EncoderPart
 from tessera.parts import PartOf
-from tessera.registry import Options
+from tessera.registry import Options, choices
 
 Augmentation = Literal["none", "crop_flip", "ssd"]
 
@@ -22,6 +22,7 @@ class NetworkOptions(Options):
         augmentation: What it is shown of its images where a study does not say.
         several_gpus: True where the trainer shares a batch among all GPUs of a job.
         one_stage: True where no method teaches it in two stages, so that none is to be made up for.
+        any_shape: True where the sides of images may differ.
     """
 
     answers: ClassVar[Kind] = "class"
@@ -29,12 +30,20 @@ class NetworkOptions(Options):
     augmentation: ClassVar[Augmentation] = "crop_flip"
     several_gpus: ClassVar[bool] = False
     one_stage: ClassVar[bool] = False
+    any_shape: ClassVar[bool] = False
 
     def with_encoder(self, encoder: Options) -> Self:
         """The same, its encoder explicit: its own, or else the one that is given; of one without, itself."""
         return self
 
     def clashes(self, whole: Any) -> Iterator[str]:
+        height, width = whole.target.dataset.shape()
+        if height != width and not self.any_shape and whole.target.protocol.measures == "network":
+            yield (
+                f"network `{self.name}` needs square images, but those of dataset `{whole.target.dataset.name}` have "
+                f"{height} x {width} px: prepare square ones, or set target.network to "
+                f"{choices('network', lambda options: options.any_shape)}"
+            )
         asked = whole.target.augmentation
         if asked not in (None, "none", self.augmentation):
             why = "is made for boxes" if asked == "ssd" else "moves no boxes"
@@ -69,6 +78,8 @@ class OnEncoderOptions(NetworkOptions):
 
 class ClassifierOptions(OnEncoderOptions):
     """Any encoder, its last map averaged, then one linear layer or a few."""
+
+    any_shape: ClassVar[bool] = True
 
     name: Literal["classifier"] = "classifier"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(

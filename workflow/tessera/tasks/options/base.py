@@ -1,12 +1,29 @@
 """What the plan asks of every task. Torch-free, as all pages of this folder: read while a plan is made."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from tessera.data.labels import Kind
 from tessera.figures import Figure
 from tessera.parts import PartOf
 from tessera.registry import Options, label
+
+
+class Views(NamedTuple):
+    """How views of whole images are drawn for training.
+
+    Attributes:
+        flip: Whether half of them are mirrored.
+        scales: Of which one is drawn for each, at least 1: so many times it is enlarged.
+        crop: Height and width of a window that is drawn out of the image, px; None: as large as the image.
+        framed: Whether the window moves within a frame of an eighth, or is smaller than the image where presets say
+            so: of views whose pixels have no labels.
+    """
+
+    flip: bool = True
+    scales: tuple[float, ...] = ()
+    crop: tuple[int, int] | None = None
+    framed: bool = True
 
 
 class TaskOptions(Options):
@@ -21,6 +38,7 @@ class TaskOptions(Options):
             views, and one pass of the encoder, serves all such tasks.
         figures: What protocol `tasks` reports of it, first the one that tells most; of tasks that learn labels.
         needs_color: True where what is predicted are colours, so that gray images teach nothing.
+        any_shape: True where the sides of images may differ.
     """
 
     short: ClassVar[str]
@@ -30,6 +48,7 @@ class TaskOptions(Options):
     plain_view: ClassVar[bool] = False
     figures: ClassVar[tuple[Figure, ...]] = ()
     needs_color: ClassVar[bool] = False
+    any_shape: ClassVar[bool] = False
 
     @property
     def key(self) -> str:
@@ -51,7 +70,19 @@ class TaskOptions(Options):
         """What folder names call it."""
         return str(getattr(self, "short", label(self.name)))
 
+    @property
+    def views(self) -> Views | None:
+        """How views of images are drawn, where it depends on that; None: it takes what others that share them want."""
+        return None
+
     def clashes(self, whole: Any) -> Iterator[str]:
+        height, width = whole.dataset.shape()
+        if height != width and not self.any_shape:
+            yield (
+                f"{self.name} needs square images, but those of dataset `{whole.dataset.name}` have {height} x {width} "
+                "px: prepare square ones, or choose tasks that learn labels"
+            )
+            return
         pixels = whole.dataset.pixels()
         try:
             self.check_image_size(pixels)

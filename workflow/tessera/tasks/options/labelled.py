@@ -21,6 +21,7 @@ class LabelledTaskOptions(TaskOptions):
 
     reads: ClassVar[Kind]
     plain_view: ClassVar[bool] = True
+    any_shape: ClassVar[bool] = True
 
     labels: Annotated[str, LATE] = Field(
         "class", min_length=1, description="Column of the dataset's labels that is learned."
@@ -69,6 +70,7 @@ _OF_IMAGE: dict[Kind, str] = {
     "class": "the class of each image",
     "class_map": "the class of each pixel",
     "depth_map": "the depth of each pixel",
+    "disparity_map": "the disparity of each pixel",
     "normal_map": "the normal of each pixel",
     "boxes": "the boxes of each image",
 }

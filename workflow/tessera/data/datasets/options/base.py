@@ -21,8 +21,12 @@ class DatasetOptions(Options):
     downloads: ClassVar[bool] = False
 
     def pixels(self) -> int:
-        """Height and width of the prepared images, px."""
+        """Height and width of the prepared images, px; of unequal sides the shorter one."""
         raise NotImplementedError
+
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the prepared images, px."""
+        return self.pixels(), self.pixels()
 
     def label_columns(self) -> dict[str, Kind]:
         """The labels of its images, by name; `class` is the one that is read where none is named."""
