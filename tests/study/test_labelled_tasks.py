@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tessera.data.datasets.options.digits import DigitsMOptions
 from tessera.errors import StudyError
 from tessera.study.plan import Plan
 
@@ -65,7 +66,7 @@ def test_the_first_figure_of_the_first_task_fills_a_cell(plan_of: PlanOf) -> Non
         (
             {"base__source__tasks": ["jigsaw"], "grid__columns": {"target.dataset": ["digits_m"]}},
             "measures tasks that learn labels, but the source has no task that learns labels: give source.tasks "
-            "`classification`, or",
+            "`classification`, `depth`, ",
         ),
         (
             {"base__source__epochs": 0, "grid__columns": {"target.dataset": ["digits_m"]}},
@@ -129,3 +130,50 @@ def test_what_a_task_does_to_its_own_input_cannot_be_shared(plan_of: PlanOf, tas
 def test_tasks_that_look_at_the_image_itself_share_it(plan_of: PlanOf, task: str) -> None:
     shared = {"name": "joint", "inputs": "shared"}
     assert plan_of(deepcopy(STUDY) | {"base/source/schedule": shared, "base/source/tasks": [DIGIT, task, ZOOM]}).jobs
+
+
+MAPS: dict[str, Any] = {"segmentation": "class_map", "depth": "depth_map", "relief": "depth_map"}
+
+
+def dense(name: str, **options: Any) -> dict[str, Any]:
+    return {"name": name, **options}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([dense("depth", labels="segmentation")], "depth learns maps of depth, but column `segmentation` of dataset"),
+        (
+            [dense("depth", labels="depht")],
+            "depth.labels: dataset `digits_m` has no label column `depht`. Did you mean",
+        ),
+        ([dense("normals")], "normals learns the normal of each pixel, but dataset `digits_m` has "),
+        ([dense("depth", crop=[16, 40])], "depth.crop: a window of 16 x 40 px does not fit images of 32 x 32 px"),
+        ([dense("depth", scales=[0.5])], "should be greater than or equal to 1, but is 0.5"),
+        (
+            [dense("depth", scales=[1, 1.5]), dense("semantic_segmentation")],
+            "task `semantic_segmentation` asks for other views of the images than `depth`: give both the same flip,",
+        ),
+        ([dense("depth"), dense("depth")], "tasks names a task twice: depth, depth"),
+    ],
+)
+def test_what_does_not_fit_of_maps_is_told(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, tasks: list[Any], words: str
+) -> None:
+    monkeypatch.setattr(DigitsMOptions, "label_columns", lambda self: MAPS)
+    shared = {"name": "joint", "inputs": "shared"}
+    lines = told(plan_of, base__source__tasks=tasks, base__source__schedule=shared, grid__columns={})
+    assert any(words in line for line in lines), lines
+
+
+def test_maps_of_one_kind_are_tasks_of_their_own(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DigitsMOptions, "label_columns", lambda self: MAPS)
+    tasks = [dense("depth"), dense("depth", labels="relief"), dense("semantic_segmentation")]
+    columns = [
+        {"label": "relief", "target.metric": "depth.relief.relative_error"},
+        {"label": "class", "target.metric": "semantic_segmentation.mean_iou"},
+    ]
+    plan = plan_of(deepcopy(STUDY) | {"base/source/tasks": tasks, "grid/columns": columns})
+    assert any(".dep-dep_relief-sem." in job.words for job in plan.jobs.values())
+    figures = {cell.column: (cell.figure.unit, cell.figure.lower_is_better) for cell in plan.studies["small"].cells}
+    assert figures == {"relief": ("%", True), "class": ("%", False)}

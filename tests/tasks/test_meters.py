@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
-from tessera.tasks.meters import ClassMeter
+from tessera.tasks.meters.classes import ClassMeter
 
 CPU = torch.device("cpu")
 

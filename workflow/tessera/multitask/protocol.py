@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tessera.data.images import in_slices
+from tessera.data.labels import IN_WORDS
 from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError, StudyError
@@ -15,7 +16,7 @@ from tessera.multitask.store import StoredTasks, load_tasks
 from tessera.protocols.base import CHANCE, Evaluation, Measured, Protocol
 from tessera.tasks.base import plain_view, seen_labels, shared_views
 from tessera.tasks.labelled import LabelledTask
-from tessera.tasks.meters import Meter
+from tessera.tasks.meters.base import Meter
 from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
@@ -99,6 +100,11 @@ def _check_column(name: str, task: LabelledTask, dataset: Dataset) -> None:
     column, learned = task.options.labels, task.column.classes
     if column not in dataset.columns:
         raise DataError(f"task `{name}` learned label column `{column}`, which the target's images do not have")
+    if (kind := dataset.columns[column].kind) != task.column.kind:
+        raise DataError(
+            f"task `{name}` learned {IN_WORDS[task.column.kind]}, but label column `{column}` of the target has "
+            f"{IN_WORDS[kind]}"
+        )
     asked = dataset.columns[column].classes
     if len(asked) != len(learned):
         raise DataError(f"task `{name}` tells {len(learned)} classes apart, but the target has {len(asked)}")

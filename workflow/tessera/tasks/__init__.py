@@ -2,6 +2,7 @@
 
 from tessera.registry import Part
 from tessera.tasks.options.base import TaskOptions
+from tessera.tasks.options.dense import DepthOptions, DisparityOptions, NormalsOptions, SemanticSegmentationOptions
 from tessera.tasks.options.labelled import ClassificationOptions
 from tessera.tasks.options.maps import ColorizationOptions, ReconstructionOptions, SegmentationOptions
 from tessera.tasks.options.patches import RotationOptions, RotationWithClassificationOptions
@@ -51,4 +52,12 @@ PARTS = {
     "classification": Part(
         "tessera.tasks.classification:Classification", ClassificationOptions, "the dataset's own labels (supervised)"
     ),
+    "semantic_segmentation": Part(
+        "tessera.tasks.semantic_segmentation:SemanticSegmentation",
+        SemanticSegmentationOptions,
+        "which class has each pixel? (supervised)",
+    ),
+    "depth": Part("tessera.tasks.depth:Depth", DepthOptions, "how far away is each pixel? (supervised)"),
+    "disparity": Part("tessera.tasks.depth:Depth", DisparityOptions, "how near is each pixel? (supervised)"),
+    "normals": Part("tessera.tasks.normals:Normals", NormalsOptions, "which way does each pixel face? (supervised)"),
 }

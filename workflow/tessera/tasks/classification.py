@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tessera.data.columns import UNLABELED
 from tessera.models.heads.vectors import VectorHead
 from tessera.tasks.labelled import LabelledTask
-from tessera.tasks.meters import TOP, ClassMeter
+from tessera.tasks.meters.classes import TOP, ClassMeter
 from tessera.tasks.options.labelled import ClassificationOptions
 
 

@@ -10,7 +10,7 @@ from tessera.data.labels import Column
 from tessera.data.store import Split
 from tessera.data.views import to_unit
 from tessera.tasks.base import Task, TaskBatch
-from tessera.tasks.meters import Meter
+from tessera.tasks.meters.base import Meter
 from tessera.tasks.options.labelled import LabelledTaskOptions
 
 

@@ -21,14 +21,14 @@ class Expansion(nn.Module):
         hidden: Channels of the 3x3 convolution.
         channels: Channels of the result.
         factor: Of the sub-pixel upsampling, at least 1.
-        size: Height and width of the result.
+        size: Height and width of the result; None: the map's, times the factor.
 
     Shape:
         features: (N, num_features, h, w).
         returns: (N, channels, size, size).
     """
 
-    def __init__(self, num_features: int, hidden: int, channels: int, factor: int, size: int) -> None:
+    def __init__(self, num_features: int, hidden: int, channels: int, factor: int, size: int | None) -> None:
         super().__init__()
         self.size = size
         self.layers = nn.Sequential(
@@ -38,7 +38,8 @@ class Expansion(nn.Module):
         )  # fmt: skip
 
     def forward(self, features: Tensor) -> Tensor:
-        return resize(self.layers(features), self.size)
+        maps: Tensor = self.layers(features)
+        return maps if self.size is None else resize(maps, self.size)
 
 
 def resize(maps: Tensor, size: int) -> Tensor:

@@ -95,6 +95,13 @@ class JointOptions(ScheduleOptions):
                     f"schedule.inputs is `shared`, but task `{task.name}` makes inputs of its own, which other tasks "
                     "cannot see: use `own`, or leave the task out"
                 )
+        particular = [task for task in whole.tasks if task.views is not None]
+        for task in particular[1:]:
+            if task.views != particular[0].views:
+                yield (
+                    f"schedule.inputs is `shared`, but task `{task.name}` asks for other views of the images than "
+                    f"`{particular[0].name}`: give both the same flip, scales and crop, or use `own`"
+                )
         if whole.harmonize:
             yield "schedule.inputs is `shared`, so all tasks see the same colours: set source.harmonize to false"
 

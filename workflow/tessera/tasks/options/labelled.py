@@ -28,8 +28,13 @@ class LabelledTaskOptions(TaskOptions):
     )
 
     @property
+    def _usual(self) -> bool:
+        """Whether it learns the column that it learns where none is named."""
+        return bool(self.labels == type(self).model_fields["labels"].default)
+
+    @property
     def key(self) -> str:
-        return super().key if self.labels == "class" else f"{super().key}.{self.labels}"
+        return super().key if self._usual else f"{super().key}.{self.labels}"
 
     @property
     def column(self) -> str:
@@ -37,11 +42,11 @@ class LabelledTaskOptions(TaskOptions):
 
     @property
     def drawn_by(self) -> str:
-        return super().drawn_by if self.labels == "class" else self.key
+        return super().drawn_by if self._usual else self.key
 
     @property
     def word(self) -> str:
-        return super().word if self.labels == "class" else f"{super().word}_{self.labels}"
+        return super().word if self._usual else f"{super().word}_{self.labels}"
 
     def clashes(self, whole: Any) -> Iterator[str]:
         dataset = whole.dataset

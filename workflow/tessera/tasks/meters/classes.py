@@ -1,8 +1,6 @@
-"""Meters: figures of a task over many batches, which are those of all its images at once."""
+"""Of classes of images: accuracy, accuracy of the likeliest ones, cross-entropy."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,28 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.data.columns import UNLABELED
+from tessera.tasks.meters.base import Meter
 
 TOP = 5
-
-
-class Meter(ABC):
-    """What a task's predictions are worth, over all batches that were added."""
-
-    @abstractmethod
-    def add(self, prediction: Any, labels: Any) -> None:
-        """Takes one batch in; nothing is read back from the device."""
-
-    @abstractmethod
-    def count(self) -> int:
-        """How many labels were known."""
-
-    @abstractmethod
-    def figures(self) -> dict[str, float]:
-        """The figures that the options name, of one known label or more."""
-
-    @abstractmethod
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What to keep beside them, from which the figures can be computed again."""
 
 
 class ClassMeter(Meter):

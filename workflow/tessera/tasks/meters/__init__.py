@@ -1,0 +1,1 @@
+"""Meters: what a task's predictions are worth, over all images at once."""
