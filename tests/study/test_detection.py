@@ -38,6 +38,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     (with_target(protocol="knn"), "dataset `digits_scenes` has boxes, which protocol `knn` cannot score"),
     (with_target(dataset="digits_m", protocol="classification"), "`target`: network `ssd300` finds boxes, which protocol `classification` cannot score: set target.protocol to `detection`, or choose another target.network"),
     (with_target(label_fraction=0.5), "`target`: label_fraction is 0.5, but network `ssd300` learns from the boxes of all training images: leave it at 1"),
+    ({**with_target(), "base/source/encoder": "segnet"}, "`target`: network `ssd300` reads ever smaller maps, but encoder `segnet` ends with large ones, which would learn nothing: choose another encoder"),
     (with_target(augmentation="crop_flip"), "augmentation `crop_flip` moves no boxes, so network `ssd300` cannot learn from it: use `ssd` or `none`"),
     ({"base/target/augmentation": "ssd"}, "augmentation `ssd` is made for boxes, so network `reduced_alexnet` cannot learn from it: use `crop_flip` or `none`"),
     (with_target(metric="accuracy"), "protocol `detection` has no metric `accuracy`. Known: map_voc07, map_area"),

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from tessera import registry
 from tessera.errors import StudyError
 from tessera.models.encoders.base import Encoder
-from tessera.models.encoders.options import EncoderOptions, ResNet8Options
+from tessera.models.encoders.options import EncoderOptions, ResNet8Options, VGG16Options
 from tessera.models.networks.build import build_network
 from tessera.multitask.batch_norm import batch_norms, reestimate_statistics
 from tessera.multitask.fusion.states import layer_parameters
@@ -36,7 +36,9 @@ def test_layers_have_the_names_and_channels_they_claim(encoder: Encoder) -> None
     assert {name: found.shape[1] for name, found in maps.items()} == encoder.layer_channels
     assert list(maps) == list(encoder.layer_channels)
     sides = [found.shape[2] for found in maps.values()]
-    assert sides == sorted(sides, reverse=True)
+    bottom = sides.index(min(sides))  # a decoder may lead up again
+    assert sides[:bottom] == sorted(sides[:bottom], reverse=True)
+    assert sides[bottom:] == sorted(sides[bottom:])
 
 
 @torch.no_grad()
@@ -64,6 +66,31 @@ def test_maps_do_not_change_after_they_are_made(encoder: Encoder) -> None:
     for name, found in encoder.layers(images).items():
         assert_close(encoder.maps(images, [name])[name], found, rtol=0, atol=0)
         assert_close(together[name], found, rtol=0, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(32, 32), (17, 43)])
+def test_stages_in_turn_give_z_and_are_named_after_their_maps(encoder: Encoder, size: tuple[int, int]) -> None:
+    images, stages = torch.randn(2, 3, *size), encoder.stages()
+    assert len(stages) > 1
+    assert stages[-1][0] == list(encoder.layer_channels)[-1]
+    maps = encoder.maps(images, [name for name, _ in stages])
+    made, kept = images, dict[str, Any]()
+    for name, stage in stages:
+        made = stage(made, kept)
+        assert torch.equal(made, maps[name])
+    assert torch.equal(made, encoder(images))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("px", [17, 64])
+def test_attention_points_are_pairs_of_one_size_and_end_with_z(encoder: Encoder, px: int) -> None:
+    points = encoder.attention_points
+    assert points[-1].last == list(encoder.layer_channels)[-1]
+    assert len({point.last for point in points}) == len(points)
+    maps = encoder.maps(torch.randn(2, 3, px, px), dict.fromkeys(name for p in points for name in (*p[:2], *p.through)))
+    for point in points:
+        assert maps[point.first].shape[2:] == maps[point.last].shape[2:]
 
 
 @torch.no_grad()
@@ -142,7 +169,8 @@ def test_bfloat16_and_channels_last_give_nearly_the_same(encoder: Encoder, px: i
         values.append(z.detach().float())
         gradients.append({name: p.grad for name, p in encoder.named_parameters()})
         encoder.zero_grad(set_to_none=True)
-    assert _distance(values[1], values[0]) < 0.05
+    # Of two maxima that are nearly equal the other one may be unpooled: elsewhere, that is.
+    assert _distance(values[1], values[0]) < (0.25 if "up1" in encoder.inner_channels else 0.05)
     exact, rounded = gradients
     assert max(_distance(rounded[name], exact[name]) for name in exact) < 0.6  # ReLU flips; unwritten memory gives 1e30
 
@@ -190,3 +218,25 @@ def test_an_encoder_that_names_no_last_stage_says_so() -> None:
     encoder.fusion_convolutions = {}
     with pytest.raises(StudyError, match=r"ResNet8\.fusion_convolutions names no `stage_last`"):
         encoder.last_layer  # noqa: B018
+
+
+def test_an_encoder_that_says_nothing_of_stages_and_attention_is_one_stage_and_looked_at_by_its_z() -> None:
+
+    class Plain(Encoder):
+        layer_channels = {"halved": 3, "flipped": 3}  # noqa: RUF012
+        stage_pairs = {"across_stage": [("halved", "flipped")]}  # noqa: RUF012
+
+        def layers(self, images: Tensor) -> dict[str, Tensor]:
+            return {"halved": images / 2, "flipped": (images / 2).flip(3)}
+
+    encoder, images = Plain(), torch.randn(2, 3, 16, 16)
+    ((name, stage),) = encoder.stages()
+    assert name == "flipped"
+    assert torch.equal(stage(images, {}), encoder(images))
+    assert encoder.attention_points == (("flipped", "flipped", ()),)
+
+
+def test_options_know_whether_there_are_batch_norms(encoder: Encoder) -> None:
+    assert isinstance(encoder.options, EncoderOptions)
+    assert encoder.options.has_batch_norm == bool(batch_norms(encoder))
+    assert VGG16Options(batch_norm=True).has_batch_norm

@@ -279,6 +279,24 @@ def test_options_are_honoured(encoder: type[Encoder], options: registry.Options,
     assert all(shapes[key] == values.shape for key, values in built.state_dict().items())
 
 
+@torch.no_grad()
+def test_dilated_resnet50_is_torchvision_s_and_no_weight_changes_its_shape() -> None:
+    encoder = ResNet50(ResNet50Options(dilate=True))
+    encoder(torch.randn(2, 3, 64, 64))
+    with torch.device("meta"):
+        model = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=[False, True, True])
+        plain = ResNet50(ResNet50Options())
+    missing, unexpected = model.load_state_dict(encoder.eval().state_dict(), strict=False, assign=True)
+    assert (missing, unexpected) == (["fc.weight", "fc.bias"], [])
+    images = torch.randn(1, 3, 64, 72)
+    z = encoder(images)
+    assert_close(z, _features(model.eval(), images), rtol=0, atol=0)
+    assert z.shape == (1, 2048, 8, 9)
+    assert {key: values.shape for key, values in plain.state_dict().items()} == {
+        key: values.shape for key, values in encoder.state_dict().items()
+    }
+
+
 def test_images_below_the_limit_of_alexnet_do_not_pass() -> None:
     with torch.device("meta"):
         encoder = AlexNet(AlexNetOptions())

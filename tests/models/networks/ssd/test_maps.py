@@ -110,7 +110,11 @@ def test_maps_of_every_encoder(
 
 @pytest.mark.parametrize(
     ("name", "image_size"),
-    [*((name, 50) for name in sorted(registry.parts("encoder"))), ("alexnet", 32), ("resnet8", 32)],
+    [
+        *((name, 50) for name, part in sorted(registry.parts("encoder").items()) if part.options.narrows),  # type: ignore[attr-defined]
+        ("alexnet", 32),
+        ("resnet8", 32),
+    ],
 )
 def test_every_encoder_detects_and_learns_in_small_images(name: str, image_size: int) -> None:
     network = network_of(name, image_size)

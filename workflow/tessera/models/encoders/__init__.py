@@ -6,6 +6,7 @@ from tessera.models.encoders.options import (
     ResNet8Options,
     ResNet26Options,
     ResNet50Options,
+    SegNetOptions,
     VGG16Options,
 )
 from tessera.registry import Part
@@ -21,6 +22,9 @@ PARTS = {
     "resnet50": Part("tessera.models.encoders.resnet50:ResNet50", ResNet50Options, "ResNet-50", "He et al. 2016"),
     "alexnet": Part(
         "tessera.models.encoders.plain:AlexNet", AlexNetOptions, "AlexNet, torchvision's", "Krizhevsky et al. 2012"
+    ),
+    "segnet": Part(
+        "tessera.models.encoders.segnet:SegNet", SegNetOptions, "VGG-16 and its mirror", "Badrinarayanan et al. 2017"
     ),
     "vgg16": Part("tessera.models.encoders.plain:VGG16", VGG16Options, "VGG-16", "Simonyan & Zisserman 2015"),
 }

@@ -1,12 +1,33 @@
 """What every encoder is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from tessera.errors import StudyError
+
+Kept = dict[str, Any]  # what a stage leaves for later ones, such as pooling indices; one a pass
+Stage = Callable[[Tensor, Kept], Tensor]
+Walk = Callable[[Tensor, Kept], Iterator[tuple[str, Tensor]]]
+
+
+class AttentionPoint(NamedTuple):
+    """A block of layers that attention looks at: its mask is made of the first map, and multiplies the last one.
+
+    Attributes:
+        first: Name of a map, of the same size as `last`.
+        last: Name of a map; of the last point it is z.
+        through: Maps whose sizes and channels a task's features take on their way from the block before.
+    """
+
+    first: str
+    last: str
+    through: tuple[str, ...] = ()
 
 
 def pick(maps: Iterable[tuple[str, Tensor]], names: Iterable[str]) -> dict[str, Tensor]:
@@ -63,14 +84,36 @@ class Encoder(LayeredNetwork):
 
     Attributes:
         fusion_convolutions: `conv_before_pool` and `stage_last` to names of convolutions (docs/methods.md 1.7).
+        attention_reduction: By how much attention modules narrow a map inside; more than 1 where its maps are wide.
     """
 
     fusion_convolutions: Mapping[str, tuple[str, ...]]
+    attention_reduction: int = 1
 
     def forward(self, images: Tensor) -> Tensor:
         """The last feature map, (N, C, h, w)."""
         last = list(self.layer_channels)[-1]
         return self.maps(images, (last,))[last]
+
+    def stages(self) -> list[tuple[str, Stage]]:
+        """The encoder in pieces, from the images on: each the name of the map that it ends with, and what makes it.
+
+        A stage is given the map that the one before made, and a dict that all stages of a pass share. Run in turn they
+        give z. Where an encoder does not say, it is one stage.
+        """
+        return [(list(self.layer_channels)[-1], lambda images, kept: self(images))]
+
+    @property
+    def attention_points(self) -> tuple[AttentionPoint, ...]:
+        """Where attention of each task looks at the maps, from the input on (`mtan`); ends with z.
+
+        Where an encoder does not say, these are the pairs `within_stage`, and z itself if they do not reach it.
+        """
+        z = list(self.layer_channels)[-1]
+        points = [AttentionPoint(*pair) for pair in self.stage_pairs.get("within_stage", ())]
+        if not points or points[-1].last != z:
+            points.append(AttentionPoint(z, z))
+        return tuple(points)
 
     def covering_maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """As `maps`, but a pooling layer keeps what does not fill its window (ceil mode): no border goes unseen.
@@ -109,3 +152,36 @@ class Encoder(LayeredNetwork):
     def num_features(self) -> int:
         """Channels of z."""
         return list(self.layer_channels.values())[-1]
+
+
+class StagedEncoder(Encoder):
+    """An encoder that says how its stages are walked; its maps come of that."""
+
+    @abstractmethod
+    def walks(self) -> Mapping[str, Walk]:
+        """The stages: name of each one's last map to what yields its maps, names and values; that map comes last."""
+
+    def layers(self, images: Tensor) -> dict[str, Tensor]:
+        return self.maps(images, self.layer_channels)
+
+    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        return pick(walk(self.walks(), images), names)
+
+    def stages(self) -> list[tuple[str, Stage]]:
+        return [(name, partial(_last, walked)) for name, walked in self.walks().items()]
+
+
+def walk(walks: Mapping[str, Walk], images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Names and maps of all stages, from the images on."""
+    kept: Kept = {}
+    given = images
+    for walked in walks.values():
+        made = given
+        for name, made in walked(given, kept):
+            yield name, made
+        given = made
+
+
+def _last(walked: Walk, images: Tensor, kept: Kept) -> Tensor:
+    ((_, last),) = deque(walked(images, kept), maxlen=1)
+    return last

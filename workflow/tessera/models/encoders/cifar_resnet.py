@@ -1,12 +1,13 @@
 """Residual networks for small images: three stages of basic blocks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.models.encoders.base import Encoder, pick
+from tessera.models.encoders.base import Kept, StagedEncoder, Walk
 from tessera.registry import Options
 
 WIDTHS = (16, 32, 64)
@@ -44,7 +45,7 @@ class Stage(nn.ModuleList):
         rest = [BasicBlock(channels, channels, 1) for _ in range(num_blocks - 1)]
         super().__init__([BasicBlock(in_channels, channels, stride), *rest])
 
-    def walk(self, name: str, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def walk(self, name: str, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
         """Names and maps: `name.first` of the first convolution, `name.unit1` … of the blocks, `name` of the last."""
         last = images
         for unit, block in enumerate(self, start=1):
@@ -54,7 +55,7 @@ class Stage(nn.ModuleList):
             yield (f"{name}.unit{unit}" if unit < len(self) else name), last
 
 
-class CifarResNet(Encoder):
+class CifarResNet(StagedEncoder):
     """6n+2 layers: a 3x3 stem of 16 kernels, then three stages of n basic blocks, widths 16-32-64, strides 1-2-2.
 
     Source: He, Zhang, Ren & Sun, CVPR 2016, section 4.2, arXiv:1512.03385. Where the width changes the paper pads the
@@ -89,19 +90,12 @@ class CifarResNet(Encoder):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def layers(self, images: Tensor) -> dict[str, Tensor]:
-        return self.maps(images, self.layer_channels)
+    def walks(self) -> Mapping[str, Walk]:
+        stages = {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
+        return {"stem": self._stem, **{name: partial(stage.walk, name) for name, stage in stages.items()}}
 
-    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        return pick(self._walk(images), names)
-
-    def _walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
-        last = F.relu(self.bn1(self.conv1(images)))
-        yield "stem", last
-        for name, stage in (("stage1", self.layer1), ("stage2", self.layer2), ("stage3", self.layer3)):
-            for inner, values in stage.walk(name, last):
-                last = values
-                yield inner, values
+    def _stem(self, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
+        yield "stem", F.relu(self.bn1(self.conv1(images)))
 
     @property
     def unit_layers(self) -> tuple[str, ...]:

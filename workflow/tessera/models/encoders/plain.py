@@ -1,6 +1,7 @@
 """Encoders without shortcuts, from torchvision's definitions: AlexNet and VGG16."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -9,13 +10,13 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from tessera.models.encoders.base import Encoder, pick
+from tessera.models.encoders.base import AttentionPoint, Kept, StagedEncoder, Walk, pick, walk
 from tessera.models.encoders.options import AlexNetOptions, VGG16Options
 
 POOLED = ".pooled"
 
 
-class PlainEncoder(Encoder):
+class PlainEncoder(StagedEncoder):
     """The `features` of a torchvision model: convolutions with ReLU, and max pooling after each block of them.
 
     A pooling layer computes what torchvision's does wherever its window fits into the map, and passes a smaller map on
@@ -55,14 +56,18 @@ class PlainEncoder(Encoder):
         # Every block ends with its pooling layer.
         self.fusion_convolutions = {"conv_before_pool": tuple(before_pool), "stage_last": tuple(before_pool)}
 
-    def layers(self, images: Tensor) -> dict[str, Tensor]:
-        return self.maps(images, self.layer_channels)
-
-    def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        return pick(self._walk(images), names)
+    def walks(self) -> Mapping[str, Walk]:
+        return self._walks(ceil=False)
 
     def covering_maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        return pick(self._walk(images, ceil=True), names)
+        return pick(walk(self._walks(ceil=True), images), names)
+
+    @property
+    def attention_points(self) -> tuple[AttentionPoint, ...]:
+        # The last block as it is pooled, since its last map is z.
+        *blocks, _ = self.stage_pairs["within_stage"]
+        units = self._unit_layers
+        return (*(AttentionPoint(*pair) for pair in blocks), AttentionPoint(units[0], units[-1]))
 
     @property
     def last_unpooled(self) -> str:
@@ -72,9 +77,19 @@ class PlainEncoder(Encoder):
     def unit_layers(self) -> tuple[str, ...]:
         return self._unit_layers
 
-    def _walk(self, images: Tensor, ceil: bool = False) -> Iterator[tuple[str, Tensor]]:
+    def _walks(self, ceil: bool) -> dict[str, Walk]:
+        """A stage ends with a pooling layer."""
+        ends = [index for index, module in enumerate(self.features) if isinstance(module, nn.MaxPool2d)]
+        starts = [0, *(end + 1 for end in ends)]
+        return {
+            self._names[end]: partial(self._walk, range(start, end + 1), ceil)
+            for start, end in zip(starts, ends, strict=False)
+        }
+
+    def _walk(self, indices: range, ceil: bool, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
         last = images
-        for index, module in enumerate(self.features):
+        for index in indices:
+            module = self.features[index]
             last = _pool(module, last, ceil) if isinstance(module, nn.MaxPool2d) else module(last)
             name = self._names.get(index)
             if name is None:
@@ -106,7 +121,7 @@ class AlexNet(PlainEncoder):
     NAMES: ClassVar[tuple[str, ...]] = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
 
     def __init__(self, options: AlexNetOptions) -> None:
-        features = _features(lambda: torchvision.models.alexnet(weights=None).features)
+        features = fresh_features(lambda: torchvision.models.alexnet(weights=None).features)
         first = features[0]
         assert isinstance(first, nn.Conv2d)
         first.stride = (options.stride, options.stride)
@@ -142,10 +157,15 @@ class VGG16(PlainEncoder):
     BLOCKS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
     SHARES: ClassVar[dict[str, int]] = {"full": 1, "half": 2, "quarter": 4}
 
+    @property
+    def attention_points(self) -> tuple[AttentionPoint, ...]:
+        blocks = [AttentionPoint(f"conv{block}_1", f"conv{block}_{n}") for block, n in enumerate(self.BLOCKS, start=1)]
+        return (*blocks[:-1], super().attention_points[-1])
+
     def __init__(self, options: VGG16Options) -> None:
         share = self.SHARES[options.width]
         widths = [width if width == "M" else width // share for width in vgg.cfgs["D"]]  # "M" is a pooling layer
-        features = _features(lambda: vgg.make_layers(widths, options.batch_norm))
+        features = fresh_features(lambda: vgg.make_layers(widths, options.batch_norm))
         for module in features:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -166,7 +186,7 @@ class VGG16(PlainEncoder):
         }
 
 
-def _features(build: Callable[[], nn.Module]) -> nn.Sequential:
+def fresh_features(build: Callable[[], nn.Module]) -> nn.Sequential:
     """The layers that `build` makes, each with its own fresh weights."""
     # On the meta device what we do not keep of them, a classifier of ten times the weights, costs neither time nor
     # memory.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from tessera.data.labels import Kind
-from tessera.models.encoders.options import EncoderPart
+from tessera.models.encoders.options import EncoderOptions, EncoderPart
 from tessera.parts import PartOf
 from tessera.registry import Options, choices
 
@@ -104,6 +104,12 @@ class DetectorOptions(OnEncoderOptions):
             yield (
                 f"label_fraction is {whole.target.label_fraction:g}, but network `{self.name}` learns from the boxes "
                 "of all training images: leave it at 1"
+            )
+        encoder = self.encoder or whole.source.encoder
+        if isinstance(encoder, EncoderOptions) and not encoder.narrows:
+            yield (
+                f"network `{self.name}` reads ever smaller maps, but encoder `{encoder.name}` ends with large ones, "
+                "which would learn nothing: choose another encoder"
             )
 
 
