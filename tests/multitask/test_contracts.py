@@ -190,7 +190,7 @@ def test_a_gradient_without_a_weight_ends_with_task_epoch_and_balancing(
 @pytest.mark.parametrize("name", registry.parts("sharing"))
 def test_sharing_gives_features_that_reach_the_encoder(name: str, cls: type[TinyEncoder]) -> None:
     encoder = cls()
-    sharing = registry.load("sharing", name)(registry.find("sharing", name).options(), encoder, ["a", "b"])
+    sharing = registry.load("sharing", name)(registry.find("sharing", name).options(), encoder, ["a", "b"], cls)
     features = sharing.features("b", sharing.maps(encoder, torch.randn(4, 3, 16, 16), ["b"]))
     assert features.shape[:2] == (4, encoder.num_features)
     features.sum().backward()
@@ -201,7 +201,9 @@ def test_sharing_gives_features_that_reach_the_encoder(name: str, cls: type[Tiny
 @pytest.mark.parametrize("name", registry.parts("sharing"))
 def test_sharing_groups_its_parameters_and_its_penalty_and_figures_are_numbers(name: str) -> None:
     encoder = UnitsEncoder()
-    sharing = registry.load("sharing", name)(registry.find("sharing", name).options(), encoder, ["a", "b"])
+    sharing = registry.load("sharing", name)(
+        registry.find("sharing", name).options(), encoder, ["a", "b"], UnitsEncoder
+    )
     grouped = [
         p for modules, factor in sharing.groups() for module in modules for p in module.parameters() if factor > 0
     ]
@@ -211,8 +213,11 @@ def test_sharing_groups_its_parameters_and_its_penalty_and_figures_are_numbers(n
             assert (penalty.shape, penalty.dtype) == ((), torch.float32)
             assert penalty.isfinite()
     assert all(isinstance(value, float) for value in sharing.figures().values())
-    features = sharing.features("a", sharing.maps(encoder.eval(), images := torch.randn(2, 3, 16, 16), ["a"]))
-    other = registry.load("sharing", name)(sharing.options, encoder, ["a", "b"])
+    shared = sharing.shared_parameters()
+    assert set(map(id, shared)) <= set(map(id, sharing.parameters()))
+    assert len(set(map(id, shared))) == len(shared)
+    features = sharing.eval().features("a", sharing.maps(encoder.eval(), images := torch.randn(2, 3, 16, 16), ["a"]))
+    other = registry.load("sharing", name)(sharing.options, encoder, ["a", "b"], UnitsEncoder).eval()
     other.load_state_dict(sharing.state_dict())
     assert torch.equal(other.features("a", other.maps(encoder, images, ["a"])), features)
 
@@ -292,9 +297,14 @@ def test_every_regularizer_ends_with_the_same_bytes_after_a_kill(
 @pytest.mark.parametrize("schedule", registry.parts("schedule"))
 def test_every_sharing_trains_under_every_schedule(sharing: str, schedule: str) -> None:
     fusion = "average" if schedule == "branches" else "none"
-    result = pretrain(source_of(schedule, fusion, sharing=sharing, encoder=UNITS), tiny_dataset(), {}, COMPUTE, 0, None)
-    assert all(tensor.isfinite().all() for tensor in result.encoder.state_dict().values())
-    assert not any("alpha" in name or "align" in name for name in result.encoder.state_dict())
+    source = source_of(schedule, fusion, sharing=sharing, encoder=UNITS)
+    one_encoder = registry.find("sharing", sharing).options.one_encoder  # type: ignore[attr-defined]
+    assert (source is None) == (schedule == "branches" and not one_encoder)
+    if source is not None:
+        result = pretrain(source, tiny_dataset(), {}, COMPUTE, 0, None)
+        assert all(tensor.isfinite().all() for tensor in result.encoder.state_dict().values())
+        assert set(result.encoder.state_dict()) == set(UnitsEncoder().state_dict())
+        assert len({tuple(row) for row in result.history}) == 1
 
 
 @pytest.mark.parametrize("schedule", registry.parts("schedule"))

@@ -107,6 +107,10 @@ SETTINGS: list[dict[str, Any]] = [
     {},
     {"encoder": UNITS, "sharing": "lasso", "schedule": "round_robin"},
     {"schedule": {"name": "joint", "inputs": "shared"}},
+    {"encoder": "resnet8", "sharing": {"name": "cross_stitch", "export": "classification.half"}},
+    {"encoder": "resnet8", "sharing": {"name": "mtan", "residual": True}},
+    {"encoder": "resnet8", "sharing": {"name": "model_patch", "export": "classification.half"}},
+    {"encoder": "resnet8", "sharing": {"name": "model_patch", "kind": "depthwise"}},
 ]
 
 

@@ -191,3 +191,63 @@ def test_a_dataset_of_an_older_version_names_the_folder_to_delete(plan_of: PlanO
     assert "has no label column `zoom`" in line
     about.write_text('{"format": "array", "classes": ["0", "1"], "columns": {"zoom": {}}}')
     assert plan_of(reads).jobs.keys() == plan.jobs.keys()
+
+
+SHARING: list[tuple[dict[str, dict[str, Any]], str]] = [
+    (
+        {"source": {"sharing": "cross_stitch", "method": "tte"}},
+        "sharing `cross_stitch` has an encoder for each task, but fusion `tte` makes one of those of the tasks' turns: "
+        "set fusion to `none`",
+    ),
+    (
+        {"source": {"sharing": "cross_stitch", "method": "equal", "regularizer": "divergence"}},
+        "sharing `cross_stitch` has an encoder for each task, but regularizer `divergence` compares with one earlier "
+        "encoder: set regularizer.anchor to another, or regularizer to `none`",
+    ),
+    (
+        {"source": {"sharing": {"name": "cross_stitch", "export": "jigsw"}, "method": "equal"}},
+        "sharing.export is `jigsw`, which is no task. Did you mean 'jigsaw'? Known: colorization, jigsaw.",
+    ),
+    (
+        {"source": {"sharing": {"name": "model_patch", "export": "depth"}, "method": "equal"}},
+        "sharing.export is `depth`, which is no task. Known: colorization, jigsaw.",
+    ),
+    (
+        {"source": {"sharing": "model_patch", "encoder": "vgg16", "method": "equal"}},
+        "sharing.kind is `batch_norm`, but encoder `vgg16` has no batch norm as it is set: set kind to `depthwise`, or "
+        "choose another encoder",
+    ),
+    (
+        {"source": {"sharing": {"name": "model_patch", "kind": "depthwise", "export": "jigsaw"}, "method": "equal"}},
+        "export: goes with kind: batch_norm alone, for depthwise convolutions have no place in the encoder, which is "
+        "handed on without them: leave export out",
+    ),
+    (
+        {
+            "source": {
+                "sharing": "mtan",
+                "method": "equal",
+                "tasks": ["classification", "rotation"],
+                "schedule": {"name": "joint", "inputs": "shared"},
+                "balancing": {"name": "mgda", "of": "features"},
+            }
+        },
+        "but sharing `mtan` gives the heads several: use `hard`, or set balancing.of to `parameters`",
+    ),
+    (
+        {
+            "source": {"sharing": "mtan", "tasks": ["classification"], "method": "equal"},
+            "transfer": {"method": "source_only"},
+        },
+        "under sharing `mtan`: use `hard`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), SHARING, ids=[message[:40] for _, message in SHARING])
+def test_what_a_way_of_sharing_does_not_go_with_is_told(
+    plan_of: PlanOf, settings: dict[str, dict[str, Any]], message: str
+) -> None:
+    changes = {f"base/{part}/{key}": value for part, of in settings.items() for key, value in of.items()}
+    lines = told(plan_of, {**changes, "grid": {"columns": {"target.label_fraction": [0.1, 1.0]}}, "also": None})
+    assert any(message in line for line in lines), lines

@@ -21,7 +21,7 @@ IMAGES = (3, 3, 8, 8)
 
 
 def lasso(encoder: Encoder | None = None, **options: Any) -> LassoSharing:
-    return LassoSharing(LassoSharingOptions(**options), encoder or UnitsEncoder(), TASKS)
+    return LassoSharing(LassoSharingOptions(**options), encoder or UnitsEncoder(), TASKS, UnitsEncoder)
 
 
 def unit_row(row: Tensor) -> list[float]:

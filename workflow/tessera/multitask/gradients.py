@@ -23,7 +23,7 @@ def leave_gradients(step: Step, balancing: Balancing, shared: Sequence[nn.Parame
     of the shared parameters or of the encoder's map, and weighs these. With one task there is nothing to compare.
 
     Args:
-        shared: Parameters of the encoder, without gradients yet.
+        shared: Parameters that the tasks share, the encoder's first, without gradients yet.
 
     Raises:
         DivergedError: If gradients are compared, and one is not finite or has no weight.

@@ -86,7 +86,7 @@ class Learner:
             }
         )
         compute.place(self.heads)
-        self.sharing: Sharing = build("sharing", source.sharing, self.encoder, self.names)
+        self.sharing: Sharing = build("sharing", source.sharing, self.encoder, self.names, self._fresh_encoders())
         self.balancing: Balancing = build("balancing", source.balancing, self.names)
         self.regularizer: Regularizer = build(
             "regularizer", source.regularizer, num_features, {name: self._fresh_heads(name) for name in self.names}
@@ -104,6 +104,12 @@ class Learner:
             *self.balancing.groups(),
             *self.sharing.groups(),
         ]
+
+    @property
+    def shared(self) -> list[nn.Parameter]:
+        """The parameters that the tasks share, the encoder's first: whose gradients a balancing weighs."""
+        parameters = [*self.encoder.parameters(), *self.sharing.shared_parameters()]
+        return [parameter for parameter in parameters if parameter.requires_grad]
 
     def head(self, name: str) -> nn.Module:
         """The head of a task."""
@@ -150,11 +156,10 @@ class Learner:
 
     def leave_gradients(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
         """Leaves in `.grad` what the optimiser is to be given for a step, as balancing and regularizer make it."""
-        shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
         self.regularizer.look_ahead(step, optimizer)
         made = self.balancing.options.looks_ahead and self.balancing.look_ahead(step, optimizer)
         again = self.regularizer.options.looks_twice
-        self.regularizer.around(looks_of(step, self.balancing, shared, again=again, made=made), step.parameters)
+        self.regularizer.around(looks_of(step, self.balancing, self.shared, again=again, made=made), step.parameters)
 
     def step(self, turn: Turn, tasks: Sequence[str], records: Mapping[str, list[Record]], feeds: Feeds) -> Step:
         """A step of the turn: of the next batch of each task, or the next one that they share."""
@@ -201,6 +206,11 @@ class Learner:
             return None
         with self.compute.autocast():
             return self.regularizer(seen)  # type: ignore[no-any-return]
+
+    def _fresh_encoders(self) -> Callable[[], Encoder]:
+        """Builds encoders of the kind; the weights of each are its own."""
+        build, numbers = partial(registry.load("encoder", self.source.encoder.name), self.source.encoder), count()
+        return lambda: _seeded(build, self.trial, "further encoder", next(numbers))
 
     def _fresh_heads(self, name: str) -> Callable[[], nn.Module]:
         """Builds heads as the task's own is built; their weights depend on no other task, as its do."""

@@ -153,6 +153,7 @@ class _Training:
         learner = self.learner
         if self.history:
             learner.encoder.load_state_dict(self.fusion.export())
+        learner.sharing.export(learner.encoder)
         reestimate_statistics(learner.encoder, learner.plain_batches(), self.compute)
         # Those of supervised heads as well, which are measured on plain images too; they read the encoder as it now is.
         labelled = {name: learner.head(name) for name, task in learner.tasks.items() if task.options.reads is not None}

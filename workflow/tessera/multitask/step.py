@@ -103,8 +103,9 @@ class Step(ABC):
 
     @property
     def last_layer(self) -> list[nn.Parameter]:
-        """Those of the encoder's last layer."""
-        return list(self.learner.encoder.last_layer.parameters())
+        """Those of the last layer that the tasks share."""
+        layers = self.learner.sharing.last_layers(self.learner.encoder)
+        return [parameter for layer in layers for parameter in layer.parameters()]
 
     def _loss(self, name: str, batch: TaskBatch, maps: Mapping[str, Tensor], maps_by: "MapsBy") -> TaskLoss:
         learner, task = self.learner, self.learner.tasks[name]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tessera.data.labels import Column
 from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset
 from tessera.errors import ArtifactError
-from tessera.models.store import HEADS, UNFIT, damaged, load_encoder, load_weights, save_weights
+from tessera.models.store import HEADS, UNFIT, StoredEncoder, damaged, load_encoder, load_weights, save_weights
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
 from tessera.multitask.task_network import TaskNetwork, head_key
@@ -76,9 +77,7 @@ def load_tasks(folder: Path, device: torch.device) -> StoredTasks:
         columns = {name: Column(of["kind"], tuple(of["classes"])) for name, of in about["columns"].items()}
         statistics = ImageStatistics(int(about["image_size"]), *stored.normalization, columns)
         options = [_options("task", content) for content in about["tasks"]]
-        sharing = _sharing(
-            _options("sharing", about["sharing"]), stored.encoder, [part.key for part in options], folder
-        )
+        sharing = _sharing(_options("sharing", about["sharing"]), stored, [part.key for part in options], folder)
         tasks, heads = dict[str, LabelledTask](), dict[str, nn.Module]()
         for part in options:
             if part.column is None:
@@ -96,8 +95,9 @@ def load_tasks(folder: Path, device: torch.device) -> StoredTasks:
     return StoredTasks(tasks, network.eval(), stored.normalization)
 
 
-def _sharing(options: Any, encoder: nn.Module, tasks: list[str], folder: Path) -> Sharing:
-    sharing: Sharing = registry.load("sharing", options.name)(options, encoder, tasks)
+def _sharing(options: Any, stored: StoredEncoder, tasks: list[str], folder: Path) -> Sharing:
+    build = partial(registry.load("encoder", stored.options.name), stored.options)
+    sharing: Sharing = registry.load("sharing", options.name)(options, stored.encoder, tasks, build)
     if sharing.state_dict():
         state, _ = load_weights(folder / SHARING)
         sharing.load_state_dict(state)

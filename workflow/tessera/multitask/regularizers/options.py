@@ -14,10 +14,15 @@ class RegularizerOptions(Options):
     Attributes:
         outside: Whether its value is added after the balancing has weighed the tasks' losses, instead of to them.
         looks_twice: Whether it asks for the gradients of a step more than once.
+        needs_earlier: Whether it looks at features of an earlier encoder.
     """
 
     outside: ClassVar[bool] = False
     looks_twice: ClassVar[bool] = False
+
+    @property
+    def needs_earlier(self) -> bool:
+        return False
 
 
 class NoRegularizerOptions(RegularizerOptions):
@@ -46,6 +51,10 @@ class DivergenceOptions(RegularizerOptions):
     decay: float = Field(0.99, ge=0, lt=1, description="Decay of `running_mean`, a step.")
     scaled: bool = Field(False, description="`hellinger` with the factor 1/sqrt(2); `wasserstein` divided by C - 1.")
     seed: int = Field(0, ge=0, description="Seed of `prior_gaussian`.")
+
+    @property
+    def needs_earlier(self) -> bool:
+        return self.anchor == "previous"
 
 
 class DgrOptions(RegularizerOptions):

@@ -1,7 +1,7 @@
 """What every way of sharing is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -16,14 +16,18 @@ class Sharing(nn.Module, ABC):
         options: What the study set.
         encoder: The encoder, to read its layers; not kept.
         tasks: Names of the tasks, in the study's order.
+        build_encoder: Builds another encoder of the kind, with fresh weights at each call; they depend on the trial
+            alone.
     """
 
-    def __init__(self, options: Options, encoder: Encoder, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, options: Options, encoder: Encoder, tasks: Sequence[str], build_encoder: Callable[[], Encoder]
+    ) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.tasks = options, tuple(tasks)
 
     def maps(self, encoder: Encoder, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """One pass of the encoder: all that the heads of these tasks need of it, by name; here its last map.
+        """One pass: all that the heads of these tasks need, by name; here the encoder's last map.
 
         Args:
             encoder: The encoder, or an earlier copy of it.
@@ -40,6 +44,17 @@ class Sharing(nn.Module, ABC):
     def penalty(self, task: str) -> Tensor | None:
         """What is added to the loss of a step of the task, (), float32, and to no reported loss; None adds nothing."""
         return None
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Those of this module that several tasks train: balancing weighs their gradients as it does the encoder's."""
+        return []
+
+    def last_layers(self, encoder: Encoder) -> list[nn.Module]:
+        """Whose gradients a balancing compares that looks at the last shared layer alone; here the encoder's."""
+        return [encoder.last_layer]
+
+    def export(self, encoder: Encoder) -> None:
+        """Brings the encoder into the state that is handed on, when the training has ended; here it is in it."""
 
     def groups(self) -> list[tuple[list[nn.Module], float]]:
         """The module's parts, each with the factor on its learning rate; together they hold all its parameters."""

@@ -1,6 +1,6 @@
 """Lasso sharing: each head reads its own sparse mixture of the last block's units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,11 @@ class LassoSharing(Sharing):
 
     options: LassoSharingOptions
 
-    def __init__(self, options: LassoSharingOptions, encoder: Encoder, tasks: Sequence[str]) -> None:
-        super().__init__(options, encoder, tasks)
-        self.tasks, self.units = tuple(tasks), tuple(encoder.unit_layers)
+    def __init__(
+        self, options: LassoSharingOptions, encoder: Encoder, tasks: Sequence[str], build_encoder: Callable[[], Encoder]
+    ) -> None:
+        super().__init__(options, encoder, tasks, build_encoder)
+        self.units = tuple(encoder.unit_layers)
         # A parameter a task, not a matrix: momentum leaves a row alone in steps of other tasks, as it has no gradient.
         self.rows = nn.ParameterList(nn.Parameter(torch.ones(len(self.units))) for _ in self.tasks)
         channels, wanted = {**encoder.inner_channels, **encoder.layer_channels}, encoder.num_features
