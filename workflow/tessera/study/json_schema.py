@@ -33,6 +33,7 @@ def json_schema() -> Schema:
     definitions["Grid"] = _grid(definitions["Grid"], keys)
     study = definitions.pop("Study")
     study["properties"]["base"] = {**study["properties"]["base"], **_ref("Settings")}
+    study["properties"]["at_scale"]["additionalProperties"] = _ref("Settings")
     _scale(definitions["Scale"]["properties"])
     _method(definitions["Method"]["properties"])
     studies = definitions["Config"]["properties"]["studies"]

@@ -170,7 +170,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
     scale = plan.config.scale or study.scale or "paper"
     trials = plan.config.trials or study.trials
     try:
-        resolver = Resolver(presets, scale, study.base, shown)
+        resolver = Resolver(presets, scale, study.base, shown, study.at_scale)
     except StudyError as error:
         if "Unknown scale" not in str(error):
             raise

@@ -63,8 +63,8 @@ the cell does is refused too, such as a transfer where `knn` measures the encode
 use it, and a baseline that names `transfer.method: none` or an untrained encoder stands in columns of sources as well.
 
 Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale,
-the method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and
-column's own. Mappings merge; a part that is named anew starts afresh.""",
+the method's preset, `base`, what `at_scale` says of this scale, the preset's `fixed` keys where the row or column names
+the method, and the row's and column's own. Mappings merge; a part that is named anew starts afresh.""",
     "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
 options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`.
 

@@ -1,8 +1,8 @@
 """Resolves the settings of one cell: scale, method, the study's base and the cell's own, laid over each other.
 
 From the lowest layer to the highest: options of parts at this scale; the scale's budgets; those of the cell's protocol;
-the method's preset; the study's base; the preset's `fixed` keys, where the cell names the method; the cell's own
-settings.
+the method's preset; the study's base, and over it what the study says of this scale; the preset's `fixed` keys, where
+the cell names the method; the cell's own settings.
 
 A part that is named anew starts afresh: options of another part are not carried over.
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -65,6 +66,16 @@ class Presets:
         """
         return self._once(Scale, "scales", name)
 
+    def check_scale(self, name: str, shown: str) -> None:
+        """Refuses a scale's name that a study speaks of and that no file has.
+
+        Raises:
+            StudyError: If there is none of this name.
+        """
+        known = self._known("scales")
+        if name not in known:
+            raise StudyError(f"{shown}: unknown scale '{brief(name)}'. {suggest(name, known)}")
+
     def method(self, name: str) -> Method:
         """The method of this name.
 
@@ -79,12 +90,14 @@ class Presets:
         return cast(M, self._read_before[kind, name])
 
     def _read(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
-        folder = f"config/{kind}"
-        known = [item.stem for item in (self.root / folder).glob("*.yaml")]
+        known = self._known(kind)
         if name not in known:
             raise StudyError(f"Unknown {kind[:-1]} '{brief(name)}'. {suggest(name, known)}")
-        shown = f"{folder}/{name}.yaml"
+        shown = f"config/{kind}/{name}.yaml"
         return read_yaml(self.root / shown, shown), shown
+
+    def _known(self, kind: str) -> list[str]:
+        return [item.stem for item in (self.root / "config" / kind).glob("*.yaml")]
 
 
 class Resolver:
@@ -95,17 +108,31 @@ class Resolver:
         scale: The scale's name.
         base: The study's base settings.
         shown: The study's file, for messages.
+        at_scale: What the study says over them, by scale.
 
     Attributes:
         stood_in: Parts of the study whose place another took, as far as cells were resolved.
         own_parts: Family and name of the parts from outside of Tessera that they name, so far.
     """
 
-    def __init__(self, presets: Presets, scale: str, base: Settings, shown: str) -> None:
+    def __init__(
+        self,
+        presets: Presets,
+        scale: str,
+        base: Settings,
+        shown: str,
+        at_scale: Mapping[str, Settings] = MappingProxyType({}),
+    ) -> None:
         self.presets, self.shown = presets, shown
         self.scale_name, self.scale = scale, presets.scale(scale)
-        answers(base, f"{shown}: base")  # refuses two to one key
-        self.base = self._nested(base, f"{shown}: base")
+        common = self._shared(base, f"{shown}: base")
+        bases = {}
+        for name, settings in at_scale.items():
+            where = f"{shown}: at_scale.{brief(name)}"
+            presets.check_scale(name, where)
+            bases[name] = overlay(common, self._shared(settings, where))
+        self.base = bases.get(scale, common)
+        self._bases = [common, *bases.values()]
         self.stood_in: dict[str, str] = {}
         self.own_parts: set[tuple[str, str]] = set()
 
@@ -159,16 +186,20 @@ class Resolver:
         return method
 
     def mistakes_of_base(self) -> list[str]:
-        """One line for each value of the base that is wrong, though every cell may set another; call it at the end."""
-        base = deepcopy(self.base)
-        method = base.get("source", {}).pop("method", None)
-        lines = [f"{self.shown}: {line}" for line in mistakes(base, self.own_parts)]
-        try:
-            if method is not None:
-                self._method(method, self.shown)
-        except StudyError as error:
-            lines.append(str(error))
-        return lines
+        """One line for each value of the base that is wrong, though every cell or this scale may set another.
+
+        Call it at the end.
+        """
+        lines: list[str] = []
+        for base in deepcopy(self._bases):
+            method = base.get("source", {}).pop("method", None)
+            lines += [f"{self.shown}: {line}" for line in mistakes(base, self.own_parts)]
+            try:
+                if method is not None:
+                    self._method(method, self.shown)
+            except StudyError as error:
+                lines.append(str(error))
+        return list(dict.fromkeys(lines))
 
     def _layers(self, cell: dict[str, Any], where: str) -> list[Layer]:
         cell, base = deepcopy(cell), deepcopy(self.base)
@@ -241,6 +272,10 @@ class Resolver:
         part = dict(named(stand_in))
         self.stood_in[name] = _described(part)
         return part
+
+    def _shared(self, settings: Settings, shown: str) -> dict[str, Any]:
+        answers(settings, shown)  # refuses two to one key
+        return self._nested(settings, shown)
 
     def _nested(self, settings: Settings, shown: str) -> dict[str, Any]:
         found = nested(settings, shown)

@@ -161,6 +161,11 @@ class Study(Checked):
     scale: str | None = Field(None, description="Scale of this study where the configuration names none.")
     trials: int = Field(3, ge=1, le=1000, description="Repetitions; the trial's number seeds everything.")
     base: Settings = Field(description="Settings that every cell shares: source, transfer, target.")
+    at_scale: dict[str, Settings] = Field(
+        {},
+        description="Settings that every cell shares at one scale, over `base`: the budget of the study's own paper, a "
+        "smaller encoder. Scale, settings.",
+    )
     grid: Grid = Field(Grid(), description="Settings that vary.")
     also: list[Row] = Field([], description="Rows that no grid gives: baselines, controls.")
     compare: list[Comparison] = Field([], description="Pairs of rows compared trial by trial, below the table.")
