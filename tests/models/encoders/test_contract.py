@@ -16,13 +16,16 @@ from tessera.multitask.batch_norm import batch_norms, reestimate_statistics
 from tessera.multitask.fusion.states import layer_parameters
 from tessera.training.compute import Compute
 
+SMALL: dict[str, dict[str, Any]] = {"segnet": {"width": "eighth"}}
+
 
 @pytest.fixture(scope="module", params=sorted(registry.parts("encoder")))
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     """Built once; every test leaves its weights as they are."""
     torch.manual_seed(0)
     part = registry.parts("encoder")[request.param]
-    built: Encoder = registry.load("encoder", request.param)(part.options(name=request.param))
+    options = part.options.model_validate({"name": request.param, **SMALL.get(request.param, {})})
+    built: Encoder = registry.load("encoder", request.param)(options)
     return built.eval()
 
 

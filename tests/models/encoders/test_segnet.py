@@ -47,6 +47,7 @@ def test_unpooling_puts_every_maximum_back_where_it_was(size: tuple[int, int]) -
     maps = encoder.maps(torch.randn(2, 3, *size), ["conv1_2", "pool1", "dec2_2", "up1", "dec1_2"])
     before, pooled, above, found = maps["conv1_2"], maps["pool1"], maps["dec2_2"], maps["up1"]
     assert maps["dec1_2"].shape == (2, 8, *size)
+    assert pooled.shape[2:] == tuple(-(-side // 2) for side in size)  # no row goes unseen
     expected = torch.zeros_like(before)
     for n, c, y, x in product(*(range(side) for side in pooled.shape)):
         window = before[n, c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]

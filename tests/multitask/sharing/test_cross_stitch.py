@@ -125,3 +125,5 @@ def test_the_second_encoder_starts_otherwise_and_depends_on_the_trial_alone() ->
     assert not torch.equal(columns[0], one.encoder.conv1.weight)  # type: ignore[arg-type]
     assert torch.equal(columns[0], columns[1])
     assert not torch.equal(columns[0], columns[2])
+    build = one._fresh_encoders()
+    assert not torch.equal(build().conv1.weight, build().conv1.weight)  # type: ignore[union-attr, arg-type]

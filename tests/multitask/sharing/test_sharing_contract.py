@@ -25,6 +25,7 @@ from tessera.training.compute import Compute
 COMPUTE = Compute(torch.device("cpu"), "float32")
 NAMES = ["classification", "classification.shade"]
 ONE_ENCODER = [way for way in WAYS if way != "cross_stitch"]
+QUICK_WAYS = ("mtan", "model_patch")
 
 
 def source_of(way: str, **settings: Any) -> Any:
@@ -50,11 +51,13 @@ PARTS: dict[str, dict[str, Any]] = {
     "shared, by gradient": {"schedule": SHARED, "balancing": UNIT_NORMS, "regularizer": "sam"},
     "one task a step": {"schedule": {"name": "sequential", "reset_optimizer": False}},
 }
-QUICK = ("shared, by last layer",)
+QUICK = (("cross_stitch", "shared, by last layer"), ("mtan", "own, by gradient"), ("model_patch", "own"))
 
 
-@pytest.mark.parametrize("how", [how if how in QUICK else pytest.param(how, marks=pytest.mark.slow) for how in PARTS])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "how"),
+    [(w, h) if (w, h) in QUICK else pytest.param(w, h, marks=pytest.mark.slow) for w in WAYS for h in PARTS],
+)
 def test_a_killed_run_ends_with_the_same_bytes_and_bfloat16_is_near(
     way: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,11 +112,15 @@ def test_what_tasks_share_gets_the_weighed_sum_of_their_gradients_by_autograd(wa
     reached = [all(row[i].any() for row in rows) for i in range(len(everything))]
     # What both losses reach is shared: but for lasso's alignments, and norms that every task has of its own.
     assert all(common or not both for common, both in zip(among, reached, strict=True)) or way == "lasso"
-    last = {id(p) for p in step.last_layer}
-    assert last <= {id(p) for p in shared}
+    encoders = [m for part in (learner.encoder, learner.sharing) for m in part.modules() if isinstance(m, Encoder)]
+    assert len(encoders) == (2 if way == "cross_stitch" else 1)
+    assert {id(p) for p in step.last_layer} == {id(p) for m in encoders for p in m.last_layer.parameters()}
+    assert {id(p) for p in step.last_layer} <= {id(p) for p in shared}
 
 
-@pytest.mark.parametrize("way", ONE_ENCODER)
+@pytest.mark.parametrize(
+    "way", [way if way in QUICK_WAYS else pytest.param(way, marks=pytest.mark.slow) for way in ONE_ENCODER]
+)
 def test_tte_and_the_earlier_encoder_of_the_divergence_see_one_encoder(way: str) -> None:
     source = source_of(
         way, schedule="branches", fusion={"name": "tte", "window": 2}, regularizer="divergence", epochs=3
