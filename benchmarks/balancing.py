@@ -63,7 +63,7 @@ class Row:
         compute = Compute(torch.device(options.device), options.precision)
         torch.manual_seed(0)
         self.learner = Learner(source, random_dataset(options.image_size, 256), {}, compute, 0)
-        self.names, self.shared = self.learner.names, list(self.learner.encoder.parameters())
+        self.names, self.shared = self.learner.names, self.learner.shared
         views = self.learner.split.images[: options.batch]
         self.batches: dict[str, TaskBatch] = {
             name: task.batch_of(

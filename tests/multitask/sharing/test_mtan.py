@@ -145,6 +145,17 @@ def test_in_resnet50_modules_narrow_to_a_quarter_and_bottleneck_blocks_carry() -
         assert block.conv2.weight.shape == (width // 4, width // 4, 3, 3)
 
 
+def test_bottleneck_blocks_pass_gradients_where_maps_keep_their_size_and_where_not() -> None:
+    encoder = resnet8()
+    encoder.attention_reduction = 4
+    sharing = sharing_of("mtan", encoder)
+    encoder.layer2[0].conv1.stride = encoder.layer2[0].downsample[0].stride = (1, 1)  # type: ignore[union-attr, index, assignment]
+    features = sharing.features("a", sharing.maps(encoder, torch.randn(IMAGES), ["a"]))
+    features.square().mean().backward()
+    reached = [*sharing.attention["a"].parameters(), *sharing.transitions.parameters()]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in reached)
+
+
 @pytest.mark.parametrize("size", [(33, 47), (8, 8), (1, 5)])
 def test_maps_of_any_size_are_attended(size: tuple[int, int]) -> None:
     for encoder in (segnet().eval(), resnet8().eval()):

@@ -98,9 +98,9 @@ def _attention(inputs: int, outputs: int, kernel: int, reduction: int) -> nn.Seq
 
 
 def _transition(inputs: int, outputs: int, reduction: int) -> nn.Module:
-    """f."""
+    """f; without a shortcut it ends before its ReLU."""
     if reduction == 1:
-        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs))
     shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
     block: nn.Module = Bottleneck(inputs, outputs // Bottleneck.expansion, downsample=shortcut)
     return block
@@ -112,8 +112,9 @@ def _carried(features: Tensor, convolution: nn.Module, size: torch.Size) -> Tens
     if size[0] > height or size[1] > width:
         features = F.interpolate(features, size=size, mode="bilinear", align_corners=True)
     made: Tensor = convolution(features)
-    if made.shape[2:] == size:
-        return made
-    if height % size[0] == width % size[1] == 0:
-        return F.max_pool2d(made, (height // size[0], width // size[1]))
-    return F.adaptive_max_pool2d(made, size)
+    if made.shape[2:] != size:
+        whole = height % size[0] == width % size[1] == 0
+        window = (height // size[0], width // size[1])
+        made = F.max_pool2d(made, window) if whole else F.adaptive_max_pool2d(made, size)
+    # Maxima of what a ReLU gives are what it gives of maxima, of which there are fewer.
+    return made if isinstance(convolution, Bottleneck) else made.relu_()
