@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from multitask_stand_ins import LABELLED, SHARED, UNIT_NORMS, UNITS, tiny_source, two_labels
+from multitask_stand_ins import LABELLED, SHARED, TURN, UNIT_NORMS, UNITS, tiny_source, two_labels
 from sharing_stand_ins import STAGES, WAYS
 from torch import nn
 from torch.testing import assert_close
@@ -144,6 +144,17 @@ def test_every_batch_norm_ends_with_statistics_of_plain_images(way: str) -> None
     _check_moments(
         made.sharing, modules, lambda: list(map(partial(made.sharing.features, maps=maps_of(images)), NAMES))
     )
+
+
+@pytest.mark.parametrize("way", ["mtan", "model_patch"])
+def test_norms_of_a_task_that_no_plain_image_is_for_keep_what_the_training_left(way: str) -> None:
+    tasks: list[Any] = [*LABELLED[:1], TURN]
+    sharing, alone = (run(source_of(way, tasks=some, epochs=1)).sharing for some in (tasks, [TURN]))
+    own = batch_norms((sharing.attention if way == "mtan" else sharing.patches)["turn"])  # type: ignore[index, arg-type, union-attr]
+    assert own
+    assert all(norm.num_batches_tracked == 3 and norm.running_mean.any() for norm in own)  # type: ignore[union-attr, operator]
+    theirs = batch_norms((alone.attention if way == "mtan" else alone.patches)["turn"])  # type: ignore[index, arg-type, union-attr]
+    assert all(norm.num_batches_tracked == 6 for norm in theirs)
 
 
 def _check_moments(of: nn.Module, modules: list[nn.Module], see: Any) -> None:

@@ -48,6 +48,8 @@ def reestimate_statistics(
 ) -> None:
     """Replaces running statistics by their cumulative average over these batches; leaves evaluation mode.
 
+    A layer that no batch reaches, such as one of a task that is not asked, keeps those that it has.
+
     Args:
         network: On the device; without batch norm, nothing is done and no batch is made.
         of: Parts of the network whose statistics are meant, while the others' stay; None: all.
@@ -59,7 +61,7 @@ def reestimate_statistics(
     layers = batch_norms(*([network] if of is None else of))
     if not layers:
         return
-    momenta = [layer.momentum for layer in layers]
+    before = [(layer.momentum, {name: values.clone() for name, values in layer.named_buffers()}) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
@@ -67,6 +69,8 @@ def reestimate_statistics(
     for images in batches:
         with compute.autocast():
             network(images)
-    for layer, momentum in zip(layers, momenta, strict=True):
+    for layer, (momentum, buffers) in zip(layers, before, strict=True):
         layer.momentum = momentum
+        if not layer.num_batches_tracked:
+            layer.load_state_dict(buffers, strict=False)
     network.eval()

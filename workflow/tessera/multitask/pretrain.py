@@ -157,8 +157,9 @@ class _Training:
         reestimate_statistics(learner.encoder, learner.plain_batches(), self.compute)
         # Those of supervised heads as well, which are measured on plain images too; they read the encoder as it now is.
         labelled = {name: learner.head(name) for name, task in learner.tasks.items() if task.options.reads is not None}
-        network = TaskNetwork(learner.encoder, learner.sharing, labelled)
-        reestimate_statistics(network, learner.plain_batches(), self.compute, of=[learner.sharing, network.heads])
+        if labelled:
+            network = TaskNetwork(learner.encoder, learner.sharing, labelled)
+            reestimate_statistics(network, learner.plain_batches(), self.compute, of=[learner.sharing, network.heads])
         metrics = summary(self.history, self.images) | learner.chance
         previews = make_previews(learner) if self.draws else {}
         return Pretrained(
