@@ -77,6 +77,16 @@ def test_rows_start_even_and_the_penalty_is_the_l1_norm_of_the_unit_row() -> Non
     assert (sharing.penalty("a").shape, sharing.penalty("a").dtype) == ((), torch.float32)
 
 
+def test_free_rows_start_even_and_keep_any_length() -> None:
+    sharing = lasso(weight=0.5, unit_length=False)
+    assert_close(sharing.rows[0].detach(), torch.full((3,), 1 / math.sqrt(3)))
+    sharing.rows[0].data = torch.tensor([2.0, 0.0, -3.0])
+    assert_close(sharing.alpha("a").detach(), torch.tensor([2.0, 0.0, -3.0]))
+    assert sharing.penalty("a").item() == pytest.approx(2.5)
+    assert sharing.figures()["share.a.second"] == 3.0
+    assert "unit_length" not in lasso().options.model_dump()  # a key from before the option stays
+
+
 def test_gradient_of_the_penalty_is_the_sign_projected_off_the_row() -> None:
     sharing = lasso(weight=0.3)
     row = torch.tensor([1.0, -2.0, 0.5])

@@ -49,6 +49,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "own, by gradient": {"balancing": "pcgrad", "optimizer": {"learning_rate": 0.05, "weight_decay": 1e-3}},
     "shared, by last layer": {"schedule": SHARED, "balancing": "gradnorm", "regularizer": "pta"},
     "shared, by gradient": {"schedule": SHARED, "balancing": UNIT_NORMS, "regularizer": "sam"},
+    "shared, looking ahead": {"schedule": SHARED, "balancing": "auto_lambda"},
     "one task a step": {"schedule": {"name": "sequential", "reset_optimizer": False}},
 }
 QUICK = (("cross_stitch", "shared, by last layer"), ("mtan", "own, by gradient"), ("model_patch", "own"))

@@ -92,6 +92,7 @@ class SegNet(StagedEncoder):
 
     def _up(self, block: int, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
         indices, size = kept[f"pool{block}"]
+        # torch calls this not deterministic on a GPU, and warns; here no two windows share a place.
         last = F.max_unpool2d(images, indices, [2, 2], [2, 2], output_size=size)
         yield f"up{block}", last
         modules = self.decoder[str(block)]

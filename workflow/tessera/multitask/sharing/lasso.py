@@ -20,6 +20,8 @@ class LassoSharing(Sharing):
     take the last block of their ResNet-101 before its top, we that of the encoder's own. Units whose channels differ
     from those of z pass a trained 1x1 convolution without bias first.
 
+    Without `unit_length` alpha is the free row itself, which starts at 1 / sqrt(M), and the penalty may shrink it.
+
     With one unit alpha is 1, and a head reads z as under hard sharing. For transfer and evaluation the feature is the
     encoder's z itself: rows and alignments end with the training, and |alpha| alone is kept, in the history.
 
@@ -35,7 +37,9 @@ class LassoSharing(Sharing):
         super().__init__(options, encoder, tasks, build_encoder)
         self.units = tuple(encoder.unit_layers)
         # A parameter a task, not a matrix: momentum leaves a row alone in steps of other tasks, as it has no gradient.
-        self.rows = nn.ParameterList(nn.Parameter(torch.ones(len(self.units))) for _ in self.tasks)
+        start = torch.ones(len(self.units))
+        start = start if options.unit_length else F.normalize(start, dim=0)
+        self.rows = nn.ParameterList(nn.Parameter(start.clone()) for _ in self.tasks)
         channels, wanted = {**encoder.inner_channels, **encoder.layer_channels}, encoder.num_features
         self.alignments = nn.ModuleList(
             nn.Identity() if channels[unit] == wanted else nn.Conv2d(channels[unit], wanted, 1, bias=False)
@@ -43,8 +47,9 @@ class LassoSharing(Sharing):
         )
 
     def alpha(self, task: str) -> Tensor:
-        """The task's weights of the units, (M,) float32, of length 1."""
-        return F.normalize(self.rows[self.tasks.index(task)], dim=0)
+        """The task's weights of the units, (M,) float32; of length 1, unless rows are free (`unit_length`)."""
+        row = self.rows[self.tasks.index(task)]
+        return F.normalize(row, dim=0) if self.options.unit_length else row
 
     def maps(self, encoder: Encoder, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
         return encoder.maps(inputs, self.units)

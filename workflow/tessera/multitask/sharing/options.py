@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from tessera.errors import brief
 from tessera.models.encoders.options import EncoderOptions
 from tessera.parts import PartOf
-from tessera.registry import Options, suggest
+from tessera.registry import LATE, Options, suggest
 
 
 class SharingOptions(Options):
@@ -54,6 +54,9 @@ class LassoSharingOptions(SharingOptions):
     name: Literal["lasso"] = "lasso"
     weight: float = Field(1e-3, ge=0, description="Weight of the L1 penalty on a task's normalised row.")
     lr_factor: float = Field(10.0, gt=0, description="Factor on the learning rate of the rows.")
+    unit_length: Annotated[bool, LATE] = Field(
+        True, description="Keep a task's row at length 1 (the paper); false: rows are free, from that length on."
+    )
 
 
 class ExportingOptions(SharingOptions):
