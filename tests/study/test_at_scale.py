@@ -1,4 +1,4 @@
-"""What a study says over its base at one scale: the budget of its own paper, a smaller encoder."""
+"""What a study changes of a scale: the budget of its own paper, options of parts, other stand-ins."""
 
 import re
 from collections.abc import Callable
@@ -11,46 +11,66 @@ from tessera.study.plan import Plan
 
 PlanOf = Callable[..., Plan]
 
-PAPER = {"source": {"epochs": 200, "optimizer": {"schedule": "cosine"}}, "source.encoder": "resnet26"}
+PAPER = {"source": {"epochs": 200, "optimizer": {"schedule": "cosine", "learning_rate": 0.2}}}
 
 
 def sources(plan: Plan) -> list[dict[str, Any]]:
     return [job.settings["source"] for job in plan.jobs.values() if job.stage == "pretrain_source"]
 
 
-def test_it_lies_over_the_base_at_its_scale_alone(plan_of: PlanOf) -> None:
+def test_it_lies_over_the_scale_and_beneath_the_base(plan_of: PlanOf) -> None:
     changes = {"base/source/optimizer": {"learning_rate": 0.5}, "at_scale": {"paper": PAPER, "reduced": {}}}
-    paper, smoke = sources(plan_of(changes, scale="paper")), sources(plan_of(changes))
-    assert {(s["epochs"], s["encoder"]["name"]) for s in paper} == {(200, "resnet26")}
-    assert {(s["epochs"], s["encoder"]["name"]) for s in smoke} == {(2, "resnet8")}
-    optimizers = [s["optimizer"] for s in paper]
-    assert all((o["learning_rate"], o["schedule"]) == (0.5, "cosine") for o in optimizers), "mappings merge"
-    assert all(o["momentum"] == 0.9 for o in optimizers), "the scale lies beneath"
+    for source in sources(plan_of(changes, scale="paper")):
+        assert source["epochs"] == 200
+        optimizer = source["optimizer"]
+        assert (optimizer["schedule"], optimizer["learning_rate"], optimizer["clip_norm"]) == ("cosine", 0.5, 5.0)
+    assert {source["epochs"] for source in sources(plan_of(changes))} == {2}, "at its scale alone"
 
 
-def test_a_row_and_its_method_lie_over_it(plan_of: PlanOf) -> None:
-    at_smoke = {"source.epochs": 5, "source.fusion": "average", "source.encoder": "resnet26"}
-    found = sources(plan_of({"at_scale": {"smoke": at_smoke}, "grid/rows": {"source.method": ["equal"]}}))
-    assert {(s["epochs"], s["fusion"]["name"], s["encoder"]["name"]) for s in found} == {(5, "none", "resnet26")}
-    row = [{"label": "small", "source.encoder": "resnet8"}]
-    found = sources(plan_of({"at_scale": {"smoke": at_smoke}, "grid/rows": row, "also": None}))
-    assert {s["encoder"]["name"] for s in found} == {"resnet8"}
+def test_options_of_parts_and_stand_ins_too(plan_of: PlanOf) -> None:
+    tasks = {"jigsaw": {"permutations": 7}, "colorization": {"neighbors": 3}}
+    smoke = {
+        "parts": {"task": tasks, "fusion": {"tte": {"beta0": 0.5}}},
+        "stand_ins": {"encoder": {"resnet8": "resnet26"}},
+    }
+    plan = plan_of({"at_scale": {"smoke": smoke}})
+    assert plan.studies["small"].stand_ins == {"resnet8": "resnet26"}
+    for source in sources(plan):
+        assert source["encoder"]["name"] == "resnet26"
+        tasks = {task["name"]: task for task in source["tasks"]}
+        assert (tasks["jigsaw"]["permutations"], tasks["colorization"]["neighbors"]) == (7, 3)
+        fusion = source["fusion"]
+        assert fusion["name"] == "none" or (fusion["beta0"], fusion["window"]) == (0.5, 1), "beside the scale's own"
+    explicit = {"name": "jigsaw", "permutations": 20}
+    found = sources(plan_of({"at_scale": {"smoke": smoke}, "base/source/tasks": [explicit]}))
+    assert {source["tasks"][0]["permutations"] for source in found} == {20}
 
 
-def test_a_study_that_says_nothing_keeps_its_keys(plan_of: PlanOf) -> None:
+def test_settings_of_a_protocol_too(plan_of: PlanOf) -> None:
+    smoke = {"target": {"epochs": 3}, "protocols": {"classification": {"batch_size": 48}}}
+    jobs = plan_of({"at_scale": {"smoke": smoke}}).jobs.values()
+    trained = [job.settings for job in jobs if job.stage == "transfer_knowledge"]
+    assert {settings["batch_size"] for settings in trained} == {48}
+    assert {settings["epochs"] for settings in trained if settings["transfer"]["name"] == "fsp"} == {3}
+
+
+def test_a_study_that_changes_another_scale_keeps_its_keys(plan_of: PlanOf) -> None:
     assert set(plan_of().jobs) == set(plan_of({"at_scale": {"paper": PAPER}}).jobs)
 
 
 @pytest.mark.parametrize(
     ("at_scale", "message"),
     [
-        ({"papr": PAPER}, "at_scale.papr: unknown scale 'papr'. Did you mean 'paper'"),
-        ({"paper": {"source.epoch": 3}}, "`source.epoch`: unknown key. Did you mean 'epochs'"),
-        ({"paper": {"source.encoder": "resnet27"}}, "`source.encoder`: Unknown encoder 'resnet27'"),
-        ({"paper": {"source.epochs": 3, "source": {"epochs": 4}}}, "at_scale.paper: `source.epochs` is set twice"),
-        ({"paper": {"source": 3}}, "at_scale.paper: `source`: should hold settings, but is 3"),
+        ({"papr": PAPER}, "`at_scale`: unknown scale 'papr'. Did you mean 'paper'"),
+        ({"paper": {"sources": {}}}, "`at_scale.paper.sources`: unknown key. Did you mean 'source'"),
+        ({"paper": {"source": {"epoch": 3}}}, "`source.epoch`: unknown key. Did you mean 'epochs'"),
+        ({"paper": {"source": {"method": "tte"}}}, "`source.method`: unknown key"),
+        ({"paper": {"source": {"encoder": "resnet27"}}}, "`source.encoder`: Unknown encoder 'resnet27'"),
+        ({"paper": {"parts": {"task": {"jigsaw": {"permutation": 3}}}}}, "parts.task.jigsaw.permutation`: unknown"),
+        ({"paper": {"stand_ins": {"encoder": {"resnet8": "resnet27"}}}}, "stand_ins.encoder.resnet8`: Unknown encoder"),
+        ({"paper": {"source": 3}}, "`at_scale.paper.source`"),
         ({"paper": 3}, "`at_scale.paper`"),
-        ({"smoke": {"source.epochs": -1}}, "`source.epochs`: should be greater than or equal to 0, but is -1"),
+        ({"smoke": {"source": {"epochs": -1}}}, "`source.epochs`: should be greater than or equal to 0, but is -1"),
     ],
 )
 def test_what_is_wrong_is_told_at_whatever_scale_it_stands(

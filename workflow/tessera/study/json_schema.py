@@ -15,7 +15,7 @@ from tessera.jobs import Comparison, Delta
 from tessera.multitask.source import Source
 from tessera.parts import PART_OF
 from tessera.study.config import Config
-from tessera.study.schema import Experiment, Grid, Method, Row, Scale, Study, Target
+from tessera.study.schema import AtScale, Experiment, Grid, Method, Row, Scale, Study, Target
 
 Schema = dict[str, Any]
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -33,8 +33,8 @@ def json_schema() -> Schema:
     definitions["Grid"] = _grid(definitions["Grid"], keys)
     study = definitions.pop("Study")
     study["properties"]["base"] = {**study["properties"]["base"], **_ref("Settings")}
-    study["properties"]["at_scale"]["additionalProperties"] = _ref("Settings")
-    _scale(definitions["Scale"]["properties"])
+    for scale in ("Scale", "AtScale"):
+        _scale(definitions[scale]["properties"])
     _method(definitions["Method"]["properties"])
     studies = definitions["Config"]["properties"]["studies"]
     definitions["Config"]["properties"]["studies"] = {
@@ -54,7 +54,7 @@ def model_schema(model: type[BaseModel]) -> Schema:
 
 def _models() -> dict[str, Schema]:
     found: dict[str, Schema] = {}
-    for model in (Config, Study, Grid, Row, Comparison, Delta, Experiment, Source, Target, Scale, Method):
+    for model in (Config, Study, Grid, Row, Comparison, Delta, Experiment, Source, Target, Scale, AtScale, Method):
         schema = model_schema(model)
         found.update(schema.pop("$defs", {}))
         found[model.__name__] = schema

@@ -17,7 +17,7 @@ from tessera.registry import Options
 from tessera.study.config import Config, DvcConfig, MlflowConfig, Tracking
 from tessera.study.files import parse, read_yaml
 from tessera.study.json_schema import METHOD, model_schema
-from tessera.study.schema import Experiment, Grid, Method, Row, Scale, Study, Target
+from tessera.study.schema import AtScale, Experiment, Grid, Method, Row, Scale, Study, Target
 from tessera.training.options import OptimizerOptions
 
 TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
@@ -32,6 +32,7 @@ TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
     "Scales and methods": (("scale", Scale), ("method", Method)),
 }
 HEADINGS = {model.__name__: heading for tables in TABLES.values() for heading, model in tables}
+HEADINGS[AtScale.__name__] = HEADINGS[Scale.__name__]  # the same keys
 
 INTRODUCTION = """# Every key
 
@@ -63,8 +64,9 @@ the cell does is refused too, such as a transfer where `knn` measures the encode
 use it, and a baseline that names `transfer.method: none` or an untrained encoder stands in columns of sources as well.
 
 Settings are laid over each other, the later over the earlier: options of parts at this scale, budgets of the scale,
-the method's preset, `base`, what `at_scale` says of this scale, the preset's `fixed` keys where the row or column names
-the method, and the row's and column's own. Mappings merge; a part that is named anew starts afresh.""",
+the method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and
+column's own. What `at_scale` says of a scale lies over that scale's own file, and beneath all others. Mappings merge; a
+part that is named anew starts afresh.""",
     "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
 options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`.
 

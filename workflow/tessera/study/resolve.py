@@ -1,8 +1,8 @@
 """Resolves the settings of one cell: scale, method, the study's base and the cell's own, laid over each other.
 
 From the lowest layer to the highest: options of parts at this scale; the scale's budgets; those of the cell's protocol;
-the method's preset; the study's base, and over it what the study says of this scale; the preset's `fixed` keys, where
-the cell names the method; the cell's own settings.
+the method's preset; the study's base; the preset's `fixed` keys, where the cell names the method; the cell's own
+settings. What a study changes of a scale lies right over the scale.
 
 A part that is named anew starts afresh: options of another part are not carried over.
 """
@@ -23,7 +23,7 @@ from tessera.parts import named
 from tessera.registry import suggest
 from tessera.study.files import MOST_ERRORS, describe, parse, read_yaml
 from tessera.study.overridden import mistakes
-from tessera.study.schema import Experiment, Method, Scale, Settings, Target
+from tessera.study.schema import AtScale, Experiment, Method, Scale, Settings, Target
 from tessera.study.settings import PARTS, Keys, answers, keys_at, nested, normalized, overlay, slots
 
 M = TypeVar("M", bound=BaseModel)
@@ -108,7 +108,7 @@ class Resolver:
         scale: The scale's name.
         base: The study's base settings.
         shown: The study's file, for messages.
-        at_scale: What the study says over them, by scale.
+        at_scale: What the study changes of scales, by name.
 
     Attributes:
         stood_in: Parts of the study whose place another took, as far as cells were resolved.
@@ -121,18 +121,18 @@ class Resolver:
         scale: str,
         base: Settings,
         shown: str,
-        at_scale: Mapping[str, Settings] = MappingProxyType({}),
+        at_scale: Mapping[str, AtScale] = MappingProxyType({}),
     ) -> None:
-        self.presets, self.shown = presets, shown
-        self.scale_name, self.scale = scale, presets.scale(scale)
-        common = self._shared(base, f"{shown}: base")
-        bases = {}
-        for name, settings in at_scale.items():
-            where = f"{shown}: at_scale.{brief(name)}"
-            presets.check_scale(name, where)
-            bases[name] = overlay(common, self._shared(settings, where))
-        self.base = bases.get(scale, common)
-        self._bases = [common, *bases.values()]
+        self.presets, self.shown, self.scale_name = presets, shown, scale
+        answers(base, f"{shown}: base")  # refuses two to one key
+        self.base = self._nested(base, f"{shown}: base")
+        self._scales = {f"config/scales/{scale}.yaml": presets.scale(scale)}
+        if scale in at_scale:
+            self._scales[shown] = at_scale[scale]
+        self._changes: list[dict[str, Any]] = []
+        for name, changes in at_scale.items():
+            presets.check_scale(name, f"{shown}: `at_scale`")
+            self._changes.append(normalized({"source": changes.source, "target": changes.target}))
         self.stood_in: dict[str, str] = {}
         self.own_parts: set[tuple[str, str]] = set()
 
@@ -148,7 +148,8 @@ class Resolver:
             NoStandInError: If the scale leaves out a part that the cell names.
         """
         layers = self._layers(self._nested(cell, f"{self.shown} ({where})"), where)
-        layers.insert(1, self._protocol_layer(_merged(layers)))
+        place = len(self._scales)
+        layers[place:place] = self._protocol_layers(_merged(layers))
         merged = _merged(layers)
         self._use_scale(merged)
         try:
@@ -186,29 +187,30 @@ class Resolver:
         return method
 
     def mistakes_of_base(self) -> list[str]:
-        """One line for each value of the base that is wrong, though every cell or this scale may set another.
+        """One line for each value of the base that is wrong, though every cell may set another; call it at the end.
 
-        Call it at the end.
+        So it is for what the study changes of scales, whichever is in use.
         """
-        lines: list[str] = []
-        for base in deepcopy(self._bases):
-            method = base.get("source", {}).pop("method", None)
-            lines += [f"{self.shown}: {line}" for line in mistakes(base, self.own_parts)]
-            try:
-                if method is not None:
-                    self._method(method, self.shown)
-            except StudyError as error:
-                lines.append(str(error))
-        return list(dict.fromkeys(lines))
+        base = deepcopy(self.base)
+        method = base.get("source", {}).pop("method", None)
+        lines = [line for settings in (base, *self._changes) for line in mistakes(settings, self.own_parts)]
+        lines = [f"{self.shown}: {line}" for line in lines]
+        try:
+            if method is not None:
+                self._method(method, self.shown)
+        except StudyError as error:
+            lines.append(str(error))
+        return lines
 
     def _layers(self, cell: dict[str, Any], where: str) -> list[Layer]:
         cell, base = deepcopy(cell), deepcopy(self.base)
         base_method = base.get("source", {}).pop("method", None)
         cell_method = cell.get("source", {}).pop("method", None)
         method_name = cell_method or base_method
-        scale_file = f"config/scales/{self.scale_name}.yaml"
-        budgets = normalized({"source": self.scale.source, "target": self.scale.target})
-        layers = [Layer(scale_file, budgets)]
+        layers = [
+            Layer(origin, normalized({"source": scale.source, "target": scale.target}))
+            for origin, scale in self._scales.items()
+        ]
         row = f"{self.shown} ({where})"
         if method_name is None:
             return [*layers, Layer(self.shown, base), Layer(row, cell)]
@@ -236,18 +238,22 @@ class Resolver:
         except StudyError as error:
             raise StudyError(f"{origin}: `source.method`: {error}") from error
 
-    def _protocol_layer(self, merged: Mapping[str, Any]) -> Layer:
+    def _protocol_layers(self, merged: Mapping[str, Any]) -> list[Layer]:
         """The scale's settings for the protocol that measures this cell."""
         part = merged.get("target", {}).get("protocol", {"name": DEFAULTS["target", "protocol"]})
         name = part.get("name") if isinstance(part, dict) else None  # another form is told when all is validated
-        settings = self.scale.protocols.get(name, {}) if isinstance(name, str) else {}
-        return Layer(f"config/scales/{self.scale_name}.yaml", normalized({"target": settings}))
+        if not isinstance(name, str):
+            return []
+        return [
+            Layer(origin, normalized({"target": scale.protocols.get(name, {})}))
+            for origin, scale in self._scales.items()
+        ]
 
     def _use_scale(self, merged: dict[str, Any]) -> None:
         """Stand-ins for datasets, then this scale's options of parts beneath those that were set."""
         for path, default in DEFAULTS.items():
             family = PARTS[path]
-            if default in self.scale.parts.get(family, {}) or default in self.scale.stand_ins.get(family, {}):
+            if self._options(family, default) or default in self._stand_ins(family):
                 holder = merged.setdefault(path[0], {}) if len(path) > 1 else merged
                 part = holder.setdefault(path[-1], {}) if isinstance(holder, dict) else None
                 if isinstance(part, dict):  # another form is told when all is validated
@@ -259,12 +265,22 @@ class Resolver:
                     continue  # told when all is validated
                 if ":" in part["name"]:
                     self.own_parts.add((family, part["name"]))
-                stand_ins = self.scale.stand_ins.get(family, {})
+                stand_ins = self._stand_ins(family)
                 if part["name"] in stand_ins:
                     part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])
-                options = self.scale.parts.get(family, {}).get(part["name"])
-                if options is not None:
-                    holder[key] = {**options, **part}
+                holder[key] = {**self._options(family, part["name"]), **part}
+
+    def _options(self, family: str, name: str) -> Settings:
+        found: Settings = {}
+        for scale in self._scales.values():
+            found = {**found, **scale.parts.get(family, {}).get(name, {})}
+        return found
+
+    def _stand_ins(self, family: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for scale in self._scales.values():
+            found = {**found, **scale.stand_ins.get(family, {})}
+        return found
 
     def _stand_in(self, family: str, name: str, stand_in: Any) -> dict[str, Any]:
         if stand_in is None:
@@ -272,10 +288,6 @@ class Resolver:
         part = dict(named(stand_in))
         self.stood_in[name] = _described(part)
         return part
-
-    def _shared(self, settings: Settings, shown: str) -> dict[str, Any]:
-        answers(settings, shown)  # refuses two to one key
-        return self._nested(settings, shown)
 
     def _nested(self, settings: Settings, shown: str) -> dict[str, Any]:
         found = nested(settings, shown)

@@ -153,28 +153,6 @@ class Grid(Checked):
         return value
 
 
-class Study(Checked):
-    """A study: data, never code."""
-
-    title: str = Field(min_length=1, description="What the study asks, in a sentence.")
-    description: str = Field("", description="What a reader should know; shown above the table.")
-    scale: str | None = Field(None, description="Scale of this study where the configuration names none.")
-    trials: int = Field(3, ge=1, le=1000, description="Repetitions; the trial's number seeds everything.")
-    base: Settings = Field(description="Settings that every cell shares: source, transfer, target.")
-    at_scale: dict[str, Settings] = Field(
-        {},
-        description="Settings that every cell shares at one scale, over `base`: the budget of the study's own paper, a "
-        "smaller encoder. Scale, settings.",
-    )
-    grid: Grid = Field(Grid(), description="Settings that vary.")
-    also: list[Row] = Field([], description="Rows that no grid gives: baselines, controls.")
-    compare: list[Comparison] = Field([], description="Pairs of rows compared trial by trial, below the table.")
-    delta: Delta | None = Field(None, description="A last column: the relative change against one row, over columns.")
-    published: str | None = Field(
-        None, description="CSV of published values (columns row, column, value), relative to the study's folder."
-    )
-
-
 def _find(family: str, name: str, where: str) -> Part:
     try:
         return find(family, name)
@@ -252,6 +230,32 @@ class Scale(Checked):
             item = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
             known = find(family, str(part["name"])).options.model_fields
             raise ValueError(describe({**item, "loc": (*where.split("."), *item["loc"])}, known)) from None
+
+
+class AtScale(Scale):
+    """What a study changes of a scale: laid over the scale's own file, key by key, and beneath the study's base."""
+
+    title: str = Field("", description="What the changes are for.")
+
+
+class Study(Checked):
+    """A study: data, never code."""
+
+    title: str = Field(min_length=1, description="What the study asks, in a sentence.")
+    description: str = Field("", description="What a reader should know; shown above the table.")
+    scale: str | None = Field(None, description="Scale of this study where the configuration names none.")
+    trials: int = Field(3, ge=1, le=1000, description="Repetitions; the trial's number seeds everything.")
+    base: Settings = Field(description="Settings that every cell shares: source, transfer, target.")
+    at_scale: dict[str, AtScale] = Field(
+        {}, description="What this study changes of a scale, such as the budget of its own paper. Scale, changes."
+    )
+    grid: Grid = Field(Grid(), description="Settings that vary.")
+    also: list[Row] = Field([], description="Rows that no grid gives: baselines, controls.")
+    compare: list[Comparison] = Field([], description="Pairs of rows compared trial by trial, below the table.")
+    delta: Delta | None = Field(None, description="A last column: the relative change against one row, over columns.")
+    published: str | None = Field(
+        None, description="CSV of published values (columns row, column, value), relative to the study's folder."
+    )
 
 
 class Method(Checked):
