@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tessera.data.datasets.options.digits import DigitsMOptions
+from tessera.data.datasets.options.torchvision import Cifar10Options
 from tessera.errors import StudyError
 from tessera.study.plan import Plan
 
@@ -164,6 +165,48 @@ def test_what_does_not_fit_of_maps_is_told(
     shared = {"name": "joint", "inputs": "shared"}
     lines = told(plan_of, base__source__tasks=tasks, base__source__schedule=shared, grid__columns={})
     assert any(words in line for line in lines), lines
+
+
+MAPS_ALONE = {"segmentation": "class_map", "depth": "depth_map"}
+
+
+@pytest.mark.parametrize("protocol", ["classification", "linear_probe", "knn", "few_shot", "clustering", "tsne"])
+def test_what_reads_classes_is_refused_in_one_line_where_there_are_maps_alone(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(DigitsMOptions, "label_columns", lambda self: MAPS_ALONE)
+    tasks = {"base__source__tasks": ["jigsaw"], "grid__columns": {"target.dataset": ["digits_m"]}}
+    lines = told(plan_of, base__target__protocol=protocol, **tasks)
+    (line,) = [line for line in lines if "cannot score" in line]
+    assert line.endswith(
+        f"dataset `digits_m` has maps of classes and maps of depth, which protocol `{protocol}` cannot score: set "
+        "target.protocol to `tasks`, or choose another target.dataset"
+    )
+    assert len(lines) <= 2  # with a head line, where several cells have the same
+
+
+def test_a_transfer_to_images_with_maps_alone_is_refused(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DigitsMOptions, "label_columns", lambda self: MAPS_ALONE)
+    changes = {"base/source/tasks": ["jigsaw"], "base/transfer": {"method": "fine_tune"}, "grid/columns": {}}
+    with pytest.raises(
+        StudyError, match=r"which protocol `classification` cannot score: set target.protocol to `tasks`"
+    ):
+        plan_of(deepcopy(STUDY) | changes | {"base/target": {"dataset": "digits_m", "network": "classifier"}})
+    with pytest.raises(
+        StudyError, match="protocol `tasks` measures what the source's tasks have learned, but transfer"
+    ):
+        plan_of(deepcopy(STUDY) | changes | {"base/source/tasks": [dense("depth")]})
+
+
+def test_a_target_whose_column_is_of_another_kind_is_refused(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DigitsMOptions, "label_columns", lambda self: MAPS_ALONE)
+    monkeypatch.setattr(Cifar10Options, "label_columns", lambda self: {"depth": "disparity_map"}, raising=False)
+    lines = told(
+        plan_of, base__source__tasks=[dense("depth")], base__source__dataset="digits_m", grid__columns={},
+        base__target={"dataset": "cifar10", "protocol": "tasks"},
+    )  # fmt: skip
+    assert any("learns maps of depth, but label column `depth` of target.dataset `cifar10` has maps of disp" in line
+               for line in lines), lines  # fmt: skip
 
 
 def test_maps_of_one_kind_are_tasks_of_their_own(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:

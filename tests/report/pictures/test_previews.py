@@ -66,7 +66,7 @@ def test_strips_are_read_as_they_were_kept(study: SummarizeStudy, tmp_path: Path
 @pytest.mark.usefixtures("fine")
 def test_one_picture_a_pretraining_that_kept_previews(study: SummarizeStudy, tmp_path: Path) -> None:
     (picture,) = draw_previews(study, tmp_path, tmp_path / "figures")
-    assert (picture.file, picture.title) == ("previews-1.png", "Pretext tasks: TTE")
+    assert (picture.file, picture.title) == ("previews-1.png", "Tasks: TTE")
     assert "same 4 held-out images" in picture.caption
     assert "First trial" in picture.caption
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["previews-1.png"]

@@ -1,5 +1,6 @@
-"""Small pictures that an artifact keeps beside its figures: strips of images, one below the other in one JPEG."""
+"""Small pictures that an artifact keeps beside its figures: strips of images, one below the other in one file."""
 
+import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def shrink(images: Tensor, most_px: int) -> Tensor:
 
 
 def save_sheet(strips: Sequence[Tensor], path: Path) -> list[Strip]:
-    """Writes strips of images, each strip with a size of its own, as one JPEG; equal images are equal bytes.
+    """Writes strips of photographs, each strip with a size of its own, as one JPEG; equal images are equal bytes.
 
     Returns:
         Where to find them again: number, height and width of each strip's images, in order.
@@ -59,13 +60,27 @@ def save_sheet(strips: Sequence[Tensor], path: Path) -> list[Strip]:
     Shape:
         strips: each (n, 3, h, w) uint8; at least one.
     """
+    content, sizes = sheet(strips)
+    path.write_bytes(content)
+    return sizes
+
+
+def sheet(strips: Sequence[Tensor], lossless: bool = False) -> tuple[bytes, list[Strip]]:
+    """The same as bytes, not yet written.
+
+    Args:
+        lossless: As PNG: of pictures of maps, whose flat colours a JPEG smears at their edges.
+    """
     sizes = [(len(strip), strip.shape[2], strip.shape[3]) for strip in strips]
     width = max(number * across for number, _, across in sizes)
-    sheet = torch.full((sum(height for _, height, _ in sizes), width, 3), 255, dtype=torch.uint8)
+    pixels = torch.full((sum(height for _, height, _ in sizes), width, 3), 255, dtype=torch.uint8)
     top = 0
     for strip, (number, height, across) in zip(strips, sizes, strict=True):
-        sheet[top : top + height, : number * across] = strip.cpu().permute(2, 0, 3, 1).flatten(1, 2)
+        pixels[top : top + height, : number * across] = strip.cpu().permute(2, 0, 3, 1).flatten(1, 2)
         top += height
-    # Without subsampling: colours of small images are what is looked at.
-    Image.fromarray(sheet.numpy()).save(path, format="JPEG", quality=QUALITY, subsampling=0)
-    return sizes
+    stream, image = io.BytesIO(), Image.fromarray(pixels.numpy())
+    if lossless:
+        image.save(stream, format="PNG", optimize=True)
+    else:  # without subsampling: colours of small images are what is looked at
+        image.save(stream, format="JPEG", quality=QUALITY, subsampling=0)
+    return stream.getvalue(), sizes

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from tessera.data.images import in_slices
-from tessera.data.labels import IN_WORDS
+from tessera.data.labels import IN_WORDS, MAPS
 from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset, Split
+from tessera.data.thumbnails import may_draw
 from tessera.errors import DataError, StudyError
+from tessera.multitask.predicted_maps import map_pictures
 from tessera.multitask.store import StoredTasks, load_tasks
 from tessera.protocols.base import CHANCE, Evaluation, Measured, Protocol
 from tessera.tasks.base import plain_view, seen_labels, shared_views
@@ -72,7 +74,10 @@ class Tasks(Protocol):
             arrays |= {f"{name}.{key}": array for key, array in meter.arrays().items()}
             guessed |= {f"{name}.{figure}": value for figure, value in task.guessed().items()}
         log.info("tasks: %d images, %s", len(dataset.test), metrics)
-        return Evaluation(metrics, arrays, files={CHANCE: (json.dumps(guessed, indent=1) + "\n").encode()})
+        files = {CHANCE: (json.dumps(guessed, indent=1) + "\n").encode()}
+        if any(task.column.kind in MAPS for task in stored.tasks.values()) and may_draw(dataset, "predicted maps"):
+            files |= map_pictures(stored, dataset.test, measured.normalization, compute)
+        return Evaluation(metrics, arrays, files=files)
 
 
 def _measured(stored: StoredTasks, test: Split, normalization: Normalization, compute: Compute) -> dict[str, Meter]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tessera.data.labels import DOES, IN_WORDS, Kind
+from tessera.data.labels import DOES, IN_WORDS, MAPS, Kind
 from tessera.errors import brief
 from tessera.figures import Figure, shares
 from tessera.multitask.source import Source
@@ -23,7 +23,8 @@ class ProtocolOptions(Options):
             `source`: the source's encoder with the heads that its tasks learned.
         stage: The stage that runs it.
         reports: Figures that it reports of every model, first the one that fills a table's cell.
-        scores: Kind of labels that it scores, which dataset and network must be about too.
+        scores: Kind of labels that it scores, which dataset and network must be about too; of `source` those that its
+            tasks learned, one of `scored`.
         reads_labels: Whether it learns from labels of training images, of which `label_fraction` is a share.
     """
 
@@ -32,6 +33,11 @@ class ProtocolOptions(Options):
     reports: ClassVar[tuple[Figure, ...]] = ()
     scores: ClassVar[Kind] = "class"
     reads_labels: ClassVar[bool] = True
+
+    @classmethod
+    def scored(cls) -> frozenset[Kind]:
+        """Kinds of labels of which it can score some."""
+        return frozenset({cls.scores})
 
     def figures(self, source: Source | None) -> tuple[Figure, ...]:
         """What it reports of a target, first the one that fills a table's cell.
@@ -52,7 +58,7 @@ class ProtocolOptions(Options):
         """The one rule of kinds: dataset, network and protocol are about the same."""
         found = set(dataset.label_columns().values())
         if self.scores not in found and self.scores == "class":
-            others = choices("protocol", lambda options: options.scores in found)
+            others = choices("protocol", lambda options: not options.scored().isdisjoint(found))
             has = " and ".join(IN_WORDS[kind] for kind in sorted(found))
             yield (
                 f"dataset `{dataset.name}` has {has}, which protocol `{self.name}` cannot score: set target.protocol "
@@ -215,6 +221,10 @@ class TasksOptions(ProtocolOptions):
 
     name: Literal["tasks"] = "tasks"
 
+    @classmethod
+    def scored(cls) -> frozenset[Kind]:
+        return frozenset({"class", *MAPS})
+
     def figures(self, source: Source | None) -> tuple[Figure, ...]:
         tasks = source.tasks if source is not None and source.epochs > 0 else ()
         return tuple(
@@ -239,11 +249,17 @@ class TasksOptions(ProtocolOptions):
             return
         yield from super().clashes(whole)
         kinds = dataset.label_columns()
-        for column in dict.fromkeys(task.column for task in source.tasks if task.column is not None):
+        learned = {task.column: task.reads for task in source.tasks if task.column is not None}
+        for column, kind in learned.items():
             if column not in kinds:
                 yield (
                     f"a task of the source learns label column `{brief(column)}`, which target.dataset "
                     f"`{dataset.name}` does not have. {suggest(column, kinds)}"
+                )
+            elif kinds[column] != kind:
+                yield (
+                    f"a task of the source learns {IN_WORDS[kind]}, but label column `{column}` of target.dataset "
+                    f"`{dataset.name}` has {IN_WORDS[kinds[column]]}: choose a dataset whose `{column}` is of that kind"
                 )
 
     def _unlike(self, dataset: Any, network: Any) -> Iterator[str]:

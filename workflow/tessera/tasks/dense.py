@@ -56,6 +56,10 @@ class DenseTask(LabelledTask):
     def pictures(self, prediction: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], str]:
         """Pictures of `right`, `predicted` and `error`, of a prediction of the labels' size, and how to read them."""
 
+    def legend(self, prediction: Tensor, labels: Tensor) -> list[tuple[str, str]]:
+        """What the colours of such pictures stand for, `#rrggbb`, of what occurs there; none where a scale says it."""
+        return []
+
     def chance(self) -> dict[str, float]:
         return {}  # it depends on the labels: see the dataset's own statistics
 

@@ -23,6 +23,11 @@ def class_pictures(classes: Tensor) -> Tensor:
     return to_bytes(colors[index].movedim(-1, 1))
 
 
+def class_color(label: int) -> str:
+    """The colour of a class in `class_pictures`, as `#rrggbb`."""
+    return f"#{_CLASSES[label % len(_CLASSES)]:06x}"
+
+
 def number_pictures(numbers: Tensor, known: Tensor, low: float, high: float) -> Tensor:
     """Pictures of numbers, dark where they are `low` and bright where `high`; black where they are not known.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tessera.data.columns import NO_CLASS
 from tessera.tasks.dense import DenseTask, mean_where
-from tessera.tasks.map_colors import class_pictures, number_pictures
+from tessera.tasks.map_colors import class_color, class_pictures, number_pictures
 from tessera.tasks.meters.maps import SegmentationMeter
 from tessera.tasks.options.dense import SemanticSegmentationOptions
 
@@ -42,6 +42,10 @@ class SemanticSegmentation(DenseTask):
             "error": number_pictures((best != labels).float(), known, 0.0, 1.0),
         }
         return views, "One colour a class, black without a label; bright errors are pixels of a wrong class."
+
+    def legend(self, prediction: Tensor, labels: Tensor) -> list[tuple[str, str]]:
+        occur = {*prediction.argmax(dim=1).flatten().tolist(), *labels.flatten().tolist()} - {NO_CLASS}
+        return [(self.column.classes[label], class_color(label)) for label in sorted(occur)]
 
     def chance(self) -> dict[str, float]:
         return {"loss": math.log(self.num_outputs), "pixel_accuracy": 1 / self.num_outputs}

@@ -114,6 +114,25 @@ TERMS = (
         "Mean average precision: how well a detector finds the objects of each class and their boxes; 100 is perfect.",
         ("map_voc07", "map_area"),
     ),
+    Term(
+        "mIoU",
+        r"mIoU",
+        "Mean intersection over union: pixels both of a class and predicted as it, over those that are either; mean "
+        "over the classes.",
+        ("mean_iou",),
+    ),
+    Term(
+        "relative error",
+        r"relative error|rel\. error",
+        "A pixel's error in depth or disparity as a share of the right value; mean over all pixels that have one.",
+        ("relative_error",),
+    ),
+    Term(
+        "within 11.25°, 22.5°, 30°",
+        r"within [\d.]+\s?°",
+        "The share of pixels whose predicted surface normal is less than so far from the right direction.",
+        ("within_11_25", "within_22_5", "within_30"),
+    ),
     Term("SSD", r"SSD", "A detector that finds objects and their boxes in one pass (Liu et al. 2016)."),
     Term(
         "clustering accuracy (ACC)",
@@ -132,7 +151,7 @@ def glossary(table: Table, runs: Runs) -> list[tuple[str, str]]:
     summary = table.summary
     asked = [word for comparison in summary.compare for word in (comparison.question,) if word]
     words = "\n".join([summary.title, summary.description, *asked, *summary.rows, *summary.columns])
-    measured = {name for cell in summary.cells for name in (cell.protocol, cell.metric)}
+    measured = {name for cell in summary.cells for name in (cell.protocol, cell.metric, cell.metric.rpartition(".")[2])}
     tasks = "; ".join(f"{name}: {title}" if title else name for name, title in _tasks(runs).items())
     here = {PRETEXT: f" Here {tasks}"} if tasks else {}
     return [
@@ -144,13 +163,15 @@ def glossary(table: Table, runs: Runs) -> list[tuple[str, str]]:
 
 def _tasks(runs: Runs) -> dict[str, str]:
     """Pretext tasks of the pretrainings, with the titles of the built-in ones."""
-    titles = {name: part.title for name, part in registry.parts("task").items()}
+    known = registry.parts("task")
+    titles = {name: part.title for name, part in known.items()}
+    labelled = {name for name, part in known.items() if getattr(part.options, "reads", None) is not None}
     found: dict[str, str] = {}
     for run in runs.all:
         settings = run.about.get("settings")
         source = settings.get("source") if run.stage == PretrainSource.stage and isinstance(settings, Mapping) else None
         for task in (source.get("tasks") or ()) if isinstance(source, Mapping) else ():
             name = str(task.get("name", "")) if isinstance(task, Mapping) else str(task)
-            if name and name != "classification":
+            if name and name not in labelled:
                 found.setdefault(name, titles.get(name, ""))
     return found

@@ -45,6 +45,7 @@ PICTURES: dict[str, str] = {
     "confusion": "tessera.report.pictures.retrieval:draw_confusion",
     "map": "tessera.report.pictures.retrieval:draw_map",
     "features": "tessera.report.pictures.maps:draw_features",
+    "predicted_maps": "tessera.report.pictures.predicted_maps:draw_predicted_maps",
     "retrieval": "tessera.report.pictures.retrieval:draw_retrieval",
     "previews": "tessera.report.pictures.previews:draw_previews",
     "predictions": "tessera.report.pictures.detections:draw_predictions",

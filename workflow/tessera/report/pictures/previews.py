@@ -71,7 +71,7 @@ def draw_previews(summary: SummarizeStudy, root: Path, folder: Path) -> list[Pic
             file = save(draw(previews), folder, f"previews-{index}", svg=False)
         which = "First trial" if len(pretraining.folders) > 1 else "One trial"
         caption = CAPTION.format(number=max(len(images) for _, images in previews[0].views), which=which)
-        pictures.append(Picture(file, f"Pretext tasks: {pretraining.title}", caption, "Pretext tasks"))
+        pictures.append(Picture(file, f"Tasks: {pretraining.title}", caption, "Tasks"))
     return pictures
 
 

@@ -81,7 +81,7 @@ def draw_pretraining(summary: SummarizeStudy, root: Path, folder: Path) -> list[
     for stem, title, caption, rows in (
         (
             "pretraining_losses",
-            "Losses of the pretext tasks",
+            "Losses of the tasks",
             f"Solid: while training; dashed: on held-out images; dotted: guessing, where that has a loss. {LINES}",
             [_losses(*each) for each in read],
         ),
@@ -99,7 +99,7 @@ def draw_pretraining(summary: SummarizeStudy, root: Path, folder: Path) -> list[
         ),
         (
             "pretraining_chance",
-            "Pretext tasks against chance",
+            "Tasks against chance",
             f"On held-out images; dotted: what guessing gives. Higher is better for an accuracy only. {below}{LINES}",
             guessed,
         ),
