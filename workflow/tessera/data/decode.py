@@ -1,4 +1,4 @@
-"""Decodes images of any kind to square uint8 RGB, several at a time."""
+"""Decodes images of any kind to uint8 RGB of one size, several at a time."""
 
 import io
 import logging
@@ -109,24 +109,28 @@ def _some(source: Iterator[T], most: int, held: Callable[[T], int]) -> tuple[lis
     return part, size
 
 
-def decode_image(data: bytes, image_size: int) -> np.ndarray:
-    """One image, its shorter side resized and its middle cut out where it has another size.
+def decode_image(data: bytes, image_size: int | tuple[int, int]) -> np.ndarray:
+    """One image, resized, and its middle cut out where it has other proportions.
 
     Gray becomes RGB, CMYK and palettes are converted, transparency and EXIF orientation are ignored, and 16 bits
     are cut to the upper 8.
 
+    Args:
+        image_size: Height and width, px: of a square, or each.
+
     Shape:
-        returns: (image_size, image_size, 3) uint8.
+        returns: (H, W, 3) uint8.
 
     Raises:
         Exception: Whatever Pillow raises for a damaged image.
     """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         # A JPEG far too large is decoded at a fraction of its size, never below twice what is needed.
-        opened.draft(None, (2 * image_size, 2 * image_size))
+        opened.draft(None, (2 * width, 2 * height))
         image = _to_rgb(opened)
-    if image.size != (image_size, image_size):
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 
@@ -171,17 +175,27 @@ def check_image(encoded: Encoded) -> bytes:
             _to_rgb(opened)
 
     data = encoded.read()
-    _explained(decode, encoded.name, data)
+    explained(decode, encoded.name, data)
     return data
 
 
 def _decode(encoded: Encoded, image_size: int) -> np.ndarray:
-    return _explained(partial(decode_image, image_size=image_size), encoded.name, encoded.read())
+    return explained(partial(decode_image, image_size=image_size), encoded.name, encoded.read())
 
 
-def _explained(decode: Callable[[bytes], R], name: str, data: bytes) -> R:
+def explained(decode: Callable[[bytes], R], name: str, data: bytes) -> R:
+    """What a decoder makes of a file's bytes.
+
+    Args:
+        name: What an error message calls the file.
+
+    Raises:
+        DataError: If it raises anything; the message says why, as far as the bytes tell.
+    """
     try:
         return decode(data)
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises many kinds
         raise DataError(f"{name}: cannot be decoded {_why(error, data)}") from error
 

@@ -1,6 +1,7 @@
 """Datasets: which images?"""
 
 from tessera.data.datasets.options.base import DatasetOptions
+from tessera.data.datasets.options.dense import CityscapesOptions, DenseFolderOptions, Nyuv2Options
 from tessera.data.datasets.options.digits import DigitsMOptions, DigitsScenesOptions
 from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.options.licensed import ImagenetOptions, Places365Options
@@ -48,6 +49,23 @@ PARTS = {
         "tessera.data.datasets.voc_folder:VocFolder",
         VocFolderOptions,
         "a tree or archive in Pascal VOC form: images with boxes",
+    ),
+    "dense_folder": Part(
+        "tessera.data.datasets.dense:DenseFolder",
+        DenseFolderOptions,
+        "a tree or archive: images with maps of classes, depth, disparity or normals beside them",
+    ),
+    "nyuv2": Part(
+        "tessera.data.datasets.dense:Nyuv2",
+        Nyuv2Options,
+        "NYUv2: rooms with 13 classes, depth and normals, 288 x 384 px",
+        "Silberman et al. 2012",
+    ),
+    "cityscapes": Part(
+        "tessera.data.datasets.cityscapes:Cityscapes",
+        CityscapesOptions,
+        "CityScapes: streets with 2, 7 or 19 classes, parts and disparity",
+        "Cordts et al. 2016",
     ),
     "digits_scenes": Part(
         "tessera.data.datasets.digits_scenes:DigitsScenes",

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tessera.data.datasets.dense_layout import DenseLayout
 from tessera.data.datasets.hierarchies import Level, unfit_levels
 from tessera.data.datasets.layout import Layout, Parts, ignored, is_image
 from tessera.data.datasets.suffixes import TARS
@@ -77,6 +78,23 @@ def unfit_names(path: Path, fits: Callable[[Parts], bool], wanted: str) -> str |
     """
     listed = _listing(path)
     return None if listed is None or any(map(fits, listed[1])) else f"{path}: holds {wanted}."
+
+
+def unfit_dense(path: Path, layout: DenseLayout) -> str | None:
+    """Why a tree lacks images or their maps, in the words of the job that would read it.
+
+    None where it lacks none, and where it holds too many entries to list.
+    """
+    listed = _listing(path)
+    if listed is None:
+        return None
+    for file in listed[1]:
+        layout.note(file)
+    try:
+        layout.resolve()
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def unfit_voc(path: Path, train: str, test: str | None) -> str | None:
