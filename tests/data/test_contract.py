@@ -18,6 +18,11 @@ from tessera.registry import load
 NEEDED = {
     "image_folder": {"path": "flowers.tar.xz", "image_size": 48},
     "voc_folder": {"path": "flowers.tar.xz"},
+    "dense_folder": {
+        "path": "streets.tar.xz",
+        "image_size": {"height": 48, "width": 64},
+        "maps": {"depth": {"kind": "depth_map"}},
+    },
 }  # fmt: skip
 EVERY = pytest.mark.parametrize("name", sorted(PARTS))
 
