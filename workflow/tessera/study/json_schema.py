@@ -70,6 +70,7 @@ def _parts() -> dict[str, Schema]:
         table = registry.parts(family)
         for name, part in table.items():
             schema = model_schema(part.options)
+            found.update(schema.pop("$defs", {}))
             schema.pop("required", None)
             if family == "transfer":
                 schema["properties"]["method"] = schema["properties"]["name"]

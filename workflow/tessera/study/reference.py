@@ -10,6 +10,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tessera import registry
+from tessera.data.datasets.options.dense import (
+    ClassMapOptions,
+    DepthMapOptions,
+    DisparityMapOptions,
+    ImageSize,
+    NormalMapOptions,
+)
 from tessera.jobs import Comparison, Delta
 from tessera.multitask.source import Source
 from tessera.parts import PART_OF
@@ -30,6 +37,13 @@ TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
         ("optimizer", OptimizerOptions),
     ),
     "Scales and methods": (("scale", Scale), ("method", Method)),
+    "Maps of pixels": (
+        ("image_size", ImageSize),
+        ("class_map", ClassMapOptions),
+        ("depth_map", DepthMapOptions),
+        ("disparity_map", DisparityMapOptions),
+        ("normal_map", NormalMapOptions),
+    ),
 }
 HEADINGS = {model.__name__: heading for tables in TABLES.values() for heading, model in tables}
 HEADINGS[AtScale.__name__] = HEADINGS[Scale.__name__]  # the same keys
@@ -186,15 +200,15 @@ def type_text(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         heading = HEADINGS[schema["$ref"].rpartition("/")[2]]
         return f"[{heading}](#{heading})"
-    if "anyOf" in schema:
-        return " or ".join(type_text(choice) for choice in schema["anyOf"])
+    if choices := schema.get("anyOf", schema.get("oneOf")):
+        return " or ".join(type_text(choice) for choice in choices)
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
     if kind == "array":
         return f"list of {type_text(schema.get('items', {}))}"
     if kind == "object":
-        inner = schema.get("additionalProperties")
+        inner = schema.get("additionalProperties", next(iter(schema.get("patternProperties", {}).values()), None))
         return f"mapping to {type_text(inner)}" if isinstance(inner, dict) else "settings"
     words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true, false", "null": "null"}
     return words.get(str(kind), "any value") + "".join(_bounds(schema))
