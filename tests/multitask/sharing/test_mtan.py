@@ -91,7 +91,7 @@ def test_on_segnet_it_is_the_network_of_the_paper_in_value_and_gradient(
     assert not torch.equal(sharing.features("a", maps), sharing.features("b.c", maps))
 
 
-def test_weights_are_as_many_as_published() -> None:
+def test_weights_grow_with_each_task_by_its_attention_alone() -> None:
     with torch.device("meta"):
         encoder = SegNet(SegNetOptions())
         one = sum(p.numel() for p in encoder.parameters())
@@ -99,8 +99,7 @@ def test_weights_are_as_many_as_published() -> None:
             sum(p.numel() for p in sharing_of("mtan", encoder, [f"t{i}" for i in range(k)]).parameters())
             for k in (1, 2, 3)
         ]
-    # Tables 2 and 3 of Liu et al. 2019: 1.65 of one SegNet with two tasks, 1.77 with three. The thesis has 1.64 and
-    # 1.96, which its text does not determine.
+    # The thesis has 1.64 with two tasks and 1.96 with three, which its text does not determine.
     assert [1 + count / one for count in counts] == pytest.approx([1.529, 1.649, 1.769], abs=1e-3)
 
 

@@ -89,7 +89,7 @@ class CrossStitchSharingOptions(ExportingOptions):
         100.0,
         gt=0,
         description="Factor on the learning rate of the units: 100 to 1000 in the paper, whose rates are small; at "
-        "rates of 0.05 and more, 10 serves better.",
+        "rates of 0.05 and more units jump about, so try 10.",
     )
 
 
