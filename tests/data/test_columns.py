@@ -23,6 +23,7 @@ from tessera.data.datasets.levels import columns_above
 from tessera.data.datasets.options.digits import DigitsMOptions
 from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.options.torchvision import Cifar100Options
+from tessera.data.labels import MAPS
 from tessera.data.prepare import prepare_dataset
 from tessera.data.store import Dataset, load_dataset, save_dataset
 from tessera.errors import ArtifactError, DataError
@@ -271,9 +272,10 @@ def test_a_hierarchy_that_does_not_fit_is_told_in_a_line(make_tree: Any, prepare
 
 def test_every_dataset_says_its_columns() -> None:
     for name, part in registry.parts("dataset").items():
-        columns = part.options.model_construct().label_columns()  # type: ignore[attr-defined]
-        assert columns, name
-        assert ("class" in columns) != ("boxes" in columns.values())
+        kinds = part.options.kinds()  # type: ignore[attr-defined]
+        assert kinds, name
+        assert kinds & {"class", "boxes", *MAPS}
+        assert not {"class", "boxes"} <= kinds
 
 
 def test_the_real_archive_s_own_list_agrees() -> None:

@@ -35,11 +35,11 @@ class Uneven(Encoder):
         names = ("one", "two", "three", "four")
         self.layer_channels = dict(zip(names, channels, strict=True))
         inputs = (3, *channels[:-1])
-        self.stages = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(inputs, channels, strict=True))
+        self.widened = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(inputs, channels, strict=True))
 
     def layers(self, images: Tensor) -> dict[str, Tensor]:
         found = {}
-        for name, stage, size in zip(self.layer_channels, self.stages, (7, 5, 3, 1), strict=True):
+        for name, stage, size in zip(self.layer_channels, self.widened, (7, 5, 3, 1), strict=True):
             images = stage(F.adaptive_avg_pool2d(images, size)).relu()
             found[name] = images
         return found

@@ -60,8 +60,8 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment() -> Callable[..., dict[str, str]]:
-    """Variables of a process: what a user has, and no GPU; keywords add to them."""
-    left_out = {"OMP_NUM_THREADS", "PYTHONPATH", "DVC_STAGE"}
+    """Variables of a process: what a user has, no GPU and no data; keywords add to them."""
+    left_out = {"OMP_NUM_THREADS", "PYTHONPATH", "DVC_STAGE", "TESSERA_DATA"}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     author = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -65,7 +65,7 @@ class ProtocolOptions(Options):
                 f"to {others}, or choose another target.dataset"
             )
         elif self.scores not in found:
-            able = choices("dataset", lambda options: self.scores in options.model_construct().label_columns().values())
+            able = choices("dataset", lambda options: self.scores in options.kinds())
             yield (
                 f"protocol `{self.name}` scores {IN_WORDS[self.scores]}, but dataset `{dataset.name}` has none: set "
                 f"target.dataset to {able}"

@@ -32,6 +32,11 @@ class DatasetOptions(Options):
         """The labels of its images, by name; `class` is the one that is read where none is named."""
         return {"class": "class"}
 
+    @classmethod
+    def kinds(cls) -> set[Kind]:
+        """Kinds of labels that its images may have, whatever else is set."""
+        return set(cls.model_construct().label_columns().values())
+
     def location(self) -> str | None:
         """The folder or archive that must be under `data_root`; None where nothing needs to be there."""
         return None

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tessera.data.datasets import listing
 from tessera.data.datasets.dense_layout import CityscapesLayout, DenseLayout, FolderLayout
 from tessera.data.datasets.options.base import SHOWS_PEOPLE, DatasetOptions, Word, refuse_twice
-from tessera.data.labels import Kind
+from tessera.data.labels import MAPS, Kind
 from tessera.registry import Checked
 
 Side = Annotated[int, Field(ge=8, le=2048)]
@@ -180,6 +180,10 @@ class DenseFolderOptions(DenseOptions):
                 )
             folders[name] = of.folder
         return self
+
+    @classmethod
+    def kinds(cls) -> set[Kind]:
+        return set(MAPS)
 
     def label_columns(self) -> dict[str, Kind]:
         return {name: self.maps[name].kind for name in sorted(self.maps)}
