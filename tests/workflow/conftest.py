@@ -31,6 +31,11 @@ base:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def _own_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TESSERA_DATA", raising=False)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The project's folder."""

@@ -35,7 +35,7 @@ class DatasetOptions(Options):
     @classmethod
     def kinds(cls) -> set[Kind]:
         """Kinds of labels that its images may have, whatever else is set."""
-        return set(cls.model_construct().label_columns().values())
+        return set(cls.model_construct(name="").label_columns().values())
 
     def location(self) -> str | None:
         """The folder or archive that must be under `data_root`; None where nothing needs to be there."""
