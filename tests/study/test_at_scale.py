@@ -8,6 +8,7 @@ import pytest
 
 from tessera.errors import StudyError
 from tessera.study.plan import Plan
+from tessera.study.resolve import _described
 
 PlanOf = Callable[..., Plan]
 
@@ -79,3 +80,8 @@ def test_what_is_wrong_is_told_at_whatever_scale_it_stands(
     with pytest.raises(StudyError, match=re.escape(message)) as error:
         plan_of({"at_scale": at_scale})
     assert "\n" not in str(error.value)
+
+
+def test_a_caption_tells_sides_of_stand_ins() -> None:
+    assert _described({"name": "a", "image_size": {"height": 9, "width": 12}}) == "a, 9 x 12 px"
+    assert _described({"name": "a", "image_size": 9}) == "a, 9 px"

@@ -23,4 +23,5 @@ def cost_of(settings: Mapping[str, Any]) -> float | None:
     operations, pixels = _FORWARD[encoder["name"]]
     dataset = source.get("dataset") if isinstance(source, Mapping) else None
     size = (dataset.get("image_size") if isinstance(dataset, Mapping) else None) or pixels
-    return float(operations * (size / pixels) ** 2)
+    area = size["height"] * size["width"] if isinstance(size, Mapping) else size**2
+    return float(operations * area / pixels**2)

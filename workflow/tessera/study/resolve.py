@@ -328,6 +328,6 @@ def _described(part: Mapping[str, Any]) -> str:
         words.append(f"{len(part['classes'])} of its classes")
     if "train_fraction" in part:
         words.append(f"{part['train_fraction']:.0%} of its training images")
-    if "image_size" in part:
-        words.append(f"{part['image_size']} px")
+    if (size := part.get("image_size")) is not None:
+        words.append(f"{size['height']} x {size['width']} px" if isinstance(size, Mapping) else f"{size} px")
     return ", ".join(words)
