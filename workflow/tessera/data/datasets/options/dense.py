@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tessera.data.datasets import listing
 from tessera.data.datasets.dense_layout import CityscapesLayout, DenseLayout, FolderLayout
 from tessera.data.datasets.options.base import SHOWS_PEOPLE, DatasetOptions, Word, refuse_twice
 from tessera.data.labels import MAPS, Kind
-from tessera.registry import Checked
+from tessera.errors import brief
+from tessera.registry import Checked, suggest
 
 Side = Annotated[int, Field(ge=8, le=2048)]
 Folder = Annotated[str, Field(min_length=1)]
@@ -28,6 +30,13 @@ class ImageSize(Checked):
     height: Side = Field(description="Height, px.")
     width: Side = Field(description="Width, px.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, value: Any) -> Any:
+        if not isinstance(value, dict | cls):
+            raise ValueError("should give both sides, as in `{height: 288, width: 384}`")
+        return value
+
 
 class MapOptions(Checked):
     """What lies beside each image: a file of its name, up to the suffix; a picture, or an array as `.npy`."""
@@ -44,7 +53,7 @@ class ClassMapOptions(MapOptions):
 
     kind: Literal["class_map"] = Field(description="What the values are: classes.")
     folder: Folder = Field("label", description="Folder of the maps, beside that of the images.")
-    classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)] | Folder | list[Folder] = Field(
+    classes: int | Folder | list[Folder] = Field(
         description="Names of the values, from `first` on: a list, a text file of the data with a line each, or how "
         "many there are. A value that `ignore` holds may be named, and is no class all the same.",
     )
@@ -53,12 +62,14 @@ class ClassMapOptions(MapOptions):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
+        if isinstance(self.classes, str):
+            return self
         if isinstance(self.classes, list):
             refuse_twice(self.classes)
-            if not 1 <= len(self.classes) <= MOST_CLASSES:
-                raise ValueError(f"classes: {len(self.classes)} classes, and there can be 1 to {MOST_CLASSES}")
         number = self.classes if isinstance(self.classes, int) else len(self.classes)
-        if not isinstance(self.classes, str) and set(range(self.first, self.first + number)) <= set(self.ignore):
+        if not 1 <= number <= MOST_CLASSES:
+            raise ValueError(f"classes: there can be 1 to {MOST_CLASSES}, but are {number}")
+        if set(range(self.first, self.first + number)) <= set(self.ignore):
             raise ValueError("ignore: holds the value of every class")
         return self
 
@@ -106,7 +117,34 @@ class NormalMapOptions(MapOptions):
     )
 
 
-Map = Annotated[ClassMapOptions | DepthMapOptions | DisparityMapOptions | NormalMapOptions, Field(discriminator="kind")]
+class _ByKind:
+    """Validates a mapping into the model that its `kind` names, so that a message speaks of that one's keys alone."""
+
+    MODELS: ClassVar[dict[str, type[MapOptions]]] = {
+        "class_map": ClassMapOptions,
+        "depth_map": DepthMapOptions,
+        "disparity_map": DisparityMapOptions,
+        "normal_map": NormalMapOptions,
+    }
+
+    def parse(self, value: Any) -> Any:
+        if isinstance(value, MapOptions):
+            return value
+        if not isinstance(value, dict) or str(value.get("kind")) not in self.MODELS:
+            found = f", but is `{brief(str(value['kind']))}`" if isinstance(value, dict) and "kind" in value else ""
+            message = f"should have a `kind` of {', '.join(self.MODELS)}{found}"
+            raise PydanticCustomError("part", "{message}", {"message": message})
+        model = self.MODELS[value["kind"]]
+        if unknown := next((str(key) for key in value if key not in model.model_fields), None):
+            message = f"unknown key `{brief(unknown)}`. {suggest(unknown, model.model_fields)}"
+            raise PydanticCustomError("part", "{message}", {"message": message})
+        return model.model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.parse, handler(source))
+
+
+Map = Annotated[ClassMapOptions | DepthMapOptions | DisparityMapOptions | NormalMapOptions, _ByKind()]
 
 
 class DenseOptions(DatasetOptions):
