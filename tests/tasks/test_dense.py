@@ -246,3 +246,18 @@ def test_pixels_and_labels_of_a_batch_are_moved_alike() -> None:
     assert batch.labels.shape == (NUMBER, 8, 10)
     red = task.denormalize(batch.inputs)[:, 0]
     assert torch.equal(red.float(), batch.labels)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_predictions_of_half_precision_have_a_finite_loss(name: str, options: dict[str, Any]) -> None:
+    prediction, labels = drawn(name)
+    coarse = (30 * prediction.detach()).bfloat16().requires_grad_()
+    loss = make(name, **options).loss(coarse, labels)
+    assert loss.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(loss, coarse)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+    assert gradient.any()
+    meter = make(name, **options).meter()
+    meter.add(coarse.detach(), labels)
+    assert all(math.isfinite(value) for value in meter.figures().values())

@@ -104,7 +104,7 @@ def grays(figure: Figure) -> list[int]:
 def test_a_picture_a_task_with_a_line_a_row(study: SummarizeStudy, tmp_path: Path, drawn: list[Figure]) -> None:
     classes, normals = draw_predicted_maps(study, tmp_path, tmp_path / "figures")
     assert (classes.file, normals.file) == ("predicted_maps-1.png", "predicted_maps-2.png")
-    assert (classes.title, normals.title) == ("semantic_segmentation", "normals")
+    assert (classes.title, normals.title) == ("Predicted maps: semantic_segmentation", "Predicted maps: normals")
     assert "Of semantic_segmentation." in classes.caption
     assert "First trial; 2 images" in classes.caption
     assert words(drawn[0]) == [
@@ -140,7 +140,10 @@ def test_a_panel_has_the_sides_of_its_image(study: SummarizeStudy, tmp_path: Pat
 def test_rows_of_other_images_are_a_picture_of_their_own(study: SummarizeStudy, tmp_path: Path) -> None:
     about = tmp_path / "artifacts/target/both.t0-1/maps/maps.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), "images": [0, 5]}))
-    titles = [picture.title for picture in draw_predicted_maps(study, tmp_path, tmp_path / "figures")]
+    titles = [
+        picture.title.removeprefix("Predicted maps: ")
+        for picture in draw_predicted_maps(study, tmp_path, tmp_path / "figures")
+    ]
     assert titles == [
         "semantic_segmentation: single task", "semantic_segmentation: split", "normals: single task", "normals: split",
     ]  # fmt: skip
@@ -167,7 +170,9 @@ def test_many_rows_and_long_names_fit(
         keep(tmp_path / folder, {"semantic_segmentation": legend}, images=(0, 1, 2, 3))
         cells.append(cell(f"row {number} of a method with a name that takes many lines", MEAN_IOU, folder))
     pictures = draw_predicted_maps(study_of(cells), tmp_path, tmp_path / "figures")
-    assert [picture.title for picture in pictures] == [f"semantic_segmentation, part {page} of 2" for page in (1, 2)]
+    assert [picture.title for picture in pictures] == [
+        f"Predicted maps: semantic_segmentation, part {page} of 2" for page in (1, 2)
+    ]
     assert [len(figure.axes[0].images) for figure in drawn] == [8 * 4, 8 * 3]
 
 

@@ -74,6 +74,9 @@ class Tasks(Protocol):
             arrays |= {f"{name}.{key}": array for key, array in meter.arrays().items()}
             guessed |= {f"{name}.{figure}": value for figure, value in task.guessed().items()}
         log.info("tasks: %d images, %s", len(dataset.test), metrics)
+        for name, array in arrays.items():
+            if name.endswith(".predictions") and array.ndim > 1 and len(array) < len(dataset.test):
+                log.info("%s: of the first %d images, more would be too large to keep", name, len(array))
         files = {CHANCE: (json.dumps(guessed, indent=1) + "\n").encode()}
         if any(task.column.kind in MAPS for task in stored.tasks.values()) and may_draw(dataset, "predicted maps"):
             files |= map_pictures(stored, dataset.test, measured.normalization, compute)

@@ -74,7 +74,7 @@ def draw_predicted_maps(summary: SummarizeStudy, root: Path, folder: Path) -> li
                 f"over the test split, whatever is predicted. {rows[0].caption} Beside a row: its figure on all test "
                 f"images{', mean over the trials' if summary.trials > 1 else ''}."
             )
-            pictures.append(Picture(file, f"{task}{where}{of}", caption, CATEGORY))
+            pictures.append(Picture(file, f"Predicted maps: {task}{where}{of}", caption, CATEGORY))
     return pictures
 
 
