@@ -5,6 +5,7 @@ from tessera.data.datasets.options.dense import CityscapesOptions, DenseFolderOp
 from tessera.data.datasets.options.digits import DigitsMOptions, DigitsScenesOptions
 from tessera.data.datasets.options.image_folder import ImageFolderOptions
 from tessera.data.datasets.options.licensed import ImagenetOptions, Places365Options
+from tessera.data.datasets.options.rendered import RenderedScenesOptions
 from tessera.data.datasets.options.torchvision import C10sOptions, Cifar10Options, Cifar100Options, Stl10Options
 from tessera.data.datasets.options.utkface import UtkfaceOptions
 from tessera.data.datasets.options.voc import Voc0712Options, VocFolderOptions
@@ -72,5 +73,10 @@ PARTS = {
         DigitsScenesOptions,
         "handwritten digits on photographs with boxes, embedded",
         "a detection form of digits_m",
+    ),
+    "rendered_scenes": Part(
+        "tessera.data.datasets.rendered_scenes:RenderedScenes",
+        RenderedScenesOptions,
+        "solids in rooms, ray-cast, with maps of classes, depth and normals, embedded",
     ),
 }
