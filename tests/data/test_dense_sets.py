@@ -12,6 +12,7 @@ from tessera.data.columns import NO_CLASS
 from tessera.data.datasets.base import RawDataset
 from tessera.data.datasets.cityscapes import BASELINE, FOCAL_LENGTH, Cityscapes, segmentation
 from tessera.data.datasets.dense import Nyuv2
+from tessera.data.datasets.dense_maps import DistanceForm
 from tessera.data.datasets.options.dense import NYUV2_CLASSES, CityscapesOptions, Nyuv2Options
 from tessera.errors import DataError
 
@@ -166,3 +167,8 @@ def test_a_tree_of_cityscapes_without_a_package(tmp_path: Path, city: dict[str, 
         path.unlink()
     line = CityscapesOptions().missing(tmp_path) or ""
     assert "no maps of `disparity` for split `test`, `disparity/val/<city>/*_disparity.png`" in line
+
+
+def test_a_stored_zero_is_not_known_whatever_stands_for_zero() -> None:
+    stored = np.array([[0, 1, 5, 9]], dtype=np.uint16)
+    assert DistanceForm(0.5, zero=-1, ignore=(9,)).labels(stored, (1, 4)).tolist() == [[0, 1, 3, 0]]
