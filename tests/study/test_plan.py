@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from faces import write_faces
+from tessera.data.datasets.options.dense import DenseOptions
 from tessera.errors import StudyError
 from tessera.jobs import Job
 from tessera.study import resolve
@@ -205,6 +206,7 @@ def test_shipped_studies_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         else:
             (tmp_path / name).mkdir()
     write_faces(tmp_path / "UTKFace", [(26, 0, 1)])
+    monkeypatch.setattr(DenseOptions, "missing", lambda self, data_root: None)  # their trees are looked into
     monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
     root = Path(__file__).parents[2]
     plan = make_plan({"studies": [item.stem for item in (root / "config/studies").glob("*.yaml")]}, root)
