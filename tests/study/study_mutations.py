@@ -52,7 +52,8 @@ def _misspell(holder: Any, key: Any, chance: random.Random) -> None:
     if isinstance(value, str):
         holder[key] = _misspelt(value, chance)
     elif isinstance(value, int | float):
-        holder[key] = chance.choice([-value, value * 1_000, str(value), value + 0.5, [value]])
+        other = value + 0.5 if abs(value) < 10**300 else -value  # a change before may have left no float's size
+        holder[key] = chance.choice([-value, value * 1_000, str(value), other, [value]])
     elif isinstance(value, list):
         holder[key] = chance.choice(
             [{str(item): index for index, item in enumerate(value)}, value * 2, value * 40, value[:1], value[::-1]]

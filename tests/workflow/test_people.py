@@ -56,7 +56,7 @@ def test_no_face_is_in_any_artifact_or_page(run: Run, project: Path) -> None:
     assert "shows people, so no image of it is drawn" in page
     pictures = json.loads((project / "results" / "tiny" / "figures" / "index.json").read_text())
     titles = {picture["title"].partition(":")[0] for picture in pictures}
-    assert {"Losses of the pretext tasks", "Clusters and classes", "Map of the embedding"} <= titles
+    assert {"Losses of the tasks", "Clusters and classes", "Map of the embedding"} <= titles
     cells = json.loads((project / "results" / "tiny" / "table.json").read_text())["cells"]
     assert {cell["column"]: cell["chance"] for cell in cells} == {
         "gender": 50.0,
