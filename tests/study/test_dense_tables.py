@@ -4,22 +4,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from shipped import project
 
 from tessera.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
-ROOT = Path(__file__).parents[2]
 DGR = ["dgr_table2", "dgr_table3", "dgr_table4", "dgr_table4_cityscapes"]
 THESIS = ["thesis_cityscapes", "thesis_table21", "thesis_table21_nyuv2"]
 TABLES = [*DGR, *THESIS]
-
-
-def project(root: Path, *studies: str) -> Path:
-    """The shipped configuration with these studies alone."""
-    (root / "config" / "studies").mkdir(parents=True)
-    for name in ("scales", "methods", "studies/published", *(f"studies/{study}.yaml" for study in studies)):
-        (root / "config" / name).symlink_to(ROOT / "config" / name)
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from shipped import ROOT, project
 
 from tessera.jobs import Job
 from tessera.study.plan import Plan, make_plan
 
-ROOT = Path(__file__).parents[2]
 TABLES = ["table2", "table3", "table4", "table5", "table6"]
 FOUR = "jigsaw+colorization+segmentation+reconstruction"
-
-
-def project(root: Path, *studies: str) -> Path:
-    """The shipped configuration with these studies alone: a plan is of all that lie there."""
-    (root / "config" / "studies").mkdir(parents=True)
-    for name in ("scales", "methods", "studies/published", *(f"studies/{study}.yaml" for study in studies)):
-        (root / "config" / name).symlink_to(ROOT / "config" / name)
-    return root
 
 
 @pytest.fixture(scope="module")

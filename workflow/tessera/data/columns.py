@@ -56,6 +56,12 @@ def none_of(kind: Kind) -> int:
     return _FORMS[kind].none
 
 
+def unlabelled_maps(kind: Kind, number: int, shape: tuple[int, int]) -> np.ndarray:
+    """As many maps of this kind without any label, of this height and width, to be filled."""
+    form = _FORMS[kind]
+    return np.full((number, *shape, *form.beside), form.none, dtype=form.dtype)
+
+
 def check_columns(
     number: int, columns: Mapping[str, RawColumn], shape: tuple[int, int] | None, train: np.ndarray
 ) -> None:

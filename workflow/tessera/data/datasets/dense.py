@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tessera.data.archives import check_sha256, encoded, entries, name_in
-from tessera.data.columns import RawColumn, none_of
+from tessera.data.columns import RawColumn, unlabelled_maps
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.dense_layout import IMAGE, DenseLayout, Sample
 from tessera.data.datasets.dense_maps import MapForm, UnfitMapError, decode_pixels, form_of, read_values
@@ -135,10 +135,7 @@ class DenseReader(DatasetReader):
         """Decodes every file to its row."""
         shape = self.options.shape()
         filled = {IMAGE: np.zeros((len(samples), *shape, 3), dtype=np.uint8)}
-        for column, form in forms.items():
-            sides = (3,) if form.kind == "normal_map" else ()
-            dtype = np.uint8 if form.kind == "class_map" else np.float16
-            filled[column] = np.full((len(samples), *shape, *sides), none_of(form.kind), dtype=dtype)
+        filled |= {name: unlabelled_maps(form.kind, len(samples), shape) for name, form in forms.items()}
         made_of = {column: self.made_of(column) for column in forms} | {IMAGE: IMAGE}
 
         def decode(files: list[_File]) -> list[_Read]:
