@@ -10,7 +10,7 @@ from tessera.jobs import key_of
 from tessera.models.encoders.options import EncoderPart
 from tessera.parts import models_in, parts_of
 from tessera.registry import FAMILIES, LATE, Checked, Options, parts
-from tessera.transfer.options import TransferPart
+from tessera.transfer.options.base import TransferPart
 
 
 class Before(Options):

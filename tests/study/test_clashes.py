@@ -77,7 +77,7 @@ def test_all_that_clashes_is_told_at_once_once_a_line(plan_of: PlanOf) -> None:
         "`source`: tasks names a task twice: jigsaw, jigsaw",
         "`source`: fusion `tte` needs weights of each task's own turn, which schedule `joint` has not: use",
         "`source`: fusion.alpha_values has 1 values for 2 tasks",
-        "`transfer`: transfer `source_only` measures the source's own classifier, but no task of the source",
+        "`transfer`: transfer `source_only` reads the source's own classifier, but no task of the source",
         "`target`: augmentation `ssd` is made for boxes",
         "`target`: protocol `classification` has no metric `mAP`",
     ]
@@ -90,7 +90,7 @@ def test_all_that_clashes_is_told_at_once_once_a_line(plan_of: PlanOf) -> None:
 def test_rows_of_other_mistakes_are_all_told(plan_of: PlanOf) -> None:
     rows = [{"label": "a", "transfer": "source_only"}, {"label": "b", "transfer": "fsp", "target.network": "ssd300"}]
     lines = told(plan_of, {"grid/rows": rows, "also": []})
-    assert any("row 'a'" in line and "`source_only` measures" in line for line in lines)
+    assert any("row 'a'" in line and "`source_only` reads" in line for line in lines)
     assert any("`fsp` cannot train a network that detects" in line for line in lines)
 
 

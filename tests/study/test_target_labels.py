@@ -63,7 +63,7 @@ def test_columns_of_a_table_may_be_columns_of_labels(plan_of: PlanOf) -> None:
          "labels: protocol `tasks` scores the columns that the source's tasks learned, and no other: leave out `dig"),
         ({"base/target/labels": "digit", "base/transfer": {"method": "source_only"}, "base/source/method": "supervised",
           "base/source/tasks": None},
-         "transfer `source_only` measures the source's own classifier of `class`, but target.labels is `digit`"),
+         "transfer `source_only` reads the source's own classifier of `class`, but target.labels is `digit`"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(plan_of: PlanOf, changes: dict[str, Any], words: str) -> None:

@@ -18,9 +18,11 @@ from tessera.training.compute import Compute
 from tessera.transfer.teacher import Teacher
 
 MakeSettings = Callable[..., TransferKnowledge]
+SOFT: dict[str, Any] = {"probe_epochs": 3, "probe_hidden": [16], "clusters": 5}
 SMALL: dict[str, dict[str, Any]] = {
-    "soft_targets": {"probe_epochs": 3, "probe_hidden": (16,), "clusters": 5},
+    "soft_targets": SOFT,
     "cetl": {"fisher_batches": 1, "width": 8},
+    "combination": {"of": [{"method": "fsp", "mode": "joint"}, {"method": "soft_targets", **SOFT}]},
 }
 
 

@@ -16,13 +16,14 @@ from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, index_batches
 from tessera.transfer.cetl import Cetl, Coupling, Decoder, average_to, fisher_weights, gradient_energies
 from tessera.transfer.images import TargetImages, Views
-from tessera.transfer.options import CetlOptions
+from tessera.transfer.options.features import CetlOptions
 from tessera.transfer.teacher import Teacher
+from transfer_losses import loss_of
 
 
 @pytest.fixture
 def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, dataset.train.subset(torch.arange(0, 60, 3)), None, lambda p: (p - 0.5) / 0.25)
+    return TargetImages(dataset, torch.arange(0, 60, 3), None, lambda p: (p - 0.5) / 0.25)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_the_loss_adds_the_weighted_terms_to_the_cross_entropy(
     method.weights.copy_(torch.tensor([0.5, 1.0, 1.5]))
     views, labels = views_of(images)
     network.eval()
-    loss, logits = method.loss(views, labels, network)
+    loss, logits = loss_of(method, views, labels, network, teacher)
     z = network.maps(views.inputs, ("conv5",))["conv5"]
     terms = method.coupling(z, teacher.encoder(teacher.normalize(views.pixels)), views.pixels)
     assert_close(logits, network(views.inputs))
@@ -206,6 +207,6 @@ def test_gradients_reach_student_and_decoder_and_never_the_teacher(
     assert touched(lambda terms: terms[0]) == {*student, "align_student", "decoder"}
     assert touched(lambda terms: terms[1]) == {"align_teacher", "decoder"}
     assert touched(lambda terms: terms[2]) == {*student, "across"}
-    method.loss(views, labels, network)[0].backward()  # type: ignore[no-untyped-call]
+    loss_of(method, views, labels, network, teacher)[0].backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None for module in (network, method) for p in module.parameters())
     assert all(p.grad is None for p in teacher.encoder.parameters())

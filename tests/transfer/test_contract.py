@@ -22,6 +22,7 @@ from tessera.transfer.train import train_network
 TRAINING = sorted(name for name, part in registry.parts("transfer").items() if part.options.trains)  # type: ignore[attr-defined]
 SAME = {"name": "classifier", "encoder": "resnet8", "hidden": [6]}  # as the teacher, with a layer more
 OTHER = {"name": "classifier", "encoder": {"name": "vgg16", "width": "quarter"}}
+COMBINED = {"name": "combination", "of": ["fine_tune", "fsp", {"method": "soft_targets", "teacher": "source"}]}
 VARIANTS: list[Any] = [
     *({"name": name} for name in sorted(registry.parts("transfer"))),
     {"name": "soft_targets", "teacher": "clusters"},
@@ -31,6 +32,8 @@ VARIANTS: list[Any] = [
     {"name": "fsp", "mode": "joint"},
     {"name": "cetl", "refresh": "start", "image_px": 8},
     {"name": "fine_tune", "freeze_layers": 2, "lr_factor": 1.0},
+    {"name": "soft_targets", "teacher": "source"},
+    COMBINED,
     *({"name": name, "network": SAME} for name in sorted(registry.parts("transfer"))),
     pytest.param({"name": "fsp", "pairs": "within_stage", "network": OTHER}, marks=pytest.mark.slow),
     pytest.param({"name": "cetl", "network": OTHER}, marks=pytest.mark.slow),
@@ -118,6 +121,8 @@ KILLS: list[tuple[int, dict[str, Any]]] = [
     (1, {"name": "cetl", "refresh": "start"}),
     (1, {"name": "fine_tune", "network": SAME}),
     (3, {"name": "fsp", "network": SAME}),
+    (1, COMBINED),
+    (3, COMBINED),
     (3, {"name": "fsp", "optimizer": {"kind": "adam", "learning_rate": 0.001}}),
 ]
 

@@ -14,7 +14,7 @@ from tessera.training.compute import Compute
 from tessera.transfer.alignment import Alignment, Scale
 from tessera.transfer.fsp import Fsp, fsp_loss, gram, pool_to
 from tessera.transfer.images import TargetImages, Views
-from tessera.transfer.options import FspOptions
+from tessera.transfer.options.features import FspOptions
 from tessera.transfer.teacher import Teacher
 
 
@@ -82,7 +82,7 @@ def test_pooling_takes_maxima_whether_sizes_divide_or_not(before: tuple[int, int
 
 @pytest.fixture
 def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, dataset.train.subset(torch.arange(0, 60, 6)), None, lambda p: (p - 0.5) / 0.25)
+    return TargetImages(dataset, torch.arange(0, 60, 6), None, lambda p: (p - 0.5) / 0.25)
 
 
 @pytest.fixture

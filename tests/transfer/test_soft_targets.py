@@ -15,12 +15,13 @@ from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.transfer.images import TargetImages, Views
-from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.options.soft import SoftTargetsOptions
 from tessera.transfer.soft_targets.clusters import Clusters
 from tessera.transfer.soft_targets.knowledge import features_of
 from tessera.transfer.soft_targets.method import SoftTargets, soft_cross_entropy
 from tessera.transfer.soft_targets.probe import Probe, split_held_out
 from tessera.transfer.teacher import Teacher
+from transfer_losses import loss_of
 
 
 def by_hand(student: Tensor, teacher: Tensor, temperature: float) -> tuple[float, list[list[float]]]:
@@ -62,7 +63,7 @@ def test_squared_temperature_keeps_the_size_of_the_gradient() -> None:
 
 @pytest.fixture
 def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, dataset.train, None, lambda pixels: (pixels - 0.5) / 0.25)
+    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda pixels: (pixels - 0.5) / 0.25)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def total(
     method.fit_teacher(network, teacher, images, compute, trial=0)
     pixels, labels = images.dataset.test.images[:].float() / 255, images.dataset.test.labels
     views = Views(pixels, images.normalize(pixels))
-    loss, _ = method.loss(views, labels, network.eval())
+    loss, _ = loss_of(method, views, labels, network.eval(), teacher)
     return method, loss, views, labels
 
 
@@ -168,9 +169,10 @@ def test_labels_that_may_not_be_read_are_not(
         torch.manual_seed(0)
         train = Split(dataset.train.images, dataset.train.labels.clone())
         train.labels[1::2] = secret
-        shown = train.subset(torch.arange(0, len(train), 2))
         altered = Dataset(dataset.classes, 16, *dataset.normalization, {"train": train, "test": dataset.test})
-        images = TargetImages(altered, shown, partial(flip_and_crop, padding=2), lambda pixels: pixels)
+        images = TargetImages(
+            altered, torch.arange(0, len(train), 2), partial(flip_and_crop, padding=2), lambda pixels: pixels
+        )
         found.append(Probe(quick()).fit(network, teacher, images, compute, trial=0))
     assert found[0] == found[1]
 

@@ -14,9 +14,11 @@ from tessera.models.encoders.options import ResNet8Options
 from tessera.models.networks.classifier import EncoderClassifier
 from tessera.models.networks.options import ClassifierOptions
 from tessera.training.compute import Compute
+from tessera.transfer import train as trainer
 from tessera.transfer.job import train
 from tessera.transfer.method import TransferMethod
 from tessera.transfer.none import NoTransfer
+from tessera.transfer.seen import see
 from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
@@ -26,9 +28,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Ten
     seen: list[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]] = []
     loss = NoTransfer.loss
 
-    def spy(self: Any, views: Any, labels: Any, network: Any) -> Any:
-        seen.append((views.pixels, labels, {k: v.clone() for k, v in network.state_dict().items()}))
-        return loss(self, views, labels, network)
+    def spy(self: Any, batch: Any, network: Any) -> Any:
+        seen.append((batch.views.pixels, batch.labels, {k: v.clone() for k, v in network.state_dict().items()}))
+        return loss(self, batch, network)
 
     monkeypatch.setattr(NoTransfer, "loss", spy)
     return seen
@@ -93,24 +95,26 @@ class Witness:
         self.inputs: list[torch.Tensor] = []
         self.pixels: list[torch.Tensor] = []
         self.labels: list[torch.Tensor] = []
+        self.index: list[torch.Tensor] = []
 
     def attend(self, method: type[TransferMethod], patch: pytest.MonkeyPatch) -> None:
-        first_stage_loss, loss = method.first_stage_loss, method.loss
+        first_stage_loss = method.first_stage_loss
 
         def first(this: Any, views: Any, network: Any) -> Any:
             self.look(network)
             return first_stage_loss(this, views, network)
 
-        def second(this: Any, views: Any, labels: Any, network: Any) -> Any:
+        def second(views: Any, labels: Any, index: Any, network: Any, *rest: Any) -> Any:
             self.look(network)
             self.pixels.append(views.pixels.clone())
             self.labels.append(labels.clone())
+            self.index.append(index.clone())
             entrance = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
             with entrance.register_forward_pre_hook(lambda _, given: self.inputs.append(given[0].clone())):
-                return loss(this, views, labels, network)
+                return see(views, labels, index, network, *rest)
 
         patch.setattr(method, "first_stage_loss", first)
-        patch.setattr(method, "loss", second)
+        patch.setattr(trainer, "see", second)
 
     def look(self, network: nn.Module) -> None:
         self.weights = self.weights or {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -130,13 +134,14 @@ def test_methods_of_a_trial_start_from_the_same_weights_and_see_the_same_batches
             train_network(asked, source, dataset, compute, trial=4, resume=None)
     one = found["none"]
     for name, other in found.items():
-        for seen in ("inputs", "pixels", "labels"):
+        for seen in ("inputs", "pixels", "labels", "index"):
             batches = list(zip(getattr(one, seen), getattr(other, seen), strict=True))
             assert len(batches) == 4, (name, seen)
             assert all(torch.equal(a, b) for a, b in batches), (name, seen)
         if name != "fine_tune":  # its network is the source encoder
             assert one.weights.keys() == other.weights.keys()
             assert all(torch.equal(tensor, other.weights[key]) for key, tensor in one.weights.items()), name
+    assert all(torch.equal(dataset.train.labels[i], y) for i, y in zip(one.index, one.labels, strict=True))
     assert not torch.equal(one.pixels[0], one.pixels[2])  # every epoch has its own
 
 
@@ -156,9 +161,9 @@ def test_the_student_reads_the_target_normalised_by_its_own_statistics(
     inputs = []
     loss = NoTransfer.loss
 
-    def spy(self: Any, views: Any, labels: Any, network: Any) -> Any:
-        inputs.append((views.pixels, views.inputs))
-        return loss(self, views, labels, network)
+    def spy(self: Any, batch: Any, network: Any) -> Any:
+        inputs.append((batch.views.pixels, batch.views.inputs))
+        return loss(self, batch, network)
 
     monkeypatch.setattr(NoTransfer, "loss", spy)
     train_network(settings("none"), None, dataset, compute, trial=0, resume=None)

@@ -19,12 +19,14 @@ from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.transfer.fsp import Fsp, fsp_loss, pool_to
 from tessera.transfer.images import TargetImages, Views, chunks
-from tessera.transfer.options import FspOptions, SoftTargetsOptions
+from tessera.transfer.options.features import FspOptions
+from tessera.transfer.options.soft import SoftTargetsOptions
 from tessera.transfer.soft_targets import clusters, probe
 from tessera.transfer.soft_targets.clusters import Clusters
 from tessera.transfer.soft_targets.probe import Probe
 from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
+from transfer_losses import loss_of
 
 
 class Uneven(Encoder):
@@ -122,7 +124,7 @@ def test_packed_images_and_2048_channels_give_what_tensors_give(
 
 @pytest.fixture
 def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, dataset.train, None, lambda p: (p - 0.5) / 0.25)
+    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda p: (p - 0.5) / 0.25)
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_joint_fsp_is_the_cross_entropy_and_fifty_times_the_distance(
     network.eval()
     pixels, labels = images.dataset.test.images[:].float() / 255, images.dataset.test.labels
     views = Views(pixels, images.normalize(pixels))
-    loss, logits = method.loss(views, labels, network)
+    loss, logits = loss_of(method, views, labels, network, teacher)
     hard = -network(views.inputs).log_softmax(1)[range(len(labels)), labels].mean()
 
     theirs, ours = teacher.encoder.layers(teacher.normalize(pixels)), network.layers(views.inputs)

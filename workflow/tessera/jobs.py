@@ -14,7 +14,7 @@ from tessera.multitask.source import Source
 from tessera.protocols.options import ProtocolPart
 from tessera.registry import LATE, Checked
 from tessera.training.options import OptimizerOptions
-from tessera.transfer.options import TransferPart
+from tessera.transfer.options.base import TransferPart
 
 
 class Run(Checked):

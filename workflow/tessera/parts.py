@@ -16,10 +16,15 @@ from tessera.registry import Checked, Options
 PART_OF = "x-part-of"
 
 
-def named(value: Any) -> Any:
-    """`jigsaw` means `{name: jigsaw}`; a transfer says `method` for its name."""
+def named(value: Any, family: str) -> Any:
+    """`jigsaw` means `{name: jigsaw}`; a transfer says `method` for its name.
+
+    A list of parts is the part that its family has for several at once; a list of one is that one.
+    """
     if isinstance(value, str):
         return {"name": value}
+    if isinstance(value, list | tuple) and (several := registry.several(family)) is not None:
+        return named(value[0], family) if len(value) == 1 else {"name": several, "of": list(value)}
     if isinstance(value, dict) and "method" in value and "name" not in value:
         return {"name": value["method"], **{key: item for key, item in value.items() if key != "method"}}
     return value
@@ -34,7 +39,7 @@ class PartOf:
     def parse(self, value: Any) -> Any:
         if isinstance(value, Options):
             return value
-        value = named(value)
+        value = named(value, self.family)
         if not isinstance(value, dict) or "name" not in value:
             known = ", ".join(sorted(registry.parts(self.family)))
             raise PydanticCustomError(

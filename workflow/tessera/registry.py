@@ -129,6 +129,12 @@ def parts(family: str) -> dict[str, Part]:
     return table
 
 
+def several(family: str) -> str | None:
+    """The part of a family that a list of its parts stands for; None where a list means nothing."""
+    name: str | None = getattr(importlib.import_module(FAMILIES[family]), "SEVERAL", None)
+    return name
+
+
 def base(family: str) -> type[Options]:
     """What the plan asks of every part of a family: the model that the options of its parts extend."""
     model: type[Options] = importlib.import_module(FAMILIES[family]).BASE

@@ -10,7 +10,7 @@ from tessera.study.chain import determining
 from tessera.study.grid import GridCell
 from tessera.study.schema import Experiment, Settings
 from tessera.study.settings import Keys, answers, paths_of, spelled
-from tessera.transfer.options import NoTransferOptions
+from tessera.transfer.options.base import NoTransferOptions
 
 
 def refuse_dropped(cell: GridCell, experiment: Experiment, untrained: bool, shown: str) -> None:

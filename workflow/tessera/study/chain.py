@@ -92,7 +92,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             optimizer=target.optimizer,
             labels=target.labels,
         )
-        words = f"{target.dataset.word()}{column}.{label(target.network.name)}.{label(transfer.name)}"
+        words = f"{target.dataset.word()}{column}.{label(target.network.name)}.{transfer.word()}"
         inputs = {"dataset": dataset}
         if transfer.needs_source:
             inputs["source"] = add_source()

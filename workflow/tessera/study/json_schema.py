@@ -79,6 +79,7 @@ def _parts() -> dict[str, Schema]:
             "anyOf": [
                 _names(family),
                 *(_ref(f"{family}.{name}") for name in table),
+                *_listed(family),
                 {
                     "type": "object",
                     "properties": {"name": {"type": "string", "pattern": ".+:.+"}},
@@ -88,6 +89,14 @@ def _parts() -> dict[str, Schema]:
             ]
         }
     return found
+
+
+def _listed(family: str) -> list[Schema]:
+    """Several parts in one, where a list stands for them."""
+    if (several := registry.several(family)) is None:
+        return []
+    one = {"anyOf": [_names(family), *(_ref(f"{family}.{name}") for name in registry.parts(family) if name != several)]}
+    return [{"type": "array", "items": one, "minItems": 1, "description": "Several at once; their terms are added."}]
 
 
 def _names(family: str) -> Schema:

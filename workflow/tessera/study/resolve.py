@@ -285,7 +285,7 @@ class Resolver:
     def _stand_in(self, family: str, name: str, stand_in: Any) -> dict[str, Any]:
         if stand_in is None:
             raise NoStandInError(f"scale `{self.scale_name}` has no stand-in for {family} `{name}`")
-        part = dict(named(stand_in))
+        part = dict(named(stand_in, family))
         self.stood_in[name] = _described(part)
         return part
 

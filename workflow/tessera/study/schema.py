@@ -17,7 +17,7 @@ from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPar
 from tessera.registry import FAMILIES, LATE, Checked, Part, find, suggest
 from tessera.study.files import describe, dotted
 from tessera.training.options import OptimizerOptions
-from tessera.transfer.options import NoTransferOptions, TransferPart
+from tessera.transfer.options.base import NoTransferOptions, TransferPart
 
 
 class Target(Checked):
@@ -213,7 +213,7 @@ class Scale(Checked):
             for name, stand_in in table.items():
                 _find(family, name, f"stand_ins.{family}")
                 if stand_in is not None:
-                    self._check_stand_in(family, name, named(stand_in))
+                    self._check_stand_in(family, name, named(stand_in, family))
         return self
 
     def _check_stand_in(self, family: str, name: str, part: Any) -> None:

@@ -168,7 +168,7 @@ def normalized(settings: Mapping[str, Any], path: Keys = ()) -> dict[str, Any]:
 
 def _named(value: Any, here: Keys) -> Any:
     """A part as a mapping with `name`, and the parts within it likewise."""
-    part = named(value)
+    part = named(value, PARTS[here])
     return normalized(part, here) if isinstance(part, dict) else part
 
 

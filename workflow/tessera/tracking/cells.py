@@ -17,6 +17,7 @@ from tessera.study.plan import Asked
 from tessera.study.settings import Keys, answers, spelled
 from tessera.tracking.store import SHOWN
 from tessera.tracking.view import Metric, RunView, metric_name
+from tessera.transfer.options import TransferOptions
 
 CURRENT = "current"  # whether the study, as it is planned now, has this cell
 
@@ -26,7 +27,7 @@ _ALWAYS: dict[str, Keys] = {
     "tasks": ("source", "tasks"),
     "encoder": ("source", "encoder", "name"),
     "source_dataset": ("source", "dataset", "name"),
-    "transfer": ("transfer", "name"),
+    "transfer": ("transfer",),
     "network": ("target", "network", "name"),
     "dataset": ("target", "dataset", "name"),
     "label_fraction": ("target", "label_fraction"),
@@ -184,6 +185,8 @@ def _value(asked: Asked, path: Keys) -> str | None:
 def _words(value: Any, path: Keys) -> str:
     if isinstance(value, str):
         return label(value) if path[-1] == "name" else value
+    if isinstance(value, TransferOptions):
+        return value.word()
     if isinstance(value, Options):
         return label(value.name)
     if isinstance(value, tuple | list):

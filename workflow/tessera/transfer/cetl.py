@@ -13,7 +13,8 @@ from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, index_batches
 from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.method import TransferMethod
-from tessera.transfer.options import CetlOptions
+from tessera.transfer.options.features import CetlOptions
+from tessera.transfer.seen import Reads, Seen
 from tessera.transfer.teacher import Teacher
 
 BATCH = 64
@@ -185,6 +186,7 @@ class Cetl(TransferMethod):
             student, source = ((z.shape[1], z.shape[2]) for z in self._maps(Views(blank, blank), network))
         network.train(training)
         self.coupling = Coupling(student, source, self.options.width, min(size, self.options.image_px))
+        self.reads = Reads(teacher=(self.teacher.z,))
         return {}
 
     def begin_epoch(
@@ -194,11 +196,10 @@ class Cetl(TransferMethod):
             self.weights.copy_(self._estimate(network, images, compute, trial, epoch))
         return {f"weight_{term}": weight for term, weight in zip(TERMS, self.weights.tolist(), strict=True)}
 
-    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
-        student, teacher = self._maps(views, network)
-        logits = network.classify(student).float()
-        terms = torch.stack(self.coupling(student, teacher, views.pixels))
-        return F.cross_entropy(logits, labels) + self.options.weight * (self.weights * terms).sum(), logits
+    def term(self, seen: Seen, network: TargetNetwork) -> Tensor:
+        student, teacher = seen.student[list(network.layer_channels)[-1]], seen.teacher[self.teacher.z]
+        terms = torch.stack(self.coupling(student, teacher, seen.views.pixels))
+        return self.options.weight * (self.weights * terms).sum()
 
     def _estimate(
         self, network: TargetNetwork, images: TargetImages, compute: Compute, trial: int, epoch: int
@@ -218,5 +219,5 @@ class Cetl(TransferMethod):
         return fisher_weights(energies / len(rows))
 
     def _maps(self, views: Views, network: TargetNetwork) -> tuple[Tensor, Tensor]:
-        ours, theirs = list(network.layer_channels)[-1], list(self.teacher.encoder.layer_channels)[-1]
+        ours, theirs = list(network.layer_channels)[-1], self.teacher.z
         return network.maps(views.inputs, (ours,))[ours], self.teacher.maps(views.pixels, (theirs,))[theirs]

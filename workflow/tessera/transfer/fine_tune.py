@@ -2,16 +2,14 @@
 
 import copy
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.build import take_weights
 from tessera.models.networks.classifier import EncoderClassifier
 from tessera.models.networks.options import ClassifierOptions
-from tessera.transfer.images import Views
 from tessera.transfer.method import TransferMethod
-from tessera.transfer.options import FineTuneOptions
+from tessera.transfer.options.base import FineTuneOptions
 from tessera.transfer.teacher import Teacher
 
 
@@ -45,10 +43,6 @@ class FineTune(TransferMethod):
             built.freeze(len(built.layer_channels))
         return built
 
-    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
-        logits = network(views.inputs).float()
-        return F.cross_entropy(logits, labels), logits
-
-    def parameter_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
+    def network_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
         assert isinstance(network, EncoderClassifier)
         return [([network.encoder], self.options.lr_factor), ([network.head], 1.0)]

@@ -19,7 +19,8 @@ from tessera.training.randomness import generator_of
 from tessera.transfer.alignment import ALIGNMENTS, Alignment, Moments
 from tessera.transfer.images import TargetImages, Views, chunks
 from tessera.transfer.method import TransferMethod
-from tessera.transfer.options import FspOptions
+from tessera.transfer.options.features import FspOptions
+from tessera.transfer.seen import Reads, Seen
 from tessera.transfer.teacher import Teacher
 
 CHUNK = 250
@@ -102,6 +103,9 @@ class Fsp(TransferMethod):
         self.points = {
             _key(a, b): (a, b) for pair in self.pairs for a, b in zip(*pair, strict=True)
         }  # a layer in two pairs is aligned once
+        if not self.options.two_stage:
+            teachers, students = zip(*self.points.values(), strict=True)
+            self.reads = Reads(tuple(dict.fromkeys(students)), tuple(dict.fromkeys(teachers)))
         split = self.first_stage_images(images)
         order = torch.randperm(len(split), generator=generator_of(trial, "fsp", "calibration"))
         calibration = split.images[order[: self.options.calibration_images].to(split.images.device)]
@@ -118,19 +122,13 @@ class Fsp(TransferMethod):
     def first_stage_loss(self, views: Views, network: TargetNetwork) -> Tensor:
         return self.options.weight * self._distance(*self._maps(views, network))
 
-    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
+    def term(self, seen: Seen, network: TargetNetwork) -> Tensor | None:
         if self.options.two_stage:
-            logits = network(views.inputs).float()
-            return F.cross_entropy(logits, labels), logits
-        last = list(network.layer_channels)[-1]
-        teacher, student = self._maps(views, network, last)
-        logits = network.classify(student[last]).float()
-        return F.cross_entropy(logits, labels) + self.options.joint_weight * self._distance(teacher, student), logits
+            return None
+        return self.options.joint_weight * self._distance(seen.teacher, seen.student)
 
-    def parameter_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
-        if self.options.two_stage:
-            return [([network], 1.0)]  # the student's adapters have done their work
-        return [([network, self], 1.0)]
+    def own_modules(self) -> list[nn.Module]:
+        return [] if self.options.two_stage else [self]  # there the student's adapters have done their work
 
     def _distance(self, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor]) -> Tensor:
         # A Gram matrix is a sum over positions: bfloat16 would keep three digits of it.
@@ -168,12 +166,12 @@ class Fsp(TransferMethod):
                 found[key][1].add(ours)
         return found
 
-    def _maps(self, views: Views, network: TargetNetwork, *also: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Maps of the paired layers, of the teacher and of the student, and those of `also`."""
+    def _maps(self, views: Views, network: TargetNetwork) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Maps of the paired layers, of the teacher and of the student."""
         teacher, student = zip(*self.points.values(), strict=True)
         return (
             self.teacher.maps(views.pixels, dict.fromkeys(teacher)),
-            network.maps(views.inputs, dict.fromkeys([*student, *also])),
+            network.maps(views.inputs, dict.fromkeys(student)),
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -45,15 +46,20 @@ class TargetImages:
 
     Attributes:
         dataset: The target's.
-        labeled: The training images whose labels may be read.
+        index: (n,) int64: which of the training images have labels that may be read.
         augment: Makes the training's random views; None: the training does not augment.
         normalize: From pixels in [0, 1] to the student's input.
     """
 
     dataset: Dataset
-    labeled: Split
+    index: Tensor
     augment: Augment | None
     normalize: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def labeled(self) -> Split:
+        """Those images."""
+        return self.dataset.train.subset(self.index)
 
     def views(self, images: Tensor, generator: torch.Generator) -> Views:
         """A batch as the training sees it, from images (N, 3, H, W) uint8: augmented where the training augments."""

@@ -1,8 +1,9 @@
 """What every transfer method is."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.data.store import Split
@@ -10,15 +11,26 @@ from tessera.errors import StudyError
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
 from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.seen import Reads, Seen
 from tessera.transfer.teacher import Teacher
 
 
 class TransferMethod(nn.Module, ABC):
     """How knowledge reaches the target network. A module, since some methods have trainable adapters.
 
+    A training minimises `label_weight` times the cross-entropy with the labels, plus the method's term. Each network
+    sees a batch once: what a term reads of it stands in `reads`.
+
     Args:
         options: What the study set.
+
+    Attributes:
+        reads: Maps that the term reads; set by `fit_teacher` at the latest.
+        label_weight: Weight of the cross-entropy with the labels.
     """
+
+    reads: Reads = Reads()
+    label_weight: float = 1.0
 
     def __init__(self, options: Any) -> None:
         super().__init__()
@@ -60,17 +72,31 @@ class TransferMethod(nn.Module, ABC):
         """
         return {}
 
-    @abstractmethod
-    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
-        """Loss of the stage with labels, (), float32, and the student's logits (N, K).
+    def loss(self, seen: Seen, network: TargetNetwork) -> Tensor:
+        """Loss of the stage with labels, () float32."""
+        hard = self.label_weight * F.cross_entropy(seen.logits, seen.labels)
+        term = self.term(seen, network)
+        return hard if term is None else hard + term
 
-        Shape:
-            labels: (N,) int64.
-        """
+    def term(self, seen: Seen, network: TargetNetwork) -> Tensor | None:
+        """What is added to the cross-entropy with the labels, its weight included: () float32; None: nothing."""
+        return None
+
+    def network_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
+        """(modules of the network, factor on the learning rate) pairs for the stage with labels."""
+        return [([network], 1.0)]
+
+    def own_modules(self) -> list[nn.Module]:
+        """What is trained beside the network in the stage with labels, at its learning rate."""
+        return [self]
 
     def parameter_groups(self, network: TargetNetwork) -> list[tuple[list[nn.Module], float]]:
-        """(modules, factor on the learning rate) pairs for the stage with labels."""
-        return [([network, self], 1.0)]
+        """All that is trained in the stage with labels: modules of one factor stand together."""
+        *groups, (modules, factor) = self.network_groups(network)
+        own = self.own_modules()
+        if factor == 1:
+            return [*groups, ([*modules, *own], factor)]
+        return [*groups, (modules, factor), (own, 1.0)]
 
     def need(self, teacher: Teacher | None) -> Teacher:
         """The teacher.

@@ -1,15 +1,12 @@
 """Source only: the supervised source measured as it is."""
 
-from torch import Tensor
-
-from tessera.errors import StudyError
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.classifier import EncoderClassifier
 from tessera.models.networks.options import ClassifierOptions
 from tessera.training.compute import Compute
-from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.images import TargetImages
 from tessera.transfer.method import TransferMethod
-from tessera.transfer.options import SourceOnlyOptions
+from tessera.transfer.options.base import SourceOnlyOptions
 from tessera.transfer.teacher import Teacher
 
 
@@ -29,22 +26,12 @@ class SourceOnly(TransferMethod):
         """The encoder with its classifier.
 
         Raises:
-            StudyError: If the source has no classifier, or one of another number of classes.
+            StudyError: If the source has no classifier.
         """
         teacher = self.need(teacher)
-        classifier = teacher.classifier
-        if classifier is None:
-            raise StudyError(
-                "transfer `source_only` measures the source's own classifier, but the source learned no labels: "
-                "give source.tasks a supervised task, or choose another transfer"
-            )
-        if len(classifier.classes) != num_classes:
-            raise StudyError(
-                f"transfer `source_only`: the source tells {len(classifier.classes)} classes apart, but the target has "
-                f"{num_classes}: choose the source's dataset as target, or another transfer"
-            )
+        classifier = teacher.need_classifier(self.options.name)
         options = ClassifierOptions(encoder=teacher.options, hidden=classifier.hidden)
-        built = EncoderClassifier(options, teacher.encoder, num_classes)
+        built = EncoderClassifier(options, teacher.encoder, len(classifier.classes))
         built.load_head(classifier.head)
         return built.requires_grad_(False)
 
@@ -54,17 +41,7 @@ class SourceOnly(TransferMethod):
         """Learns nothing.
 
         Raises:
-            StudyError: If source and target have other classes: a label would mean one thing here and another there.
+            StudyError: If source and target have other classes.
         """
-        classifier = self.need(teacher).classifier
-        assert classifier is not None
-        for label, (learned, asked) in enumerate(zip(classifier.classes, images.dataset.classes, strict=True)):
-            if learned != asked:
-                raise StudyError(
-                    f"transfer `source_only`: class {label} is `{learned}` in the source, but `{asked}` in the target: "
-                    "choose the source's dataset as target, or another transfer"
-                )
+        self.need(teacher).classifier_of(self.options.name, images.dataset.classes)
         return {}
-
-    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError("nothing is trained")

@@ -29,6 +29,7 @@ from tessera.training.randomness import generator_of, index_batches, seed_of
 from tessera.training.steps import check_course, check_loss, run_steps
 from tessera.transfer.images import Augment, TargetImages, Views
 from tessera.transfer.method import TransferMethod
+from tessera.transfer.seen import see
 from tessera.transfer.teacher import Teacher
 
 CROP_FRACTION = 8  # the crop moves by at most an eighth of the image
@@ -40,7 +41,7 @@ class Stage:
 
     Attributes:
         groups: (modules, factor on the learning rate) pairs.
-        loss: The loss of a batch, and its logits where labels are read.
+        loss: The loss of a batch from its views, labels and rows of `images`; and its logits where labels are read.
         begin: Called with the epoch before it; returns figures for its row.
     """
 
@@ -48,7 +49,7 @@ class Stage:
     epochs: int
     images: Split
     groups: list[tuple[list[nn.Module], float]]
-    loss: Callable[[Views, Tensor], tuple[Tensor, Tensor | None]]
+    loss: Callable[[Views, Tensor, Tensor], tuple[Tensor, Tensor | None]]
     begin: Callable[[int], dict[str, float]] = lambda _: {}
 
 
@@ -86,7 +87,7 @@ def train_network(
         torch.manual_seed(seed_of(trial, "adapters"))
         figures = method.fit_teacher(network, teacher, images, compute, trial)
         compute.place(method)
-        return _Training(settings, method, network, images, compute, trial, checkpoint, figures)
+        return _Training(settings, method, network, teacher, images, compute, trial, checkpoint, figures)
 
     training = checkpoint.resume(start, lambda fresh, state: fresh.load_state_dict(state))
     history, figures, network = training.run(), training.figures, training.network
@@ -105,6 +106,7 @@ class _Training:
         settings: TransferKnowledge,
         method: TransferMethod,
         network: TargetNetwork,
+        teacher: Teacher | None,
         images: TargetImages,
         compute: Compute,
         trial: int,
@@ -112,6 +114,8 @@ class _Training:
         figures: dict[str, float],
     ) -> None:
         self.settings, self.method, self.network, self.images = settings, method, network, images
+        self.teacher = teacher
+        self.index = images.index.to(compute.device)
         self.compute, self.trial, self.checkpoint, self.figures = compute, trial, checkpoint, figures
         self.history: list[dict[str, Any]] = []
         self.stages = self._stages() if settings.transfer.trains else []
@@ -155,18 +159,24 @@ class _Training:
                     self.settings.first_stage_epochs,
                     method.first_stage_images(self.images),
                     method.first_stage_groups(network),
-                    lambda views, _: (method.first_stage_loss(views, network), None),  # it never sees labels
+                    lambda views, *_: (method.first_stage_loss(views, network), None),  # it never sees labels
                 )
             )
         groups = method.parameter_groups(network)
-        with_labels = partial(method.loss, network=network)
         begin = partial(method.begin_epoch, network, self.images, self.compute, self.trial)
-        stages.append(Stage("second", self.settings.epochs, self.images.labeled, groups, with_labels, begin))
+        stages.append(Stage("second", self.settings.epochs, self.images.labeled, groups, self._with_labels, begin))
         return stages
+
+    def _with_labels(self, views: Views, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self.settings.transfer.differentiates_input:
+            pixels = views.pixels.requires_grad_()
+            views = Views(pixels, self.images.normalize(pixels))
+        seen = see(views, labels, self.index[rows], self.network, self.teacher, self.method.reads)
+        return self.method.loss(seen, self.network), seen.logits
 
     def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
         settings, options = self.settings, self.settings.optimizer
-        progress = Pace(f"{registry.label(settings.transfer.name)}, {stage.name} stage", stage.epochs, done)
+        progress = Pace(f"{settings.transfer.word()}, {stage.name} stage", stage.epochs, done)
         for epoch in range(done, stage.epochs):
             torch.manual_seed(seed_of(self.trial, stage.name, "begin", epoch))
             found = stage.begin(epoch)
@@ -175,9 +185,9 @@ class _Training:
             generator = generator_of(self.trial, stage.name, "batches", epoch)
             rows = index_batches(len(stage.images), settings.batch_size, settings.iterations, generator)
             rates = learning_rates(options, epoch, stage.epochs, settings.iterations)
-            labels = stage.images.labels[rows.to(stage.images.labels.device)]
+            chosen = rows.to(self.compute.device)
             records = run_steps(
-                zip(image_batches(stage.images.images, rows), labels, strict=True),
+                zip(image_batches(stage.images.images, rows), stage.images.labels[chosen], chosen, strict=True),
                 partial(self._step, stage, generator_of(self.trial, stage.name, "views", epoch)),
                 optimizer,
                 iter(rates),
@@ -185,7 +195,7 @@ class _Training:
             )
             figures = dict(zip(("loss", "train_accuracy"), records.double().mean(dim=0).tolist(), strict=False))
             where = f"in epoch {epoch + 1} of the {stage.name} stage"
-            check_loss(figures["loss"], f"transfer `{settings.transfer.name}`", where, options)
+            check_loss(figures["loss"], f"transfer `{settings.transfer.word()}`", where, options)
             seconds = progress.seconds()
             row = {"stage": stage.name, "epoch": epoch + 1, **figures, **found}
             self.history.append({**row, "learning_rate": rates[-1], "seconds": seconds})
@@ -200,11 +210,11 @@ class _Training:
             }, done_of)  # fmt: skip
             progress.epoch(rows.numel(), **figures)
 
-    def _step(self, stage: Stage, generator: torch.Generator, batch: tuple[Tensor, Tensor]) -> Tensor:
-        images, labels = batch
+    def _step(self, stage: Stage, generator: torch.Generator, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        images, labels, rows = batch
         views = self.images.views(images, generator)
         with self.compute.autocast():
-            loss, logits = stage.loss(views, labels)
+            loss, logits = stage.loss(views, labels, rows)
         loss.backward()  # type: ignore[no-untyped-call]
         if logits is None:
             return loss.detach()[None]
@@ -227,7 +237,7 @@ def _target_images(settings: TransferKnowledge, dataset: Dataset, compute: Compu
         raise DataError("the target's training images have no labels: choose a labelled dataset as target")
     index = label_subset(dataset.train.labels, settings.label_fraction, generator_of(trial, "labels"))
     normalize = dataset.normalization.of_pixels(compute.device)
-    return TargetImages(dataset, dataset.train.subset(index), _augment(settings, dataset), normalize)
+    return TargetImages(dataset, index, _augment(settings, dataset), normalize)
 
 
 def _augment(settings: TransferKnowledge, dataset: Dataset) -> Augment | None:

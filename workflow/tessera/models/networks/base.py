@@ -11,14 +11,27 @@ from tessera.models.encoders.base import Encoder, LayeredNetwork
 
 
 class TargetNetwork(LayeredNetwork):
-    """From images to logits, in two parts: the named maps, and the classifier on the last of them.
+    """From images to logits, in three parts: the named maps, an embedding of the last of them, and a linear layer.
 
     A class of the family takes its options, `num_classes` and `image_size`.
+
+    Attributes:
+        embedding_size: Numbers that an embedding has.
     """
 
+    embedding_size: int
+
     @abstractmethod
+    def embedding(self, z: Tensor) -> Tensor:
+        """What the last linear layer reads, (N, D), of the last entry of `layers`."""
+
+    @abstractmethod
+    def logits(self, embedding: Tensor) -> Tensor:
+        """Logits (N, K) of an embedding (N, D): the last linear layer."""
+
     def classify(self, z: Tensor) -> Tensor:
         """Logits (N, K) of the last entry of `layers`."""
+        return self.logits(self.embedding(z))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of normalised images (N, 3, H, W)."""

@@ -30,6 +30,7 @@ class EncoderClassifier(TargetNetwork):
         self.head = layers if options.hidden else layers[-1]
         output = layers[-1]
         assert isinstance(output, nn.Linear)
+        self.embedding_size = output.in_features
         nn.init.normal_(output.weight, std=0.01)
         nn.init.zeros_(output.bias)
         self.layer_channels = encoder.layer_channels
@@ -42,8 +43,15 @@ class EncoderClassifier(TargetNetwork):
     def maps(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         return self.encoder.maps(images, names)
 
-    def classify(self, z: Tensor) -> Tensor:
-        logits: Tensor = self.head(z.mean(dim=(2, 3)))
+    def embedding(self, z: Tensor) -> Tensor:
+        embedded = z.mean(dim=(2, 3))
+        for layer in list(self.head)[:-1] if self.options.hidden else ():
+            embedded = layer(embedded)
+        return embedded
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        layer = self.head[-1] if self.options.hidden else self.head
+        logits: Tensor = layer(embedding)
         return logits
 
     @property

@@ -53,6 +53,7 @@ class ReducedAlexNet(TargetNetwork):
         # Even cells: averages over uneven ones have no deterministic gradient on a GPU.
         self.grid = max(grid for grid in range(1, LARGEST_GRID + 1) if side % grid == 0)
         self.cell = side // self.grid
+        self.embedding_size = options.hidden
         output = nn.Linear(options.hidden, num_classes)
         self.classifier = nn.Sequential(
             nn.Linear(five * self.grid**2, options.hidden),
@@ -83,9 +84,14 @@ class ReducedAlexNet(TargetNetwork):
         found["conv5"] = self.conv5(found["conv4"])
         return {name: found[name] for name in names}
 
-    def classify(self, z: Tensor) -> Tensor:
-        pooled = F.avg_pool2d(F.max_pool2d(z, 2), self.cell)
-        logits: Tensor = self.classifier(pooled.flatten(1))
+    def embedding(self, z: Tensor) -> Tensor:
+        embedded = F.avg_pool2d(F.max_pool2d(z, 2), self.cell).flatten(1)
+        for layer in list(self.classifier)[:-1]:
+            embedded = layer(embedded)
+        return embedded
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        logits: Tensor = self.classifier[-1](embedding)
         return logits
 
     @property

@@ -9,7 +9,7 @@ from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute, library_threads
 from tessera.training.randomness import generator_of, seed_of
 from tessera.transfer.images import TargetImages
-from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.options.soft import SoftTargetsOptions
 from tessera.transfer.soft_targets.knowledge import Knowledge, features_of
 from tessera.transfer.teacher import Teacher
 

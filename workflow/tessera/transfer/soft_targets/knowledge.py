@@ -11,7 +11,7 @@ from tessera.data.views import to_unit
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
 from tessera.transfer.images import TargetImages, chunks
-from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.options.soft import SoftTargetsOptions
 from tessera.transfer.teacher import Teacher
 
 CHUNK = 256

@@ -6,15 +6,17 @@ from torch import Tensor
 
 from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
-from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.images import TargetImages
 from tessera.transfer.method import TransferMethod
-from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.options.soft import SoftTargetsOptions
+from tessera.transfer.seen import Reads, Seen
 from tessera.transfer.soft_targets.clusters import Clusters
 from tessera.transfer.soft_targets.knowledge import Knowledge
 from tessera.transfer.soft_targets.probe import Probe
-from tessera.transfer.teacher import Teacher
+from tessera.transfer.soft_targets.source import SourceClassifier
+from tessera.transfer.teacher import Teacher, pooled
 
-KNOWLEDGE: dict[str, type[Knowledge]] = {"probe": Probe, "clusters": Clusters}
+KNOWLEDGE: dict[str, type[Knowledge]] = {"probe": Probe, "clusters": Clusters, "source": SourceClassifier}
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -37,7 +39,8 @@ class SoftTargets(TransferMethod):
 
     Source: Hinton, Vinyals & Dean 2015. A self-supervised source has no classes, and Kim, Lee & Song 2019 do not say
     whose distribution p is: we take that of a probe on the target's labels, or of k-means clusters (then q is a head of
-    its own on the student's last map, averaged over space, which is used for this term only).
+    its own on the student's last map, averaged over space, which is used for this term only). A source that learned the
+    target's classes has a distribution of its own (`source`).
 
     Args:
         options: What the study set.
@@ -47,23 +50,23 @@ class SoftTargets(TransferMethod):
 
     def __init__(self, options: SoftTargetsOptions) -> None:
         super().__init__(options)
+        self.label_weight = 1 - options.weight
         self.knowledge = KNOWLEDGE[options.teacher](options)
 
     def fit_teacher(
         self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
         self.teacher = self.need(teacher)
+        self.reads = Reads(teacher=(self.teacher.z,))
         return self.knowledge.fit(network, self.teacher, images, compute, trial)
 
-    def loss(self, views: Views, labels: Tensor, network: TargetNetwork) -> tuple[Tensor, Tensor]:
+    def term(self, seen: Seen, network: TargetNetwork) -> Tensor:
         options = self.options
-        last = list(network.layer_channels)[-1]
-        z = network.maps(views.inputs, (last,))[last]
-        logits = network.classify(z).float()
-        features = self.teacher.features(views.pixels)
+        z = seen.student[list(network.layer_channels)[-1]]
+        features = pooled(seen.teacher[self.teacher.z])
         # In float32: a distance to a centre is a small difference of large numbers.
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             softened = self.knowledge.logits(features)
-        soft = soft_cross_entropy(self.knowledge.answer(z, logits).float(), softened, options.temperature)
+        soft = soft_cross_entropy(self.knowledge.answer(z, seen.logits).float(), softened, options.temperature)
         scale = options.temperature**2 if options.scale_by_temperature else 1.0
-        return (1 - options.weight) * F.cross_entropy(logits, labels) + options.weight * scale * soft, logits
+        return options.weight * scale * soft

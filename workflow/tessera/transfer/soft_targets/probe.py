@@ -15,7 +15,7 @@ from tessera.training.compute import Compute
 from tessera.training.optimizer import Adam
 from tessera.training.randomness import generator_of, index_batches
 from tessera.transfer.images import TargetImages
-from tessera.transfer.options import SoftTargetsOptions
+from tessera.transfer.options.soft import SoftTargetsOptions
 from tessera.transfer.soft_targets.knowledge import Knowledge, features_of
 from tessera.transfer.teacher import Teacher
 
