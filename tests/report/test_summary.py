@@ -158,7 +158,7 @@ def test_average_precision_is_in_percent(write: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     text = summarize(study, tmp_path)
     assert "(`detection`, figure `map_voc07`, %; higher is better" in text
-    assert "figure `map_area`, %; higher is better" in text
+    assert "Figure `map_area` of `detection`, %; higher is better" in text
 
 
 def test_the_stages_of_a_training_are_curves_of_their_own(study: SummarizeStudy, tmp_path: Path, write: Any) -> None:

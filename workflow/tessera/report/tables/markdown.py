@@ -67,7 +67,8 @@ def _legend(table: Table) -> str:
 
 def measures(table: Table) -> list[tuple[str, str]]:
     """How each column is measured, in words; columns without a figure are left out."""
-    found = []
+    found: list[tuple[str, str]] = []
+    told: set[str] = set()
     delta = table.summary.delta
     for column in table.summary.columns:
         if delta is not None and column == delta.label:
@@ -77,18 +78,24 @@ def measures(table: Table) -> list[tuple[str, str]]:
         for figure in table.in_column(column):
             kind = figure.cell.protocol, figure.cell.figure
             kinds[kind] = kinds.get(kind) if figure.chance is None else figure.chance
-        found.append((column, " ".join(how_measured(*kind, guess) for kind, guess in kinds.items())))
+        texts = []
+        for (protocol, figure), guess in kinds.items():
+            texts.append(how_measured(protocol, figure, guess, again=protocol in told))
+            told.add(protocol)
+        found.append((column, " ".join(texts)))
     return [(column, text) for column, text in found if text]
 
 
-def how_measured(protocol: str, figure: Figure, chance: float | None) -> str:
-    """A sentence on a protocol and the figure that fills the cell."""
+def how_measured(protocol: str, figure: Figure, chance: float | None, again: bool = False) -> str:
+    """A sentence on a protocol and the figure that fills the cell; `again`: what the protocol does was told before."""
     about = protocol
     if ":" not in protocol:  # a user's own part is named as it is: looking it up would import it
         about = " ".join((registry.find("protocol", protocol).options.__doc__ or protocol).split()).rstrip(".")
     better = "lower is better" if figure.lower_is_better else "higher is better"
     guess = "" if chance is None else f", chance is {chance:.3g}"
     unit = f", {figure.unit}" if figure.unit else ""
+    if again:
+        return f"Figure `{figure.name}` of `{protocol}`{unit}; {better}{guess}."
     return f"{about} (`{protocol}`, figure `{figure.name}`{unit}; {better}{guess})."
 
 

@@ -30,6 +30,14 @@ class Line:
     verdict: str
     word: str
     column: str
+    lower_is_better: bool = False
+
+    @property
+    def tone(self) -> str:
+        """`better` or `worse`, as the figure's direction says; empty where there is no difference."""
+        if self.verdict not in ("above", "below"):
+            return ""
+        return "worse" if (self.verdict == "above") is self.lower_is_better else "better"
 
     @property
     def sign(self) -> str:
@@ -71,7 +79,8 @@ def answers(table: Table) -> list[Answer]:
     found: dict[str, list[Line]] = {}
     for outcome in table.outcomes:
         if isinstance(outcome, Compared):
-            line = Line(sentence(outcome, table), outcome.difference.verdict, verdict(outcome), outcome.column)
+            found_verdict, lower = outcome.difference.verdict, outcome.figure.lower_is_better
+            line = Line(sentence(outcome, table), found_verdict, verdict(outcome), outcome.column, lower)
         else:
             line = Line(no_answer(outcome), "missing", "missing", outcome.column)
         found.setdefault(outcome.comparison.question or "", []).append(line)
