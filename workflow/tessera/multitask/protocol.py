@@ -61,7 +61,7 @@ class Tasks(Protocol):
             raise StudyError("protocol: `tasks` measures tasks that learn labels, but the source has none")
         for name, task in stored.tasks.items():
             _check_column(name, task, dataset)
-        meters = _measured(stored, dataset.test, measured.normalization, compute)
+        meters = measured_by(stored, dataset.test, measured.normalization, compute)
         metrics, arrays, guessed = dict[str, float | None](), dict[str, np.ndarray](), dict[str, float]()
         for name, meter in meters.items():
             if not meter.count():
@@ -83,7 +83,7 @@ class Tasks(Protocol):
         return Evaluation(metrics, arrays, files=files)
 
 
-def _measured(stored: StoredTasks, test: Split, normalization: Normalization, compute: Compute) -> dict[str, Meter]:
+def measured_by(stored: StoredTasks, test: Split, normalization: Normalization, compute: Compute) -> dict[str, Meter]:
     """Meters that have seen what every task answers to every image."""
     network, device = compute.place(stored.network).eval(), compute.device
     normalize = normalization.of_images(device)
