@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tessera.data.images import in_slices
 from tessera.data.labels import Column
 from tessera.data.store import Dataset, Split
 from tessera.multitask.feeds import shared_batches
@@ -85,7 +86,7 @@ def main() -> None:
 
     def make() -> Any:
         rows = torch.randint(options.images, (options.batch,), generator=generator)
-        images = learner.split.images.index_select(0, rows.to(compute.device))
+        images = learner.split.images.index_select(0, rows.to(compute.device))[:]
         labels = {name: {of: values[rows] for of, values in found.items()} for name, found in columns.items()}
         return shared_batches(learner.tasks, images, labels, random_view(images, generator, views))
 
@@ -102,14 +103,15 @@ def main() -> None:
           f"({1e3 * median(stepping):.0f} ms with them); wanted: at most {100 * MOST_OF_A_STEP:g} %")  # fmt: skip
 
     heads = {name: learner.head(name) for name in names}
-    network = compute.place(TaskNetwork(learner.encoder, learner.sharing, heads)).eval()
+    network = TaskNetwork(learner.encoder, learner.sharing, heads)
+    compute.place(network).eval()
     labelled = {name: task for name, task in learner.tasks.items() if isinstance(task, LabelledTask)}
     stored = StoredTasks(labelled, network, dataset.normalization)
     normalize = dataset.normalization.of_images(compute.device)
 
     @torch.no_grad()
     def bare() -> None:
-        for images in dataset.test.images.to(compute.device).split(64):
+        for images in in_slices(dataset.test.images, 64):
             with compute.autocast():
                 network(normalize(images))
 

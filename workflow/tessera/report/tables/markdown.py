@@ -79,8 +79,8 @@ def measures(table: Table) -> list[tuple[str, str]]:
             kind = figure.cell.protocol, figure.cell.figure
             kinds[kind] = kinds.get(kind) if figure.chance is None else figure.chance
         texts = []
-        for (protocol, figure), guess in kinds.items():
-            texts.append(how_measured(protocol, figure, guess, again=protocol in told))
+        for (protocol, measured), guess in kinds.items():
+            texts.append(how_measured(protocol, measured, guess, again=protocol in told))
             told.add(protocol)
         found.append((column, " ".join(texts)))
     return [(column, text) for column, text in found if text]
