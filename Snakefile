@@ -23,6 +23,7 @@ rule all:
 include: "rules/prepare_dataset.smk"
 include: "rules/generate_pretext_labels.smk"
 include: "rules/pretrain_source.smk"
+include: "rules/record_teacher.smk"
 include: "rules/transfer_knowledge.smk"
 include: "rules/evaluate_target.smk"
 include: "rules/cluster_target.smk"

@@ -42,7 +42,7 @@ def fitted(
 
 def views_of(images: TargetImages) -> tuple[Views, Tensor]:
     split = images.dataset.test
-    return images.views(split.images[:], torch.Generator()), split.labels
+    return images.views(split.images[:], torch.arange(len(split)), torch.Generator()), split.labels
 
 
 @pytest.mark.parametrize(("length", "size"), [(8, 4), (7, 3), (5, 4), (6, 1), (4, 4)])
@@ -151,7 +151,7 @@ def test_fisher_weights_match_a_slow_loop(
     energies = [0.0, 0.0, 0.0]
     network.train()
     for rows in index_batches(20, 64, 2, generator):
-        views = images.views(images.labeled.images[rows], generator)
+        views = images.views(images.labeled.images[rows], images.index[rows], generator)
         for term in range(3):
             network.zero_grad()
             method.zero_grad()

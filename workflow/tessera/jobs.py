@@ -14,7 +14,7 @@ from tessera.multitask.source import Source
 from tessera.protocols.options import ProtocolPart
 from tessera.registry import LATE, Checked
 from tessera.training.options import OptimizerOptions
-from tessera.transfer.options.base import TransferPart
+from tessera.transfer.options.base import TransferPart, ViewsWord
 
 
 class Run(Checked):
@@ -138,8 +138,24 @@ class PretrainSource(StageSettings):
     source: Source
 
 
+class RecordTeacher(StageSettings):
+    """Records a teacher's features of views that are drawn once. Inputs: dataset (the target's), source."""
+
+    stage: ClassVar[str] = "record_teacher"
+    folder: ClassVar[str] = "teacher"
+    rooms: ClassVar[tuple[str, ...]] = ("data", "models", "transfer", "training")
+
+    views: ViewsWord
+    augmentation: str
+    label_fraction: float
+    labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
+
+
 class TransferKnowledge(StageSettings):
-    """Trains the target network. Inputs: dataset (the target's); source, where the method needs one."""
+    """Trains the target network.
+
+    Inputs: dataset (the target's); source, where the method needs one; teacher, where what it says was recorded.
+    """
 
     stage: ClassVar[str] = "transfer_knowledge"
     folder: ClassVar[str] = "transfer"
@@ -155,6 +171,7 @@ class TransferKnowledge(StageSettings):
     augmentation: str
     optimizer: OptimizerOptions
     labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
+    views: Annotated[ViewsWord, LATE] = "random"
 
     @property
     def trainer(self) -> str:
@@ -187,7 +204,15 @@ class ClusterTarget(StageSettings):
 
 STAGES: dict[str, type[StageSettings]] = {
     cls.stage: cls
-    for cls in (PrepareDataset, GeneratePretextLabels, PretrainSource, TransferKnowledge, EvaluateTarget, ClusterTarget)
+    for cls in (
+        PrepareDataset,
+        GeneratePretextLabels,
+        PretrainSource,
+        RecordTeacher,
+        TransferKnowledge,
+        EvaluateTarget,
+        ClusterTarget,
+    )
 }
 FOLDERS = {name: cls.folder for name, cls in STAGES.items()}
 

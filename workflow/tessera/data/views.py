@@ -32,6 +32,11 @@ class View:
     padding: int = 0
     scales: Tensor | None = None
 
+    def of(self, rows: Tensor) -> "View":
+        """The views of these rows (M,) int64, on the CPU, in their order."""
+        scales = None if self.scales is None else self.scales[rows]
+        return View(self.shape, self.flips[rows], self.down[rows], self.right[rows], self.padding, scales)
+
     def images(self, images: Tensor) -> Tensor:
         """What is seen of the images; the frame is black, and what is enlarged is interpolated linearly.
 

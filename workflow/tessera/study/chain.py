@@ -10,6 +10,7 @@ from tessera.jobs import (
     Job,
     PrepareDataset,
     PretrainSource,
+    RecordTeacher,
     Run,
     StageSettings,
     TransferKnowledge,
@@ -18,6 +19,7 @@ from tessera.multitask.source import Source
 from tessera.own_code import own_code
 from tessera.registry import label
 from tessera.study.schema import Experiment
+from tessera.transfer.options.base import RANDOM
 
 PACKING_THREADS = 8
 MOST_LETTERS = 200  # of the words of a name, since file systems take 255 with its key and what is put behind it
@@ -78,6 +80,16 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         words = f"{source.dataset.word()}.{label(source.encoder.name)}.{how_trained(resolved)}.t{trial}"
         return add(PretrainSource(source=resolved), words, trial, dataset=dataset, **labels)
 
+    def add_record(learned: TransferKnowledge, **inputs: Job) -> Job:
+        settings = RecordTeacher(
+            views=learned.views,
+            augmentation=learned.augmentation,
+            label_fraction=learned.label_fraction,
+            labels=learned.labels,
+        )
+        words = f"{target.dataset.word()}{column}.{learned.views}.{label(source.encoder.name)}.{how_trained(source)}"
+        return add(settings, f"{words}.t{trial}", trial, **inputs)
+
     def add_network(dataset: Job) -> Job:
         first, second = _epochs(experiment)
         settings = TransferKnowledge(
@@ -91,12 +103,15 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             augmentation=target.augmentation or target.network.augmentation,
             optimizer=target.optimizer,
             labels=target.labels,
+            views=target.views if transfer.trains else RANDOM,
         )
         words = f"{target.dataset.word()}{column}.{label(target.network.name)}.{transfer.word()}"
         inputs = {"dataset": dataset}
         if transfer.needs_source:
             inputs["source"] = add_source()
             words += f".from-{how_trained(source)}"
+            if settings.views != RANDOM and transfer.reads_features:
+                inputs["teacher"] = add_record(settings, **inputs)
         job = add(settings, f"{words}.t{trial}", trial, **inputs)
         if target.network.several_gpus:
             jobs[-1] = job.model_copy(update={"run": run})  # with all its GPUs

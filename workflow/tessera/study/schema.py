@@ -10,14 +10,14 @@ from tessera.data.datasets.options.base import DatasetPart
 from tessera.data.labels import IN_WORDS
 from tessera.errors import StudyError, brief
 from tessera.jobs import Comparison, Delta
-from tessera.models.networks.options import Augmentation, NetworkPart, ReducedAlexNetOptions
+from tessera.models.networks.options import Augmentation, NetworkOptions, NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
 from tessera.parts import PartOf, models_in, named
 from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPart
 from tessera.registry import FAMILIES, LATE, Checked, Part, find, suggest
 from tessera.study.files import describe, dotted
 from tessera.training.options import OptimizerOptions
-from tessera.transfer.options.base import NoTransferOptions, TransferPart
+from tessera.transfer.options.base import RANDOM, NoTransferOptions, TransferPart, ViewsWord, fixed_number
 
 
 class Target(Checked):
@@ -48,6 +48,11 @@ class Target(Checked):
         description="`crop_flip`: random flip and crop with an eighth of the image as padding; `ssd`, of networks that "
         "detect: colours, zoom out, crops that keep an object, flip; null: the one of the network's kind.",
     )
+    views: Annotated[ViewsWord, LATE] = Field(
+        "random",
+        description="What augmentation shows of an image: `random`, a new view in every step; `fixed 4`, one of four "
+        "that are drawn once a trial: then what a teacher says of them is computed once, for all rows with it.",
+    )
     optimizer: OptimizerOptions = Field(OptimizerOptions(weight_decay=5e-4), description="Optimiser of both stages.")
 
     @field_validator("labels")
@@ -57,6 +62,13 @@ class Target(Checked):
 
     def clashes(self, whole: Any) -> Iterator[str]:
         yield from super().clashes(whole)
+        if self.views != RANDOM and self.network.trainer != NetworkOptions.trainer:
+            yield (
+                f"views: network `{self.network.name}` is shown a new view in every step, never `{self.views}`: leave "
+                "it out"
+            )
+        if self.augmentation == "none" and fixed_number(self.views) > 1:
+            yield f"views: `{self.views}` of images that are not augmented are all the same: say `fixed 1`"
         kinds, dataset, scores = self.dataset.label_columns(), self.dataset.name, self.protocol.scores
         fits = sorted(column for column, kind in kinds.items() if kind == scores)
         if self.labels is None:

@@ -211,8 +211,8 @@ class Cetl(TransferMethod):
         split = images.labeled
         rows = index_batches(len(split), BATCH, self.options.fisher_batches, generator)
         energies = torch.zeros(len(TERMS), dtype=torch.float64, device=compute.device)
-        for batch in image_batches(split.images, rows):
-            views = images.views(batch, generator)
+        for batch, of in zip(image_batches(split.images, rows), images.index[rows], strict=True):
+            views = images.views(batch, of, generator)
             with compute.autocast():
                 terms = coupling(*self._maps(views, student), views.pixels)
             energies += gradient_energies(terms, parameters)

@@ -48,8 +48,9 @@ class Combination(TransferMethod):
     ) -> dict[str, float]:
         figures = self._each(lambda member: member.fit_teacher(network, teacher, images, compute, trial))
         found = [member.reads for member in self._members()]
-        student, theirs = ([name for reads in found for name in reads[side]] for side in (0, 1))
-        self.reads = Reads(tuple(dict.fromkeys(student)), tuple(dict.fromkeys(theirs)))
+        student = dict.fromkeys(name for reads in found for name in reads.student)
+        theirs = dict.fromkeys(name for reads in found for name in reads.teacher)
+        self.reads = Reads(tuple(student), tuple(theirs), any(reads.features for reads in found))
         self.label_weight = math.prod(member.label_weight for member in self._members())
         return figures
 

@@ -8,6 +8,7 @@ from tessera.jobs import TransferKnowledge
 from tessera.models.store import load_classifier, load_encoder
 from tessera.models.trained import Trained
 from tessera.training.compute import Compute
+from tessera.transfer.record import load_features
 from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
@@ -18,11 +19,15 @@ def train(
     """See `train_network`.
 
     Args:
-        inputs: Artifact folders: `dataset`, and `source` where the method reads one.
+        inputs: Artifact folders: `dataset`; `source` where the method reads one; `teacher` where its features of
+            the views were recorded.
     """
     teacher = None
     if (source := inputs.get("source")) is not None:
         classifier = load_classifier(source, compute.device) if settings.transfer.needs_classifier else None
         teacher = Teacher.of(load_encoder(source, compute.device), classifier)
     dataset = load_dataset(inputs["dataset"], compute.device, settings.labels)
-    return train_network(settings, teacher, dataset, compute, trial, resume)
+    recorded = None
+    if (folder := inputs.get("teacher")) is not None:
+        recorded = load_features(folder, compute.device)
+    return train_network(settings, teacher, dataset, compute, trial, resume, recorded)

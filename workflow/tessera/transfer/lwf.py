@@ -13,7 +13,7 @@ from tessera.transfer.images import TargetImages
 from tessera.transfer.options.soft import LearningWithoutForgettingOptions
 from tessera.transfer.seen import Reads, Seen
 from tessera.transfer.soft_targets.method import soft_cross_entropy
-from tessera.transfer.teacher import Teacher, pooled
+from tessera.transfer.teacher import Teacher
 
 
 class LearningWithoutForgetting(FineTune):
@@ -44,11 +44,12 @@ class LearningWithoutForgetting(FineTune):
         head = self.teacher.need_classifier(self.options.name).head
         self.old = copy.deepcopy(head).eval().requires_grad_(False)
         self.head = copy.deepcopy(head).train().requires_grad_(True)
-        self.reads = Reads(teacher=(self.teacher.z,))
+        self.reads = Reads(features=True)
         return {}
 
     def term(self, seen: Seen, network: TargetNetwork) -> Tensor:
+        assert seen.features is not None
         with torch.no_grad(), torch.autocast(seen.logits.device.type, enabled=False):
-            before = self.old.layers(pooled(seen.teacher[self.teacher.z]))
+            before = self.old.layers(seen.features)
         now = self.head(seen.student[list(network.layer_channels)[-1]]).float()
         return self.options.weight * soft_cross_entropy(now, before, self.options.temperature)

@@ -8,14 +8,21 @@ from torch import Tensor
 
 from tessera.models.networks.base import TargetNetwork
 from tessera.transfer.images import Views
-from tessera.transfer.teacher import Teacher
+from tessera.transfer.teacher import Teacher, pooled
 
 
 class Reads(NamedTuple):
-    """Names of the maps that a method reads, of the student and of the teacher."""
+    """What a method reads.
+
+    Attributes:
+        student: Names of the student's maps; z, its embedding and its logits are always there.
+        teacher: Names of the teacher's maps.
+        features: Whether it reads the teacher's features, which may have been recorded (`record_teacher`).
+    """
 
     student: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
+    features: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Seen:
         student: The maps that the method reads of the student, and z, its last one.
         embedding: (N, D): what the student's last linear layer reads.
         logits: (N, K) float32, of the student.
+        features: (N, C) float32, the teacher's: z averaged over space, without a gradient; None where none are read.
         teacher: The maps that the method reads of the teacher, without a gradient.
         attached: The same with their graph to the pixels, where a method differentiates its input.
     """
@@ -39,23 +47,40 @@ class Seen:
     student: Mapping[str, Tensor]
     embedding: Tensor
     logits: Tensor
+    features: Tensor | None = None
     teacher: Mapping[str, Tensor] = field(default_factory=dict)
     attached: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def see(
-    views: Views, labels: Tensor, index: Tensor, network: TargetNetwork, teacher: Teacher | None, reads: Reads
+    views: Views,
+    labels: Tensor,
+    index: Tensor,
+    network: TargetNetwork,
+    teacher: Teacher | None,
+    reads: Reads,
+    recorded: Tensor | None = None,
 ) -> Seen:
-    """Runs each network once; the teacher only where something is read of it."""
+    """Runs each network once; the teacher only where something is read of it that was not recorded.
+
+    Args:
+        recorded: The teacher's features of these views, (N, C) float32, where they were made before.
+    """
     z = list(network.layer_channels)[-1]
     student = network.maps(views.inputs, dict.fromkeys((*reads.student, z)))
     embedding = network.embedding(student[z])
     logits = network.logits(embedding).float()
-    if teacher is None or not reads.teacher:
-        return Seen(views, labels, index, student, embedding, logits)
-    names = dict.fromkeys(reads.teacher)
-    if not views.pixels.requires_grad:
-        return Seen(views, labels, index, student, embedding, logits, teacher.maps(views.pixels, names))
-    attached = teacher.attached_maps(views.pixels, names)
-    detached = {name: values.detach() for name, values in attached.items()}
-    return Seen(views, labels, index, student, embedding, logits, detached, attached)
+    features = recorded if reads.features else None
+    found, attached = dict[str, Tensor](), dict[str, Tensor]()
+    names = list(reads.teacher)
+    if teacher is not None and reads.features and recorded is None:
+        names.append(teacher.z)
+    if teacher is not None and names:
+        if views.pixels.requires_grad:
+            attached = teacher.attached_maps(views.pixels, dict.fromkeys(names))
+            found = {name: values.detach() for name, values in attached.items()}
+        else:
+            found = teacher.maps(views.pixels, dict.fromkeys(names))
+        if reads.features and recorded is None:
+            features = pooled(found[teacher.z])
+    return Seen(views, labels, index, student, embedding, logits, features, found, attached)

@@ -14,7 +14,7 @@ from tessera.data.images import image_batches
 from tessera.data.store import Dataset, Split, label_subset
 from tessera.data.views import flip_and_crop
 from tessera.errors import DataError
-from tessera.jobs import TransferKnowledge
+from tessera.jobs import RecordTeacher, TransferKnowledge
 from tessera.models.networks.base import TargetNetwork
 from tessera.models.networks.build import build_network
 from tessera.models.networks.classifier import EncoderClassifier
@@ -27,8 +27,10 @@ from tessera.training.optimizer import load_optimizer, make_optimizer
 from tessera.training.pace import Pace
 from tessera.training.randomness import generator_of, index_batches, seed_of
 from tessera.training.steps import check_course, check_loss, run_steps
+from tessera.transfer.fixed_views import FixedViews
 from tessera.transfer.images import Augment, TargetImages, Views
 from tessera.transfer.method import TransferMethod
+from tessera.transfer.options.base import fixed_number
 from tessera.transfer.seen import see
 from tessera.transfer.teacher import Teacher
 
@@ -60,6 +62,7 @@ def train_network(
     compute: Compute,
     trial: int,
     resume: Path | None,
+    recorded: Tensor | None = None,
 ) -> Trained:
     """Trains one target network; with no epochs, the network is as the method built it.
 
@@ -70,6 +73,8 @@ def train_network(
         teacher: The source encoder; None where the method reads none.
         dataset: The target's, on the device.
         resume: Folder of the unfinished training's state; None keeps none.
+        recorded: The teacher's features of all views that are shown, (views, labelled images, C) float32, on the
+            device; None: the teacher is asked.
 
     Raises:
         TesseraError: If the loss is not finite, or settings, networks and images do not fit together.
@@ -87,7 +92,7 @@ def train_network(
         torch.manual_seed(seed_of(trial, "adapters"))
         figures = method.fit_teacher(network, teacher, images, compute, trial)
         compute.place(method)
-        return _Training(settings, method, network, teacher, images, compute, trial, checkpoint, figures)
+        return _Training(settings, method, network, teacher, recorded, images, compute, trial, checkpoint, figures)
 
     training = checkpoint.resume(start, lambda fresh, state: fresh.load_state_dict(state))
     history, figures, network = training.run(), training.figures, training.network
@@ -107,6 +112,7 @@ class _Training:
         method: TransferMethod,
         network: TargetNetwork,
         teacher: Teacher | None,
+        recorded: Tensor | None,
         images: TargetImages,
         compute: Compute,
         trial: int,
@@ -114,8 +120,7 @@ class _Training:
         figures: dict[str, float],
     ) -> None:
         self.settings, self.method, self.network, self.images = settings, method, network, images
-        self.teacher = teacher
-        self.index = images.index.to(compute.device)
+        self.teacher, self.recorded = teacher, recorded
         self.compute, self.trial, self.checkpoint, self.figures = compute, trial, checkpoint, figures
         self.history: list[dict[str, Any]] = []
         self.stages = self._stages() if settings.transfer.trains else []
@@ -168,10 +173,15 @@ class _Training:
         return stages
 
     def _with_labels(self, views: Views, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        recorded = None
+        if self.recorded is not None and self.images.fixed is not None and views.chosen is not None:
+            which = torch.stack([views.chosen // self.images.fixed.images, rows]).to(self.recorded.device)
+            recorded = self.recorded[which[0], which[1]]
+        index = self.images.index[rows].to(labels.device)
         if self.settings.transfer.differentiates_input:
             pixels = views.pixels.requires_grad_()
-            views = Views(pixels, self.images.normalize(pixels))
-        seen = see(views, labels, self.index[rows], self.network, self.teacher, self.method.reads)
+            views = views._replace(pixels=pixels, inputs=self.images.normalize(pixels))
+        seen = see(views, labels, index, self.network, self.teacher, self.method.reads, recorded)
         return self.method.loss(seen, self.network), seen.logits
 
     def _run_stage(self, stage: Stage, optimizer: torch.optim.Optimizer, done: int) -> None:
@@ -185,9 +195,9 @@ class _Training:
             generator = generator_of(self.trial, stage.name, "batches", epoch)
             rows = index_batches(len(stage.images), settings.batch_size, settings.iterations, generator)
             rates = learning_rates(options, epoch, stage.epochs, settings.iterations)
-            chosen = rows.to(self.compute.device)
+            labels = stage.images.labels[rows.to(stage.images.labels.device)]
             records = run_steps(
-                zip(image_batches(stage.images.images, rows), stage.images.labels[chosen], chosen, strict=True),
+                zip(image_batches(stage.images.images, rows), labels, rows, strict=True),
                 partial(self._step, stage, generator_of(self.trial, stage.name, "views", epoch)),
                 optimizer,
                 iter(rates),
@@ -212,7 +222,8 @@ class _Training:
 
     def _step(self, stage: Stage, generator: torch.Generator, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         images, labels, rows = batch
-        views = self.images.views(images, generator)
+        shown = self.images.index[rows] if stage.images is self.images.labeled else rows
+        views = self.images.views(images, shown, generator)
         with self.compute.autocast():
             loss, logits = stage.loss(views, labels, rows)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -235,9 +246,22 @@ def _about(
 def _target_images(settings: TransferKnowledge, dataset: Dataset, compute: Compute, trial: int) -> TargetImages:
     if not (dataset.train.labels >= 0).any():
         raise DataError("the target's training images have no labels: choose a labelled dataset as target")
-    index = label_subset(dataset.train.labels, settings.label_fraction, generator_of(trial, "labels"))
+    index = labeled_rows(settings, dataset, trial)
     normalize = dataset.normalization.of_pixels(compute.device)
-    return TargetImages(dataset, index, _augment(settings, dataset), normalize)
+    return TargetImages(dataset, index, _augment(settings, dataset), normalize, fixed_views(settings, dataset, trial))
+
+
+def fixed_views(settings: TransferKnowledge | RecordTeacher, dataset: Dataset, trial: int) -> FixedViews | None:
+    """The views that are drawn once; None where each is new."""
+    if not (number := fixed_number(settings.views)):
+        return None
+    padding = None if settings.augmentation == "none" else dataset.image_size // CROP_FRACTION
+    return FixedViews.drawn(len(dataset.train), dataset.image_size, number, padding, trial)
+
+
+def labeled_rows(settings: TransferKnowledge | RecordTeacher, dataset: Dataset, trial: int) -> Tensor:
+    """Which training images have labels that may be read, (n,) int64, on the CPU: the same for all of a trial."""
+    return label_subset(dataset.train.labels, settings.label_fraction, generator_of(trial, "labels"))
 
 
 def _augment(settings: TransferKnowledge, dataset: Dataset) -> Augment | None:

@@ -11,6 +11,18 @@ from tessera.models.networks.options import NetworkOptions, OnEncoderOptions
 from tessera.parts import PartOf
 from tessera.registry import Options, choices, label
 
+RANDOM = "random"
+ViewsWord = Annotated[str, Field(pattern=r"^(random|fixed [1-9][0-9]{0,3})$")]
+
+
+def fixed_number(views: str) -> int:
+    """How many views of an image are drawn once; 0 where each is new.
+
+    >>> fixed_number("fixed 4"), fixed_number("random")
+    (4, 0)
+    """
+    return 0 if views == RANDOM else int(views.partition(" ")[2])
+
 
 class TransferOptions(Options):
     """What the plan asks of every transfer method.
@@ -41,6 +53,11 @@ class TransferOptions(Options):
     @property
     def needs_same_classes(self) -> bool:
         """True where that classifier's classes must be the target's."""
+        return False
+
+    @property
+    def reads_features(self) -> bool:
+        """True where the teacher's features are all that it reads of it while it trains: they may be recorded."""
         return False
 
     @property

@@ -48,6 +48,10 @@ class CombinationOptions(TransferOptions):
         return any(member.needs_same_classes for member in self.of)
 
     @property
+    def reads_features(self) -> bool:
+        return all(member.reads_features for member in self.of)
+
+    @property
     def differentiates_input(self) -> bool:
         return any(member.differentiates_input for member in self.of)
 

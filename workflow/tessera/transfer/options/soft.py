@@ -27,6 +27,10 @@ class SoftTargetsOptions(TransferOptions):
     clusters: int = Field(64, ge=2, description="Number of k-means clusters for `clusters`.")
 
     @property
+    def reads_features(self) -> bool:
+        return True
+
+    @property
     def needs_classifier(self) -> bool:
         return self.teacher == "source"
 
@@ -46,6 +50,10 @@ class LearningWithoutForgettingOptions(FineTuneOptions):
     )
     temperature: float = Field(2.0, gt=0, description="Temperature T of both distributions.")
     weight: float = Field(1.0, ge=0, description="Weight of the old answers; the labels' has 1.")
+
+    @property
+    def reads_features(self) -> bool:
+        return True
 
     @property
     def needs_classifier(self) -> bool:

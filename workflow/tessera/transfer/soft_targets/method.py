@@ -14,7 +14,7 @@ from tessera.transfer.soft_targets.clusters import Clusters
 from tessera.transfer.soft_targets.knowledge import Knowledge
 from tessera.transfer.soft_targets.probe import Probe
 from tessera.transfer.soft_targets.source import SourceClassifier
-from tessera.transfer.teacher import Teacher, pooled
+from tessera.transfer.teacher import Teacher
 
 KNOWLEDGE: dict[str, type[Knowledge]] = {"probe": Probe, "clusters": Clusters, "source": SourceClassifier}
 
@@ -57,13 +57,14 @@ class SoftTargets(TransferMethod):
         self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
         self.teacher = self.need(teacher)
-        self.reads = Reads(teacher=(self.teacher.z,))
+        self.reads = Reads(features=True)
         return self.knowledge.fit(network, self.teacher, images, compute, trial)
 
     def term(self, seen: Seen, network: TargetNetwork) -> Tensor:
         options = self.options
         z = seen.student[list(network.layer_channels)[-1]]
-        features = pooled(seen.teacher[self.teacher.z])
+        features = seen.features
+        assert features is not None
         # In float32: a distance to a centre is a small difference of large numbers.
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             softened = self.knowledge.logits(features)
