@@ -37,6 +37,11 @@ also:
   - {label: knn, column: a}
   - {label: clusters, column: b, target.protocol: {name: clustering, train_encoder: false, images: 16}}
   - {label: FSP, column: c, transfer: {method: fsp, mode: joint}, target.protocol: classification}
+  - label: soft targets
+    column: d
+    transfer: {method: soft_targets, teacher: clusters, clusters: 4}
+    target.views: fixed 2
+    target.protocol: classification
 """,
     # Of this one the datasets alone: a detector is no tiny network.
     "datasets": """

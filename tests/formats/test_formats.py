@@ -19,9 +19,11 @@ from tessera.models.store import load_classifier, load_encoder, load_measured, l
 from tessera.report.records import figures
 from tessera.report.tables.markdown import markdown
 from tessera.report.tables.table import read_table
+from tessera.transfer.record import load_features
 
 RELEASED = sorted(Path(__file__).parent.glob("*.tar.xz"))
 REFUSED: dict[tuple[str, str], str] = {}  # archive's number and stage's folder: what the one line says
+SINCE = {"teacher": 2}  # the first archive that has artifacts of a stage
 CPU = torch.device("cpu")
 
 
@@ -77,10 +79,16 @@ def load_clusters(folder: Path) -> None:
         assert all(len(arrays[name]) for name in arrays.files)
 
 
+def load_teacher(folder: Path) -> None:
+    views, images, width = load_features(folder, CPU).shape
+    assert (views, images, width) == (2, 32, 64)
+
+
 LOADERS: dict[str, Callable[[Path], None]] = {
     "datasets": load_images,
     "pretext": load_labels,
     "source": load_source,
+    "teacher": load_teacher,
     "transfer": load_target_network,
     "target": load_measurement,
     "clusters": load_clusters,
@@ -88,8 +96,11 @@ LOADERS: dict[str, Callable[[Path], None]] = {
 
 
 def test_an_artifact_of_every_stage_loads_or_is_refused_in_a_line(released: str) -> None:
-    assert {path.name for path in Path("artifacts").iterdir()} == set(FOLDERS.values()) == set(LOADERS)
-    for stage, load in LOADERS.items():
+    assert set(FOLDERS.values()) == set(LOADERS)
+    held = [stage for stage in LOADERS if SINCE.get(stage, 1) <= int(released)]
+    assert {path.name for path in Path("artifacts").iterdir()} == set(held)
+    for stage in held:
+        load = LOADERS[stage]
         for folder in sorted(Path("artifacts", stage).iterdir()):
             if (line := REFUSED.get((released, stage))) is None:
                 verify(folder, whole=True)
@@ -115,10 +126,11 @@ def test_a_job_finds_its_artifact_made(released: str) -> None:
 def test_a_study_is_shown(released: str) -> None:
     content = json.loads(Path("summary.json").read_bytes())
     for cell in content["cells"]:  # each plan makes a study's table anew: only what it is made of has to be readable
-        cell["figure"] = {"name": cell.pop("metric")}
+        if "metric" in cell:
+            cell["figure"] = {"name": cell.pop("metric")}
     study = SummarizeStudy.model_validate(content)
     verify_all(study.artifacts)
-    assert "| a | b | c |" in markdown(read_table(study, Path()))
+    assert "| a | b | c " in markdown(read_table(study, Path()))
 
 
 def test_the_archives_are_small() -> None:
