@@ -109,7 +109,7 @@ def test_a_picture_a_task_with_a_line_a_row(study: SummarizeStudy, tmp_path: Pat
     assert "First trial; 2 images" in classes.caption
     assert words(drawn[0]) == [
         "images", "predicted", "right", "error",
-        "single task\nmean iou 40.0 %", "split\nmean iou 52.0 %", "wall", "floor",
+        "single task\nmean IoU 40.0 %", "split\nmean IoU 52.0 %", "wall", "floor",
     ]  # fmt: skip
     assert words(drawn[1])[4:] == ["single task\nmean angle 9.5°", "split\nmean angle 22.0°"]
     for figure in drawn:  # what is predicted is of the first trial

@@ -17,7 +17,7 @@ from tessera.report.pictures.drawing import drawing, save, text_inches
 from tessera.report.pictures.sheets import read_sheet
 from tessera.report.records import figures, manifest, read_json
 from tessera.report.tables.table import decimals_for
-from tessera.report.words.sentences import number
+from tessera.report.words.sentences import listed, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,11 +160,14 @@ def _groups(summary: SummarizeStudy, root: Path) -> list[tuple[str, str, list[tu
             found.setdefault(task, {}).setdefault(images, []).append(cell)
     groups = []
     for task, by_images in found.items():
-        for cells in by_images.values():
+        columns = [dict.fromkeys(cell.column for cell in cells) for cells in by_images.values()]
+        apart = len({name for names in columns for name in names}) == sum(map(len, columns))
+        for cells, names in zip(by_images.values(), columns, strict=True):
             rows = [cell.row for cell in cells]
             named = [(f"{cell.row}, {cell.column}" if rows.count(cell.row) > 1 else cell.row, cell) for cell in cells]
             more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-            groups.append((task, f": {named[0][0]}{more}" if len(by_images) > 1 else "", named))
+            which = listed(list(names)) if apart else f"{named[0][0]}{more}"
+            groups.append((task, f": {which}" if len(by_images) > 1 else "", named))
     return groups
 
 
@@ -191,7 +194,7 @@ def _figure(cell: Cell, mean: trials.Value, decimals: int) -> str:
     if mean is None:
         return ""
     unit = cell.figure.unit if cell.figure.unit in ("", "°") else f" {cell.figure.unit}"
-    return f"{cell.metric.rpartition('.')[2].replace('_', ' ')} {number(mean, decimals)}{unit}"
+    return f"{cell.metric.rpartition('.')[2].replace('_', ' ').replace('iou', 'IoU')} {number(mean, decimals)}{unit}"
 
 
 def _read(task: str, row: str, figure: str, folder: Path) -> Maps:
