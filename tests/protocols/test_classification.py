@@ -42,6 +42,7 @@ def test_matches_torchmetrics(compute: Compute) -> None:
     for key, k in (("accuracy", 1), ("top5_accuracy", 5)):
         expected = 100 * multiclass_accuracy(logits, labels, 12, average="micro", top_k=k)
         assert found.metrics[key] == pytest.approx(expected.item(), rel=1e-6)
+    assert found.metrics["error"] == pytest.approx(100 * (logits.argmax(1) != labels).double().mean().item())
     by_hand = -np.mean([row[y] - np.log(np.exp(row).sum()) for row, y in zip(logits.numpy(), labels, strict=True)])
     assert found.metrics["cross_entropy"] == pytest.approx(by_hand, rel=1e-5)
     assert np.array_equal(found.arrays["logits"], logits.numpy())

@@ -33,7 +33,8 @@ class Classification(Protocol):
         best = logits.topk(min(5, logits.shape[1])).indices
         hits = best == labels[:, None]
         metrics = {
-            "accuracy": percent(hits[:, 0]),
+            "accuracy": (accuracy := percent(hits[:, 0])),
+            "error": 100.0 - accuracy,
             "top5_accuracy": percent(hits.any(1)),
             "cross_entropy": F.cross_entropy(logits, labels).item(),
         }

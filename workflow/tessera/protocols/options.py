@@ -85,11 +85,12 @@ class ProtocolOptions(Options):
 
 
 class ClassificationProtocolOptions(ProtocolOptions):
-    """Top-1 accuracy of the target network on the test split, after the last epoch."""
+    """Top-1 accuracy of the target network on the test split, after the last epoch; `error` is what lacks to 100 %."""
 
     measures: ClassVar[Literal["encoder", "network", "source"]] = "network"
     reports: ClassVar[tuple[Figure, ...]] = (
         ACCURACY,
+        Figure(name="error", unit="%", lower_is_better=True),
         Figure(name="top5_accuracy", unit="%", guesses=5),
         Figure(name="cross_entropy", lower_is_better=True),
     )

@@ -101,7 +101,8 @@ def _read_cell(cell: Cell, root: Path, unfinished: bool) -> FilledCell:
     for folder, trial in zip(cell.artifacts, trials, strict=True):
         if folder not in missing and cell.metric not in trial:
             raise ArtifactError(
-                f"{folder}/metrics.json: no figure `{cell.metric}` for row '{cell.row}'. {suggest(cell.metric, trial)}"
+                f"{folder}/metrics.json: no figure `{cell.metric}` for row '{cell.row}'. {suggest(cell.metric, trial)} "
+                "Where an earlier version made it, delete its folder: it is measured again."
             )
     names = list(dict.fromkeys(name for trial in trials for name in trial))
     metrics = {name: over_trials.mean([trial.get(name) for trial in trials]) for name in names}
