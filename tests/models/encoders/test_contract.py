@@ -16,16 +16,18 @@ from tessera.multitask.batch_norm import batch_norms, reestimate_statistics
 from tessera.multitask.fusion.states import layer_parameters
 from tessera.training.compute import Compute
 
-SMALL: dict[str, dict[str, Any]] = {"segnet": {"width": "eighth"}}
+SMALL: dict[str, dict[str, Any]] = {"segnet": {"width": "eighth"}, "vgg": {"depth": 8}}
+# Forms of a part that its defaults are not.
+FORMS: dict[str, dict[str, Any]] = {"resnet18 7x7": {"name": "resnet18", "stem": "7x7"}}
 
 
-@pytest.fixture(scope="module", params=sorted(registry.parts("encoder")))
+@pytest.fixture(scope="module", params=sorted([*registry.parts("encoder"), *FORMS]))
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     """Built once; every test leaves its weights as they are."""
     torch.manual_seed(0)
-    part = registry.parts("encoder")[request.param]
-    options = part.options.model_validate({"name": request.param, **SMALL.get(request.param, {})})
-    built: Encoder = registry.load("encoder", request.param)(options)
+    form = FORMS.get(request.param, {"name": request.param, **SMALL.get(request.param, {})})
+    options = registry.parts("encoder")[form["name"]].options.model_validate(form)
+    built: Encoder = registry.load("encoder", form["name"])(options)
     return built.eval()
 
 

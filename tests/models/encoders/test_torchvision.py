@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +14,25 @@ from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import AlexNetOptions, ResNet50Options, VGG16Options
 from tessera.models.encoders.plain import VGG16, AlexNet
-from tessera.models.encoders.resnet50 import HalvingConvolution, ResNet50
+from tessera.models.encoders.torchvision_resnet import HalvingConvolution, ResNet50
 
-NAMES = {"alexnet": "alexnet", "resnet50": "resnet50", "vgg16": "vgg16", "vgg16_bn": "vgg16"}
+NAMES = {
+    "alexnet": "alexnet",
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
+    "vgg13_bn": "vgg",
+    "vgg16": "vgg16",
+    "vgg16_bn": "vgg16",
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "resnet18": {"stem": "7x7"},
+    "vgg13_bn": {"depth": 13, "pools": 5},
+    "vgg16_bn": {"batch_norm": True},
+}
 
 
 def _encoder(name: str) -> Encoder:
-    options = {"name": NAMES[name]} | ({"batch_norm": True} if name == "vgg16_bn" else {})
+    options = {"name": NAMES[name], **OPTIONS.get(name, {})}
     built: Encoder = registry.load("encoder", NAMES[name])(
         registry.parts("encoder")[NAMES[name]].options.model_validate(options)
     )
@@ -73,6 +86,7 @@ def test_features_at_224_px_are_those_of_torchvision(name: str) -> None:
     [
         ("alexnet", {"conv1": 55, "conv2": 27, "conv3": 13, "conv5": 13, "pool5": 6}),
         ("vgg16", {"conv1_2": 224, "conv2_2": 112, "conv3_3": 56, "conv4_3": 28, "conv5_3": 14, "pool5": 7}),
+        ("resnet18", {"stem": 112, "layer1": 56, "layer2": 28, "layer3": 14, "layer4": 7}),
         ("resnet50", {"stem": 112, "layer1": 56, "layer2": 28, "layer3": 14, "layer4": 7}),
     ],
 )
@@ -115,7 +129,7 @@ def test_fusion_takes_the_convolutions_before_pooling(name: str, widths: tuple[i
         assert encoder.get_submodule(convolution).out_channels == width
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet26", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet8", "resnet26", "cifar_resnet", "resnet18", "resnet50"])
 def test_fusion_takes_the_stem_and_the_last_convolution_of_each_stage(name: str) -> None:
     with torch.device("meta"):
         encoder = registry.load("encoder", name)(registry.parts("encoder")[name].options(name=name))

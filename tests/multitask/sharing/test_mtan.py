@@ -13,8 +13,8 @@ from torchvision.models.resnet import Bottleneck
 
 from tessera.models.encoders.base import Encoder
 from tessera.models.encoders.options import ResNet50Options, SegNetOptions
-from tessera.models.encoders.resnet50 import ResNet50
 from tessera.models.encoders.segnet import SegNet
+from tessera.models.encoders.torchvision_resnet import ResNet50
 
 IMAGES = (2, 3, 64, 32)
 

@@ -2,12 +2,16 @@
 
 from tessera.models.encoders.options import (
     AlexNetOptions,
+    CifarResNetOptions,
     EncoderOptions,
     ResNet8Options,
+    ResNet18Options,
     ResNet26Options,
     ResNet50Options,
     SegNetOptions,
     VGG16Options,
+    VGGOptions,
+    WideResNetOptions,
 )
 from tessera.registry import Part
 
@@ -19,7 +23,27 @@ PARTS = {
     "resnet26": Part(
         "tessera.models.encoders.cifar_resnet:ResNet26", ResNet26Options, "CIFAR ResNet, 26 layers", "He et al. 2016"
     ),
-    "resnet50": Part("tessera.models.encoders.resnet50:ResNet50", ResNet50Options, "ResNet-50", "He et al. 2016"),
+    "cifar_resnet": Part(
+        "tessera.models.encoders.cifar_resnet:CifarResNet",
+        CifarResNetOptions,
+        "CIFAR ResNet of any depth, such as ResNet-20 and ResNet-110",
+        "He et al. 2016",
+    ),
+    "wide_resnet": Part(
+        "tessera.models.encoders.wide_resnet:WideResNet",
+        WideResNetOptions,
+        "wide ResNet, such as WRN-16-1 and WRN-40-2",
+        "Zagoruyko & Komodakis 2016",
+    ),
+    "resnet18": Part(
+        "tessera.models.encoders.torchvision_resnet:ResNet18",
+        ResNet18Options,
+        "ResNet-18, with a stem for small images or torchvision's",
+        "He et al. 2016",
+    ),
+    "resnet50": Part(
+        "tessera.models.encoders.torchvision_resnet:ResNet50", ResNet50Options, "ResNet-50", "He et al. 2016"
+    ),
     "alexnet": Part(
         "tessera.models.encoders.plain:AlexNet", AlexNetOptions, "AlexNet, torchvision's", "Krizhevsky et al. 2012"
     ),
@@ -27,4 +51,10 @@ PARTS = {
         "tessera.models.encoders.segnet:SegNet", SegNetOptions, "VGG-16 and its mirror", "Badrinarayanan et al. 2017"
     ),
     "vgg16": Part("tessera.models.encoders.plain:VGG16", VGG16Options, "VGG-16", "Simonyan & Zisserman 2015"),
+    "vgg": Part(
+        "tessera.models.encoders.plain:VGG",
+        VGGOptions,
+        "VGG-8 to VGG-19 with batch norms, for small images",
+        "Simonyan & Zisserman 2015; Tian et al. 2020",
+    ),
 }

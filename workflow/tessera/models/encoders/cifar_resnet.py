@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.models.encoders.base import Kept, StagedEncoder, Walk
-from tessera.registry import Options
+from tessera.models.encoders.options import CifarResNetOptions, ResNet8Options, ResNet26Options
 
 WIDTHS = (16, 32, 64)
 
@@ -63,18 +62,17 @@ class CifarResNet(StagedEncoder):
     classifier is left out. Weights are named as in torchvision: conv1, bn1, layer1.0.conv1, …
 
     Args:
-        options: What the study set; the number of blocks is the class's own.
+        options: What the study set.
 
     Shape:
         images: (N, 3, H, W), H and W at least 4.
         returns: stem and stage1 (N, 16, H, W), stage2 (N, 32, H/2, W/2), stage3 = z (N, 64, H/4, W/4).
     """
 
-    num_blocks: ClassVar[int]
-
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: CifarResNetOptions | ResNet8Options | ResNet26Options) -> None:
         super().__init__()
         self.options = options
+        self.num_blocks = (options.depth - 2) // 6
         self.layer_channels = {"stem": 16, "stage1": 16, "stage2": 32, "stage3": 64}
         self.inner_channels = {
             f"stage{stage}.{inner}": width
@@ -89,6 +87,11 @@ class CifarResNet(StagedEncoder):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        # These networks pool once, at the very end, and halve the map by strides: the convolutions before a pooling
+        # layer are read as those before each change of resolution, which are the stages' last (methods as of Kim et al.
+        # 2019).
+        last = ("conv1", *(f"layer{stage}.{self.num_blocks - 1}.conv2" for stage in (1, 2, 3)))
+        self.fusion_convolutions = {"conv_before_pool": last, "stage_last": last}
 
     def walks(self) -> Mapping[str, Walk]:
         stages = {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
@@ -111,22 +114,9 @@ class CifarResNet(StagedEncoder):
         }
 
 
-def _fusion_convolutions(num_blocks: int) -> dict[str, tuple[str, ...]]:
-    # These networks pool once, at the very end, and halve the map by strides: the convolutions before a pooling layer
-    # are read as those before each change of resolution, which are the stages' last (methods as of Kim et al. 2019).
-    last = ("conv1", *(f"layer{stage}.{num_blocks - 1}.conv2" for stage in (1, 2, 3)))
-    return {"conv_before_pool": last, "stage_last": last}
-
-
 class ResNet8(CifarResNet):
     """One block a stage: small, for quick runs."""
-
-    num_blocks = 1
-    fusion_convolutions = _fusion_convolutions(1)
 
 
 class ResNet26(CifarResNet):
     """Four blocks a stage: the paper's encoder for CIFAR."""
-
-    num_blocks = 4
-    fusion_convolutions = _fusion_convolutions(4)

@@ -1,5 +1,6 @@
-"""Encoders without shortcuts, from torchvision's definitions: AlexNet and VGG16."""
+"""Encoders without shortcuts, from torchvision's definitions: AlexNet and VGG."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
@@ -11,25 +12,29 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from tessera.models.encoders.base import AttentionPoint, Kept, StagedEncoder, Walk, pick, walk
-from tessera.models.encoders.options import AlexNetOptions, VGG16Options
+from tessera.models.encoders.options import AlexNetOptions, VGG16Options, VGGOptions
 
 POOLED = ".pooled"
+# Of VGG, by depth: how many convolutions each block has, and how many kernels.
+BLOCKS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+WIDTHS = (64, 128, 256, 512, 512)
 
 
 class PlainEncoder(StagedEncoder):
     """The `features` of a torchvision model: convolutions with ReLU, and max pooling after each block of them.
 
-    A pooling layer computes what torchvision's does wherever its window fits into the map, and passes a smaller map on
+    A block that is not pooled has an `nn.Identity` in the pooling layer's place, and ends with its last ReLU. A pooling
+    layer computes what torchvision's does wherever its window fits into the map, and passes a smaller map on
     as it is, so that tiles of small images reach the end.
 
     Args:
-        features: Convolutions, batch norms, ReLU and max pooling, the last of them a pooling layer.
+        features: Convolutions, batch norms, ReLU and max pooling (or its place), which comes last.
         names: Of each map after a ReLU and after a pooling layer, in their order; those of pooling start with `pool`.
         num_units: How many convolutions of the last block are its units (`unit_layers`).
 
     Shape:
         images: (N, 3, H, W).
-        returns: one map after each convolution's ReLU, then z, the map after the last pooling layer.
+        returns: one map after each convolution's ReLU, the last of them z, or z is that map pooled.
     """
 
     def __init__(self, features: nn.Sequential, names: Sequence[str], num_units: int) -> None:
@@ -38,23 +43,29 @@ class PlainEncoder(StagedEncoder):
         points = [i for i, module in enumerate(features) if isinstance(module, nn.ReLU | nn.MaxPool2d)]
         self._names = dict(zip(points, names, strict=True))
         channels: dict[str, int] = {}
-        before_pool, convolution, width = [], "", 0
+        block_last, before_pool, convolution, width = [], [], "", 0
+        self._ends: list[int] = []
         for index, module in enumerate(features):
             if isinstance(module, nn.Conv2d):
                 convolution, width = f"features.{index}", module.out_channels
-            elif isinstance(module, nn.MaxPool2d):
-                before_pool.append(convolution)
+            elif isinstance(module, nn.MaxPool2d | nn.Identity):
+                pooled = isinstance(module, nn.MaxPool2d)
+                self._ends.append(index if pooled else index - 1)
+                block_last.append(convolution)
+                before_pool += [convolution] if pooled else []
             if index in self._names:
                 channels[self._names[index]] = width
         convolutions, z = [name for name in names if not name.startswith("pool")], names[-1]
         self.layer_channels = {name: channels[name] for name in (*convolutions, z)}
-        units = convolutions[-num_units:-1]  # the last one, pooled, is z
-        self._unit_layers = (*(unit + POOLED for unit in units), z)
+        self._pools_z = z not in convolutions
+        units = convolutions[-num_units:-1]  # the last one, pooled where the others are, is z
+        self._unit_layers = (*(unit + POOLED if self._pools_z else unit for unit in units), z)
         self.inner_channels = {name: channels[name] for name in names if name not in self.layer_channels} | {
-            unit + POOLED: channels[unit] for unit in units
+            unit: channels[unit.removesuffix(POOLED)] for unit in self._unit_layers if unit.endswith(POOLED)
         }
-        # Every block ends with its pooling layer.
-        self.fusion_convolutions = {"conv_before_pool": tuple(before_pool), "stage_last": tuple(before_pool)}
+        # z is pooled in the end, if only by a classifier.
+        before_pool += [] if self._pools_z else [convolution]
+        self.fusion_convolutions = {"conv_before_pool": tuple(before_pool), "stage_last": tuple(block_last)}
 
     def walks(self) -> Mapping[str, Walk]:
         return self._walks(ceil=False)
@@ -71,19 +82,18 @@ class PlainEncoder(StagedEncoder):
 
     @property
     def last_unpooled(self) -> str:
-        return list(self.layer_channels)[-2]
+        return list(self.layer_channels)[-2 if self._pools_z else -1]
 
     @property
     def unit_layers(self) -> tuple[str, ...]:
         return self._unit_layers
 
     def _walks(self, ceil: bool) -> dict[str, Walk]:
-        """A stage ends with a pooling layer."""
-        ends = [index for index, module in enumerate(self.features) if isinstance(module, nn.MaxPool2d)]
-        starts = [0, *(end + 1 for end in ends)]
+        """A stage ends with its block."""
+        starts = [0, *(end + 1 for end in self._ends)]
         return {
             self._names[end]: partial(self._walk, range(start, end + 1), ceil)
-            for start, end in zip(starts, ends, strict=False)
+            for start, end in zip(starts, self._ends, strict=False)
         }
 
     def _walk(self, indices: range, ceil: bool, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
@@ -137,7 +147,57 @@ class AlexNet(PlainEncoder):
         }
 
 
-class VGG16(PlainEncoder):
+class _VGG(PlainEncoder):
+    """Five blocks of 3x3 convolutions with ReLU.
+
+    Args:
+        blocks: Convolutions of each.
+        share: Every convolution has one kernel of so many.
+        batch_norm: One after each convolution.
+        pools: How many of the blocks are pooled.
+    """
+
+    def __init__(self, blocks: Sequence[int], share: int, batch_norm: bool, pools: int) -> None:
+        plan: list[int | str] = []  # "M" is a pooling layer
+        for width, convolutions in zip(WIDTHS, blocks, strict=True):
+            plan += [*[width // share] * convolutions, "M"]
+        features = fresh_features(lambda: vgg.make_layers(plan, batch_norm))
+        for module in features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        pooling = [index for index, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
+        for index in pooling[pools:]:
+            features[index] = nn.Identity()
+        names = []
+        for block, convolutions in enumerate(blocks, start=1):
+            names += [f"conv{block}_{i}" for i in range(1, convolutions + 1)]
+            names += [f"pool{block}"] if block <= pools else []
+        super().__init__(features, names, num_units=blocks[-1])
+        self.blocks, self.pools = tuple(blocks), pools
+
+    @property
+    def attention_points(self) -> tuple[AttentionPoint, ...]:
+        blocks = [AttentionPoint(f"conv{block}_1", f"conv{block}_{n}") for block, n in enumerate(self.blocks, start=1)]
+        return (*blocks[:-1], super().attention_points[-1])
+
+    @property
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        # `within_stage`: of the five blocks the last three, since target networks have three pairs. A block of one
+        # convolution has what it reads for its first map.
+        last = [f"conv{block}_{n}" for block, n in enumerate(self.blocks, start=1)]
+        first = [
+            f"conv{block}_1" if n > 1 else (f"pool{block - 1}" if block - 1 <= self.pools else last[block - 2])
+            for block, n in enumerate(self.blocks, start=1)
+        ]
+        return {
+            "across_stage": tuple(itertools.pairwise(last[1:])),
+            "within_stage": tuple(zip(first[2:], last[2:], strict=True)),
+        }
+
+
+class VGG16(_VGG):
     """Thirteen 3x3 convolutions in five blocks of 64-128-256-512-512 kernels, each pooled 2x2.
 
     Source: Simonyan & Zisserman, ICLR 2015, configuration D, arXiv:1409.1556. The definition is torchvision's `vgg16`,
@@ -154,36 +214,33 @@ class VGG16(PlainEncoder):
             last two at least 1x1; less channels where `width` is less.
     """
 
-    BLOCKS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
     SHARES: ClassVar[dict[str, int]] = {"full": 1, "half": 2, "quarter": 4}
 
-    @property
-    def attention_points(self) -> tuple[AttentionPoint, ...]:
-        blocks = [AttentionPoint(f"conv{block}_1", f"conv{block}_{n}") for block, n in enumerate(self.BLOCKS, start=1)]
-        return (*blocks[:-1], super().attention_points[-1])
-
     def __init__(self, options: VGG16Options) -> None:
-        share = self.SHARES[options.width]
-        widths = [width if width == "M" else width // share for width in vgg.cfgs["D"]]  # "M" is a pooling layer
-        features = fresh_features(lambda: vgg.make_layers(widths, options.batch_norm))
-        for module in features:
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        names = []
-        for block, convolutions in enumerate(self.BLOCKS, start=1):
-            names += [*(f"conv{block}_{i}" for i in range(1, convolutions + 1)), f"pool{block}"]
-        super().__init__(features, names, num_units=3)
+        super().__init__(BLOCKS[16], self.SHARES[options.width], options.batch_norm, pools=5)
         self.options = options
 
-    @property
-    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
-        # `within_stage`: of the five blocks the last three, since target networks have three pairs.
-        return {
-            "across_stage": (("conv2_2", "conv3_3"), ("conv3_3", "conv4_3"), ("conv4_3", "conv5_3")),
-            "within_stage": (("conv3_1", "conv3_3"), ("conv4_1", "conv4_3"), ("conv5_1", "conv5_3")),
-        }
+
+class VGG(_VGG):
+    """Five blocks of 64-128-256-512-512 kernels of 3x3, each with batch normalisation, the first of them pooled 2x2.
+
+    Source: Simonyan & Zisserman, ICLR 2015, configurations A, B, D and E, arXiv:1409.1556, with batch norms, and for
+    small images fewer pooling layers, as in the code of Tian, Krishnan & Isola, ICLR 2020, arXiv:1910.10699, which
+    also has the one of 8 layers. Without the classifier: theirs is one linear layer on the mean of z. Weights start (He
+    et al. 2015, by outputs) and are named as in torchvision's `vgg13_bn`, whatever `pools` says: features.0, …
+
+    Args:
+        options: What the study set.
+
+    Shape:
+        images: (N, 3, H, W).
+        returns: conv1_1 (N, 64, H, W), … after each ReLU; z is conv5_n (N, 512, H/8, W/8) with three pooled blocks,
+            (N, 512, H/16, W/16) with four; pool5 (N, 512, H/32, W/32) with five.
+    """
+
+    def __init__(self, options: VGGOptions) -> None:
+        super().__init__(BLOCKS[options.depth], 1, True, options.pools)
+        self.options = options
 
 
 def fresh_features(build: Callable[[], nn.Module]) -> nn.Sequential:
