@@ -32,7 +32,7 @@ log = logging.getLogger("tessera")
 
 # Where artifacts/ is shared by projects, what looks wrong may be on its way: it is looked at again, after a pause.
 _LOOKS, _PAUSE_S, _ATTEMPTS = 2, 0.1, 5
-_LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors")
+_LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "timm")
 
 
 def resume_folder(job: Job) -> Path:

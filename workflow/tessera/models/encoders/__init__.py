@@ -9,6 +9,7 @@ from tessera.models.encoders.options import (
     ResNet26Options,
     ResNet50Options,
     SegNetOptions,
+    TimmOptions,
     VGG16Options,
     VGGOptions,
     WideResNetOptions,
@@ -49,6 +50,12 @@ PARTS = {
     ),
     "segnet": Part(
         "tessera.models.encoders.segnet:SegNet", SegNetOptions, "VGG-16 and its mirror", "Badrinarayanan et al. 2017"
+    ),
+    "timm": Part(
+        "tessera.models.encoders.timm_features:TimmEncoder",
+        TimmOptions,
+        "any convolutional network of the package timm, an optional extra",
+        "Wightman 2019",
     ),
     "vgg16": Part("tessera.models.encoders.plain:VGG16", VGG16Options, "VGG-16", "Simonyan & Zisserman 2015"),
     "vgg": Part(

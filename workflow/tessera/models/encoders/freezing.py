@@ -39,7 +39,8 @@ def _behind(encoder: Encoder, layer: str) -> list[nn.Parameter]:
     training = encoder.training
     encoder.eval()
     with torch.enable_grad():
-        images = torch.zeros(1, 3, 64, 64, device=parameters[0].device)
+        side = max(64, getattr(getattr(encoder, "options", None), "smallest_px", 0))
+        images = torch.zeros(1, 3, side, side, device=parameters[0].device)
         gradients = torch.autograd.grad(encoder.layers(images)[layer].sum(), parameters, allow_unused=True)
     encoder.train(training)
     return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

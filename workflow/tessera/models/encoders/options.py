@@ -1,9 +1,15 @@
 """What can be set of an encoder."""
 
-from typing import Annotated, ClassVar, Literal
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
+from tessera.errors import brief
 from tessera.parts import PartOf
 from tessera.registry import LATE, Options
 
@@ -161,6 +167,79 @@ class ResNet50Options(EncoderOptions):
     dilate: Annotated[bool, LATE] = Field(
         False,
         description="Dilated convolutions instead of the last two strides, so that z is an eighth of the images' size.",
+    )
+
+
+class TimmOptions(EncoderOptions):
+    """A convolutional network of timm, by its `features_only` interface; needs the extra `timm`."""
+
+    name: Literal["timm"] = "timm"
+    model: str = Field(
+        pattern=r"^[A-Za-z0-9_.]+$",
+        max_length=100,
+        description="Name of the network in timm, such as `resnet18` or `convnext_atto`, without a source before it: "
+        "no file is fetched. Weights of a file are `source.weights`.",
+    )
+
+    @property
+    def smallest_px(self) -> int:  # type: ignore[override]
+        return _of_timm(self.model).smallest_px
+
+    @property
+    def has_batch_norm(self) -> bool:
+        return _of_timm(self.model).has_batch_norm
+
+    def clashes(self, whole: Any) -> Iterator[str]:
+        yield from super().clashes(whole)
+        dataset = whole.dataset if hasattr(whole, "dataset") else whole.target.dataset
+        if (wrong := _of_timm(self.model).wrong or _wrong_with(self.model, *dataset.shape())) is not None:
+            yield wrong
+
+
+class _OfTimm(NamedTuple):
+    """What is known of a model of timm: why it cannot be an encoder, if it cannot, and what its options say."""
+
+    wrong: str | None
+    smallest_px: int = EncoderOptions.smallest_px
+    has_batch_norm: bool = True
+
+
+@cache
+def _of_timm(model: str) -> _OfTimm:
+    # Imported here alone: it takes seconds, which no plan spends whose studies name no model of timm.
+    if find_spec("timm") is None:
+        return _OfTimm(
+            "encoder `timm` needs the package timm, which is not installed: pip install -e '.[timm]', or choose "
+            "another encoder"
+        )
+    try:
+        features = import_module("tessera.models.encoders.timm_features")
+    except Exception as error:  # of versions that do not fit together
+        what = brief(" ".join(str(error).split()), 200)
+        return _OfTimm(f"encoder `timm`: the package timm cannot be imported ({what}): pip install -e '.[timm]'")
+    if not features.timm.is_model(model):
+        near = difflib.get_close_matches(model, features.timm.list_models(), n=3)
+        words = f"Nearest: {', '.join(f'`{name}`' for name in near)}" if near else "`timm.list_models()` names all"
+        return _OfTimm(f"encoder.model: timm {features.timm.__version__} has no model `{model}`. {words}")
+    wrong, smallest, normed = features.examine(model)
+    if wrong is not None:
+        wrong = (
+            f"encoder.model: `{model}` {wrong}: choose a convolutional network of timm, such as `resnet18` or "
+            "`convnext_atto`"
+        )
+    return _OfTimm(wrong, smallest or EncoderOptions.smallest_px, normed)
+
+
+@cache
+def _wrong_with(model: str, height: int, width: int) -> str | None:
+    """Why a model of timm that is one takes no images of this size; None where it does."""
+    features = import_module("tessera.models.encoders.timm_features")
+    wrong = features.wrong_with(model, height, width)
+    if not wrong:
+        return None
+    return (
+        f"encoder.model: `{model}` of timm takes no images of {height} x {width} px ({wrong}): set another size of the "
+        "dataset's images, or choose another model"
     )
 
 
