@@ -35,6 +35,8 @@ def _encoder(name: str, **options: Any) -> Encoder:
         ("cifar_resnet", {"depth": 20}, 100, 278_324),
         ("cifar_resnet", {"depth": 56}, 100, 861_620),
         ("cifar_resnet", {"depth": 110}, 100, 1_736_564),
+        ("cifar_resnet", {"depth": 8, "width": 4}, 100, 1_233_540),
+        ("cifar_resnet", {"depth": 32, "width": 4}, 100, 7_433_860),
         ("wide_resnet", {"depth": 16, "width": 2}, 100, 703_284),
         ("wide_resnet", {"depth": 40, "width": 1}, 100, 569_780),
         ("wide_resnet", {"depth": 40, "width": 2}, 100, 2_255_156),

@@ -57,6 +57,9 @@ class Stage(nn.ModuleList):
 class CifarResNet(StagedEncoder):
     """6n+2 layers: a 3x3 stem of 16 kernels, then three stages of n basic blocks, widths 16-32-64, strides 1-2-2.
 
+    `width` multiplies the stages' widths; the stem has half of the first one's kernels, and 16 at least, so that depth
+    8 and width 4 are the `resnet8x4` of Tian et al. 2020 (arXiv:1910.10699).
+
     Source: He, Zhang, Ren & Sun, CVPR 2016, section 4.2, arXiv:1512.03385. Where the width changes the paper pads the
     shortcut with zeros (its option A); we project with a 1x1 convolution and batch normalisation (its option B). The
     classifier is left out. Weights are named as in torchvision: conv1, bn1, layer1.0.conv1, …
@@ -66,24 +69,26 @@ class CifarResNet(StagedEncoder):
 
     Shape:
         images: (N, 3, H, W), H and W at least 4.
-        returns: stem and stage1 (N, 16, H, W), stage2 (N, 32, H/2, W/2), stage3 = z (N, 64, H/4, W/4).
+        returns: stem and stage1 (N, 16, H, W), stage2 (N, 32, H/2, W/2), stage3 = z (N, 64, H/4, W/4), of width 1.
     """
 
     def __init__(self, options: CifarResNetOptions | ResNet8Options | ResNet26Options) -> None:
         super().__init__()
         self.options = options
         self.num_blocks = (options.depth - 2) // 6
-        self.layer_channels = {"stem": 16, "stage1": 16, "stage2": 32, "stage3": 64}
+        one, two, three = (width * options.width for width in WIDTHS)
+        stem = max(WIDTHS[0], one // 2)
+        self.layer_channels = {"stem": stem, "stage1": one, "stage2": two, "stage3": three}
         self.inner_channels = {
             f"stage{stage}.{inner}": width
-            for stage, width in enumerate(WIDTHS, start=1)
+            for stage, width in enumerate((one, two, three), start=1)
             for inner in ("first", *(f"unit{unit}" for unit in range(1, self.num_blocks)))
         }
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = Stage(16, WIDTHS[0], self.num_blocks, stride=1)
-        self.layer2 = Stage(WIDTHS[0], WIDTHS[1], self.num_blocks, stride=2)
-        self.layer3 = Stage(WIDTHS[1], WIDTHS[2], self.num_blocks, stride=2)
+        self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.layer1 = Stage(stem, one, self.num_blocks, stride=1)
+        self.layer2 = Stage(one, two, self.num_blocks, stride=2)
+        self.layer3 = Stage(two, three, self.num_blocks, stride=2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

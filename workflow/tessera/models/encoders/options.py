@@ -37,6 +37,7 @@ class ResNet8Options(EncoderOptions):
     name: Literal["resnet8"] = "resnet8"
 
     depth: ClassVar[int] = 8
+    width: ClassVar[int] = 1
 
 
 class ResNet26Options(EncoderOptions):
@@ -45,6 +46,7 @@ class ResNet26Options(EncoderOptions):
     name: Literal["resnet26"] = "resnet26"
 
     depth: ClassVar[int] = 26
+    width: ClassVar[int] = 1
 
 
 def _whole_blocks(depth: int, period: int, rest: int) -> int:
@@ -60,10 +62,11 @@ def _whole_blocks(depth: int, period: int, rest: int) -> int:
 
 
 class CifarResNetOptions(EncoderOptions):
-    """CIFAR ResNet of any depth: three stages of n basic blocks, 16, 32 and 64 kernels wide."""
+    """CIFAR ResNet of any depth: three stages of n basic blocks, 16, 32 and 64 kernels times the width."""
 
     name: Literal["cifar_resnet"] = "cifar_resnet"
     depth: int = Field(20, ge=8, le=1202, description="Layers with weights, the classifier's among them: 6n + 2.")
+    width: int = Field(1, ge=1, le=16, description="By how much the stages are wider; 4 in `resnet8x4` (CRD).")
 
     @field_validator("depth")
     @classmethod
