@@ -22,6 +22,7 @@ SOFT: dict[str, Any] = {"probe_epochs": 3, "probe_hidden": [16], "clusters": 5}
 SMALL: dict[str, dict[str, Any]] = {
     "soft_targets": SOFT,
     "cetl": {"fisher_batches": 1, "width": 8},
+    "crd": {"negatives": 20, "width": 8},
     "combination": {"of": [{"method": "fsp", "mode": "joint"}, {"method": "soft_targets", **SOFT}]},
 }
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -14,7 +13,7 @@ from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, index_batches
-from tessera.transfer.cetl import Cetl, Coupling, Decoder, average_to, fisher_weights, gradient_energies
+from tessera.transfer.cetl import Cetl, Coupling, Decoder, fisher_weights, gradient_energies
 from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.options.features import CetlOptions
 from tessera.transfer.teacher import Teacher
@@ -43,16 +42,6 @@ def fitted(
 def views_of(images: TargetImages) -> tuple[Views, Tensor]:
     split = images.dataset.test
     return images.views(split.images[:], torch.arange(len(split)), torch.Generator()), split.labels
-
-
-@pytest.mark.parametrize(("length", "size"), [(8, 4), (7, 3), (5, 4), (6, 1), (4, 4)])
-def test_averages_are_those_of_adaptive_pooling(length: int, size: int) -> None:
-    maps = torch.randn(2, 3, length, length, requires_grad=True)
-    found, expected = average_to(maps, size), F.adaptive_avg_pool2d(maps, size)
-    assert_close(found, expected)
-    upstream = torch.randn_like(found)
-    ours, theirs = (torch.autograd.grad(pooled, maps, upstream)[0] for pooled in (found, expected))
-    assert_close(ours, theirs)
 
 
 def test_weights_are_inverse_to_the_information_and_of_mean_one() -> None:

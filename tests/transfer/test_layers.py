@@ -61,8 +61,12 @@ def test_a_layer_that_a_network_lacks_is_refused(pair: tuple[str, str], words: s
 
 @pytest.mark.parametrize(("before", "after"), [((8, 8), (4, 4)), ((9, 6), (3, 2)), ((5, 7), (2, 3)), ((4, 4), (4, 4))])
 def test_averages_are_those_of_adaptive_pooling(before: tuple[int, int], after: tuple[int, int]) -> None:
-    maps = torch.randn(2, 3, *before, dtype=torch.float64)
-    assert_close(average_to(maps, after), F.adaptive_avg_pool2d(maps, after))
+    maps = torch.randn(2, 3, *before, dtype=torch.float64, requires_grad=True)
+    found, expected = average_to(maps, after), F.adaptive_avg_pool2d(maps, after)
+    assert_close(found, expected)
+    upstream = torch.randn_like(found)
+    ours, theirs = (torch.autograd.grad(pooled, maps, upstream)[0] for pooled in (found, expected))
+    assert_close(ours, theirs)
     assert average_to(maps.bfloat16(), after).dtype == torch.float32
 
 

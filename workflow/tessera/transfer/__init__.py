@@ -4,7 +4,22 @@ from tessera.registry import Part
 from tessera.transfer.options import TransferOptions
 from tessera.transfer.options.base import FineTuneOptions, NoTransferOptions, SourceOnlyOptions
 from tessera.transfer.options.combination import CombinationOptions
-from tessera.transfer.options.features import CetlOptions, FspOptions
+from tessera.transfer.options.features import (
+    AttentionOptions,
+    CetlOptions,
+    FitNetOptions,
+    FspOptions,
+    JacobianOptions,
+    NstOptions,
+    VidOptions,
+)
+from tessera.transfer.options.relations import (
+    CorrelationOptions,
+    CrdOptions,
+    PktOptions,
+    RkdOptions,
+    SimilarityOptions,
+)
 from tessera.transfer.options.soft import LearningWithoutForgettingOptions, SoftTargetsOptions
 
 BASE = TransferOptions
@@ -31,6 +46,26 @@ PARTS = {
     "cetl": Part(
         "tessera.transfer.cetl:Cetl", CetlOptions, "a decoder shared with the source (a stand-in)", "Chen et al. 2018"
     ),
+    "attention": Part(
+        "tessera.transfer.attention:Attention", AttentionOptions, "where a network looks", "Zagoruyko & Komodakis 2017"
+    ),
+    "nst": Part(
+        "tessera.transfer.nst:Nst", NstOptions, "distributions of what channels respond to", "Huang & Wang 2017"
+    ),
+    "fitnet": Part("tessera.transfer.fitnet:FitNet", FitNetOptions, "a hint for a middle layer", "Romero et al. 2015"),
+    "vid": Part("tessera.transfer.vid:Vid", VidOptions, "mutual information, by a Gaussian", "Ahn et al. 2019"),
+    "jacobian": Part(
+        "tessera.transfer.jacobian:Jacobian", JacobianOptions, "gradients by the pixels", "Srinivas & Fleuret 2018"
+    ),
+    "rkd": Part("tessera.transfer.rkd:Rkd", RkdOptions, "distances and angles within a batch", "Park et al. 2019"),
+    "similarity": Part(
+        "tessera.transfer.similarity:Similarity", SimilarityOptions, "which images are alike", "Tung & Mori 2019"
+    ),
+    "correlation": Part(
+        "tessera.transfer.correlation:Correlation", CorrelationOptions, "a kernel within a batch", "Peng et al. 2019"
+    ),
+    "pkt": Part("tessera.transfer.pkt:Pkt", PktOptions, "likely neighbours within a batch", "Passalis & Tefas 2018"),
+    "crd": Part("tessera.transfer.crd:Crd", CrdOptions, "contrast with a bank of all images", "Tian et al. 2020"),
     "combination": Part(
         "tessera.transfer.combination:Combination", CombinationOptions, "several at once: a list of methods"
     ),

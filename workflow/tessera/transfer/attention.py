@@ -2,6 +2,9 @@
 
 from torch import Tensor
 
+from tessera.transfer.layers import to_one_size
+from tessera.transfer.options.features import AttentionOptions
+from tessera.transfer.terms import LayerTerm
 from tessera.transfer.vectors import unit
 
 
@@ -28,3 +31,24 @@ def attention_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:
         returns: (), from 0 to 2 / (h w).
     """
     return (attention_map(student, power) - attention_map(teacher, power)).square().mean()
+
+
+class Attention(LayerTerm):
+    """`CE + b / 2 sum_j |Q_t - Q_s|^2`, Q the attention maps at the ends of the stages.
+
+    Source: Zagoruyko & Komodakis 2017, eq. (2). Their b = 1000 is divided by the number of positions, and so is
+    ours: the square is a mean over positions. Public code, theirs too, leaves the 1/2 out: its b is half of
+    ours. The larger map is averaged to the smaller one before; widths may differ.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: AttentionOptions
+
+    @property
+    def weight(self) -> float:
+        return self.options.weight / 2
+
+    def between(self, place: int, student: Tensor, teacher: Tensor) -> Tensor:
+        return attention_loss(*to_one_size(student, teacher), self.options.power)

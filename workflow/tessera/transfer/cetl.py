@@ -12,6 +12,7 @@ from tessera.models.networks.base import TargetNetwork
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of, index_batches
 from tessera.transfer.images import TargetImages, Views
+from tessera.transfer.layers import average_to
 from tessera.transfer.method import TransferMethod
 from tessera.transfer.options.features import CetlOptions
 from tessera.transfer.seen import Reads, Seen
@@ -21,31 +22,6 @@ BATCH = 64
 BLOCKS = 4
 NARROWEST = 8
 TERMS = ("student", "teacher", "coupling")
-
-
-def average_to(maps: Tensor, size: int) -> Tensor:
-    """Averages maps over the cells of a grid of (size, size), as adaptive average pooling does.
-
-    A product with two matrices, since averages over uneven cells have no deterministic gradient on a GPU otherwise.
-
-    Shape:
-        maps: (N, C, h, w), h and w at least `size`.
-        returns: (N, C, size, size) float32.
-    """
-    maps = maps.float()
-    if maps.shape[2:] == (size, size):
-        return maps
-    rows, columns = (_cells(length, size, maps.device) for length in maps.shape[2:])
-    with torch.autocast(maps.device.type, enabled=False):
-        return rows @ maps @ columns.T
-
-
-def _cells(length: int, size: int, device: torch.device) -> Tensor:
-    """Shares (size, length) of each position in each cell; neighbours overlap where the ratio is no whole number."""
-    cell, position = torch.arange(size, device=device)[:, None], torch.arange(length, device=device)
-    start, end = cell * length // size, -(-(cell + 1) * length // size)
-    inside = ((position >= start) & (position < end)).float()
-    return inside / inside.sum(dim=1, keepdim=True)
 
 
 def fisher_weights(energies: Tensor) -> Tensor:
@@ -140,8 +116,9 @@ class Coupling(nn.Module):
             pixels: (N, 3, H, W) float32 in [0, 1].
             returns: three of () float32, each a mean over images and entries.
         """
-        student, teacher = average_to(student, self.grid), average_to(teacher, self.grid)
-        image = average_to(pixels, self.size)
+        grid = (self.grid, self.grid)
+        student, teacher = average_to(student, grid), average_to(teacher, grid)
+        image = average_to(pixels, (self.size, self.size))
         # Two passes: in one, the batch's statistics would let the student move the teacher's term.
         return (
             F.mse_loss(self.decoder(self.align_student(student)), image),

@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from tessera.transfer.options.relations import CorrelationOptions
+from tessera.transfer.seen import Seen
+from tessera.transfer.terms import EmbeddingTerm
 from tessera.transfer.vectors import unit
 
 
@@ -39,3 +42,19 @@ def correlation_loss(student: Tensor, teacher: Tensor, gamma: float, order: int)
         returns: ().
     """
     return (correlations(student, gamma, order) - correlations(teacher, gamma, order)).square().mean()
+
+
+class Correlation(EmbeddingTerm):
+    """`CE + b |C_t - C_s|^2 / N^2`, C the correlations of a batch's embeddings.
+
+    Source: Peng et al. 2019. The tables of Tian et al. 2020 have another loss under this name, of neighbouring images'
+    differences after two linear layers.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: CorrelationOptions
+
+    def between(self, student: Tensor, teacher: Tensor, seen: Seen) -> Tensor:
+        return self.options.weight * correlation_loss(student, teacher, self.options.gamma, self.options.order)

@@ -1,10 +1,26 @@
 """Contrastive representation distillation: an image's two embeddings belong together, those of two images do not."""
 
+import logging
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tessera.errors import StudyError
+from tessera.models.networks.base import TargetNetwork
+from tessera.training.compute import Compute
+from tessera.training.randomness import seed_of
+from tessera.transfer.images import TargetImages
+from tessera.transfer.options.relations import CrdOptions
+from tessera.transfer.seen import Seen
+from tessera.transfer.teacher import Teacher
+from tessera.transfer.terms import EmbeddingTerm
+from tessera.transfer.vectors import unit
+
+SHARE = 3  # one of so many images as a negative, or most of them are drawn again and again
+
+log = logging.getLogger("tessera")
 
 
 def nce_loss(positive: Tensor, negatives: Tensor, images: int) -> Tensor:
@@ -73,3 +89,88 @@ class Bank(nn.Module):
         moved = self.momentum * self.embeddings[rows] + (1 - self.momentum) * embeddings
         # Not in place: the step's gradient is still to be made of the embeddings as they are.
         self.embeddings = self.embeddings.index_copy(0, rows, F.normalize(moved, dim=1))
+
+
+class Crd(EmbeddingTerm):
+    """`CE + b (L_student + L_teacher)`: an embedding of each network finds its image in a bank of the other network's.
+
+    Source: Tian, Krishnan & Isola 2020, with their constants: both embeddings by a linear layer to 128 numbers of unit
+    length, banks of momentum 0.5 that start at random, temperature 0.07, b = 0.8. The images are the labelled ones that
+    train. Z, the partition constant, is estimated from the first batch and stays; the history has its logarithm, since
+    a single odd batch would scale the whole loss. Negatives are drawn with replacement, for each image anew: of all
+    images, as the paper has it, or of those of other classes.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: CrdOptions
+    place: Tensor
+    first: Tensor
+    own: Tensor
+
+    def fit_teacher(
+        self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
+    ) -> dict[str, float]:
+        """Makes the banks.
+
+        Raises:
+            StudyError: If there are fewer images to draw from than `negatives`.
+        """
+        options = self.options
+        figures = super().fit_teacher(network, teacher, images, compute, trial)
+        index = images.index.cpu()
+        labels, total = images.dataset.train.labels.cpu()[index], len(index)
+        number = torch.bincount(labels, minlength=len(images.dataset.classes))
+        own = number if options.mode == "other_classes" else torch.zeros_like(number)
+        _check(options, total, total - int(own.max()))
+        # Banks are in the order of the classes, so that all others are what stands before and after one's own.
+        place = torch.full((len(images.dataset.train),), -1)
+        place[index[labels.argsort(stable=True)]] = torch.arange(total)
+        for name, values in {"place": place, "first": number.cumsum(0) - number, "own": own}.items():
+            self.register_buffer(name, values, persistent=False)
+        self.of_student = nn.Linear(network.embedding_size, options.width)
+        self.of_teacher = nn.Linear(self.teacher.encoder.num_features, options.width)
+        bank = (total, options.width, options.temperature, options.momentum)
+        self.students, self.teachers = Bank(*bank), Bank(*bank)
+        # On the device: millions of numbers a step would be long in coming from the processor.
+        self._generator = torch.Generator(compute.device)
+        return figures
+
+    def begin_epoch(
+        self, network: TargetNetwork, images: TargetImages, compute: Compute, trial: int, epoch: int
+    ) -> dict[str, float]:
+        self._generator.manual_seed(seed_of(trial, "crd", "negatives", epoch))
+        if epoch == 0:
+            return {}  # the first batch is yet to come
+        banks = {"student": self.students, "teacher": self.teachers}
+        return {f"log_partition_{name}": bank.log_partition.item() for name, bank in banks.items()}
+
+    def between(self, student: Tensor, teacher: Tensor, seen: Seen) -> Tensor:
+        ours, theirs = unit(self.of_student(student)), unit(self.of_teacher(teacher))
+        rows, negatives = self.place[seen.index], self.negatives(seen.labels)
+        loss = self.teachers.contrast(ours, rows, negatives) + self.students.contrast(theirs, rows, negatives)
+        self.students.renew(ours, rows)
+        self.teachers.renew(theirs, rows)
+        return self.options.weight * loss
+
+    def negatives(self, labels: Tensor) -> Tensor:
+        """What images of these classes (B,) are compared with: rows of the banks, (B, N) int64."""
+        own, size = self.own[labels, None], (len(labels), self.options.negatives)
+        shares = torch.rand(size, generator=self._generator, device=labels.device, dtype=torch.float64)
+        drawn = (shares * (len(self.students.embeddings) - own)).long()
+        return drawn + own * (drawn >= self.first[labels, None])
+
+
+def _check(options: CrdOptions, images: int, others: int) -> None:
+    most = max(1, images // SHARE)
+    if options.negatives > others:
+        raise StudyError(
+            f"transfer `crd`: negatives is {options.negatives}, but there are {others} labelled images to draw from "
+            f"(mode `{options.mode}`): set transfer.negatives to {most} or less, or raise target.label_fraction"
+        )
+    if options.negatives > most:
+        log.warning(
+            "transfer crd: negatives is %d, more than a third of the %d labelled images: advised are %d or less",
+            options.negatives, images, most,
+        )  # fmt: skip

@@ -44,12 +44,8 @@ def match_layers(
         return pairs
     ends = zip(reversed(stage_ends(student)), reversed(stage_ends(teacher)), strict=False)
     stages = [Pair(*names) for names in ends][::-1]
-    picked = {
-        "stages": slice(None),
-        "middle": slice((len(stages) - 1) // 2, (len(stages) + 1) // 2),
-        "last": slice(-1, None),
-    }
-    return stages[picked[chosen]]
+    middle = (len(stages) - 1) // 2
+    return {"stages": stages, "middle": stages[middle : middle + 1], "last": stages[-1:]}[chosen]
 
 
 def stage_ends(network: LayeredNetwork) -> list[str]:

@@ -2,6 +2,9 @@
 
 from torch import Tensor
 
+from tessera.transfer.layers import to_one_size
+from tessera.transfer.options.features import NstOptions
+from tessera.transfer.terms import LayerTerm
 from tessera.transfer.vectors import unit
 
 
@@ -25,3 +28,19 @@ def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
         return gap.square().sum(dim=(1, 2)).mean()
     same, across = (ours @ ours.mT).square().mean(), (ours @ theirs.mT).square().mean()
     return (theirs @ theirs.mT).square().mean() + same - 2 * across
+
+
+class Nst(LayerTerm):
+    """`CE + b sum_j MMD^2(channels of teacher and student)`, at the ends of the stages.
+
+    Source: Huang & Wang 2017; b = 50 as in the tables of Tian et al. 2020. The larger map is averaged to the smaller
+    one before; widths may differ.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: NstOptions
+
+    def between(self, place: int, student: Tensor, teacher: Tensor) -> Tensor:
+        return nst_loss(*to_one_size(student, teacher))

@@ -2,6 +2,9 @@
 
 from torch import Tensor
 
+from tessera.transfer.options.relations import PktOptions
+from tessera.transfer.seen import Seen
+from tessera.transfer.terms import EmbeddingTerm
 from tessera.transfer.vectors import unit
 
 SMALLEST = 1e-7
@@ -33,3 +36,18 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     p, q = neighbours(teacher), neighbours(student)
     return (p * ((p + SMALLEST) / (q + SMALLEST)).log()).mean()
+
+
+class Pkt(EmbeddingTerm):
+    """`CE + b KL(p_t | p_s) / N^2`, p the neighbours of a batch's embeddings.
+
+    Source: Passalis & Tefas 2018; b = 30000 as in the tables of Tian et al. 2020.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: PktOptions
+
+    def between(self, student: Tensor, teacher: Tensor, seen: Seen) -> Tensor:
+        return self.options.weight * pkt_loss(student, teacher)

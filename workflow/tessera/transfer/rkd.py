@@ -1,9 +1,12 @@
-"""Relational knowledge distillation: distances and angles between a batch's embeddings, not the embeddings themselves."""
+"""Relational knowledge distillation: distances and angles within a batch, not the embeddings themselves."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tessera.transfer.options.relations import RkdOptions
+from tessera.transfer.seen import Seen
+from tessera.transfer.terms import EmbeddingTerm
 from tessera.transfer.vectors import lengths, unit
 
 
@@ -47,3 +50,24 @@ def _relative(distances: Tensor) -> Tensor:
 def _cosines(vectors: Tensor) -> Tensor:
     units = unit(vectors)
     return units @ units.mT
+
+
+class Rkd(EmbeddingTerm):
+    """`CE + b_d L_distance + b_a L_angle` of a batch's embeddings.
+
+    Source: Park et al. 2019, with their weights 25 and 50.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: RkdOptions
+
+    def between(self, student: Tensor, teacher: Tensor, seen: Seen) -> Tensor:
+        ours, theirs = differences(student), differences(teacher)
+        weighted = [
+            weight * loss(ours, theirs)
+            for weight, loss in ((self.options.distance, distance_loss), (self.options.angle, angle_loss))
+            if weight > 0  # the angles are N^3 numbers
+        ]
+        return torch.stack(weighted).sum()

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from tessera.transfer.options.relations import SimilarityOptions
+from tessera.transfer.terms import LayerTerm
 from tessera.transfer.vectors import unit
 
 
@@ -21,3 +23,18 @@ def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
         returns: ().
     """
     return (similarities(student) - similarities(teacher)).square().mean()
+
+
+class Similarity(LayerTerm):
+    """`CE + b sum_j |G_t - G_s|^2 / N^2`, at the last layer.
+
+    Source: Tung & Mori 2019, with their b = 3000.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: SimilarityOptions
+
+    def between(self, place: int, student: Tensor, teacher: Tensor) -> Tensor:
+        return similarity_loss(student, teacher)

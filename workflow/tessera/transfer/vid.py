@@ -6,6 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.models.encoders.base import LayeredNetwork
+from tessera.models.networks.base import TargetNetwork
+from tessera.training.compute import Compute
+from tessera.transfer.images import TargetImages
+from tessera.transfer.layers import Pair, channels_of, to_one_size
+from tessera.transfer.options.features import VidOptions
+from tessera.transfer.seen import Reads, Seen
+from tessera.transfer.teacher import Teacher, pooled
+from tessera.transfer.terms import LayerTerm
+
 FIRST_VARIANCE = 5.0
 SMALLEST_VARIANCE = 1e-5
 
@@ -52,3 +62,47 @@ class Variational(nn.Module):
         """
         variance = F.softplus(self.rho) + SMALLEST_VARIANCE
         return gaussian_nll(self.mean(student), teacher, variance[:, None, None])
+
+
+class Vid(LayerTerm):
+    """`CE - b sum_j log q(t_j | s_j)`, each a mean over entries: at stages' ends, the penultimate layer, or both.
+
+    Source: Ahn et al. 2019 (VID-I and VID-LP); b = 1 and the first variance as in the tables of Tian et al. 2020. The
+    penultimate layers are what the student's last linear layer reads, and the teacher's z, averaged; there m is linear.
+    The larger map is averaged to the smaller one before.
+
+    Args:
+        options: What the study set.
+    """
+
+    options: VidOptions
+    intermediate: nn.ModuleList
+    penultimate: nn.ModuleList
+
+    def fit_teacher(
+        self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
+    ) -> dict[str, float]:
+        figures = super().fit_teacher(network, teacher, images, compute, trial)
+        encoder = self.teacher.encoder
+        self.intermediate = nn.ModuleList(
+            Variational(channels_of(network, ours), channels_of(encoder, theirs)) for ours, theirs in self.pairs
+        )
+        self.penultimate = nn.ModuleList()
+        if self.options.places != "intermediate":
+            self.penultimate.append(Variational(network.embedding_size, encoder.num_features, depth=1))
+            self.reads = Reads(self.reads.student, (*self.reads.teacher, self.teacher.z))
+        return figures
+
+    def match(self, network: LayeredNetwork, encoder: LayeredNetwork) -> list[Pair]:
+        return [] if self.options.places == "penultimate" else super().match(network, encoder)
+
+    def losses(self, seen: Seen) -> list[Tensor]:
+        found = super().losses(seen)
+        for variational in self.penultimate:
+            student, teacher = seen.embedding.float(), pooled(seen.teacher[self.teacher.z])
+            found.append(variational(student[:, :, None, None], teacher[:, :, None, None]))
+        return found
+
+    def between(self, place: int, student: Tensor, teacher: Tensor) -> Tensor:
+        found: Tensor = self.intermediate[place](*to_one_size(student, teacher))
+        return found

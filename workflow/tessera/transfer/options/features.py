@@ -1,10 +1,16 @@
 """What can be set of transfers of feature maps. Torch-free."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tessera.transfer.options.base import TransferOptions
+
+Layers = Literal["stages", "middle", "last"] | Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
+LAYERS = (
+    "Layers that are compared: `stages` (the ends of all stages, matched from the last one backwards), the `middle` or "
+    "the `last` of these, or pairs [[student's, teacher's], …]."
+)
 
 
 class FspOptions(TransferOptions):
@@ -45,3 +51,81 @@ class CetlOptions(TransferOptions):
     fisher_batches: int = Field(4, ge=1, description="Batches of 64 images that the Fisher weights are estimated on.")
     width: int = Field(64, ge=8, description="Channels of the aligned maps, the decoder's input.")
     image_px: int = Field(64, ge=8, description="Images are rebuilt at no more than this height and width, px.")
+
+
+class AttentionOptions(TransferOptions):
+    """Attention transfer: where the networks look, whatever they see there (Zagoruyko & Komodakis 2017)."""
+
+    name: Literal["attention"] = "attention"
+    weight: float = Field(
+        1000.0,
+        gt=0,
+        description="The paper's β: half of it multiplies the mean over positions. Public code has no half.",
+    )
+    power: float = Field(2.0, ge=1, description="Exponent p of the activations, which are summed over channels.")
+    layers: Layers = Field("stages", description=LAYERS)
+
+
+class NstOptions(TransferOptions):
+    """Neuron selectivity transfer: the distributions of what channels respond to (Huang & Wang 2017)."""
+
+    name: Literal["nst"] = "nst"
+    weight: float = Field(
+        50.0, gt=0, description="Weight of the squared maximum mean discrepancies; the labels' has 1."
+    )
+    layers: Layers = Field("stages", description=LAYERS)
+
+
+class FitNetOptions(TransferOptions):
+    """FitNets: a hint of the teacher's for one layer of the student's (Romero et al. 2015)."""
+
+    name: Literal["fitnet"] = "fitnet"
+    mode: Literal["joint", "two_stage"] = Field(
+        "joint",
+        description="Hint and labels in one stage: CE + weight * hint; or the hint alone first, then the labels.",
+    )
+    weight: float = Field(100.0, gt=0, description="Weight of the hint beside the labels', for mode `joint`.")
+    layers: Layers = Field("middle", description=LAYERS)
+
+    @property
+    def two_stage(self) -> bool:
+        return self.mode == "two_stage"
+
+
+class VidOptions(TransferOptions):
+    """Variational information distillation: the student's maps tell of the teacher's (Ahn et al. 2019)."""
+
+    name: Literal["vid"] = "vid"
+    places: Literal["intermediate", "penultimate", "both"] = Field(
+        "intermediate",
+        description="The maps of `layers` (VID-I), the embeddings before the last layer (VID-LP), or both.",
+    )
+    weight: float = Field(1.0, gt=0, description="Weight of the negative log-likelihoods; the labels' has 1.")
+    layers: Layers = Field("stages", description=f"For `intermediate` and `both`. {LAYERS}")
+
+
+class JacobianOptions(TransferOptions):
+    """Jacobian matching: how an answer would change with the pixels (Srinivas & Fleuret 2018)."""
+
+    name: Literal["jacobian"] = "jacobian"
+    of: Literal["attention", "logit"] = Field(
+        "attention",
+        description="Whose gradient: the largest entry of each attention map, or the right class's logit, for which "
+        "the source's own classifier must have the target's classes.",
+    )
+    weight: float = Field(
+        1.0, gt=0, description="Weight of the squared distance, a sum over pixels; the labels' has 1."
+    )
+    layers: Layers = Field("last", description=f"For `attention`. {LAYERS}")
+
+    @property
+    def differentiates_input(self) -> bool:
+        return True
+
+    @property
+    def needs_classifier(self) -> bool:
+        return self.of == "logit"
+
+    @property
+    def needs_same_classes(self) -> bool:
+        return self.of == "logit"
