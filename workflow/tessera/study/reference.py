@@ -192,6 +192,8 @@ def type_text(schema: Mapping[str, Any]) -> str:
 
     >>> type_text({"type": "number", "minimum": 0, "exclusiveMaximum": 1})
     'number, 0 or more, below 1'
+    >>> type_text({"type": "array", "items": {"type": "array", "prefixItems": [{"type": "string"}] * 2}})
+    'list of [text, text]'
     >>> type_text({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]})
     '`a`, `b` or null'
     """
@@ -205,6 +207,8 @@ def type_text(schema: Mapping[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
+    if kind == "array" and "prefixItems" in schema:
+        return f"[{', '.join(map(type_text, schema['prefixItems']))}]"
     if kind == "array":
         return f"list of {type_text(schema.get('items', {}))}"
     if kind == "object":

@@ -1,12 +1,27 @@
 """What can be set of transfers of feature maps. Torch-free."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from tessera.errors import brief
 from tessera.transfer.options.base import TransferOptions
 
-Layers = Literal["stages", "middle", "last"] | Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
+Chosen = Literal["stages", "middle", "last"]
+
+
+def _layers(value: Any) -> Any:
+    """Refuses in one line what would be wrong as a word, and as a list too."""
+    named = isinstance(value, list | tuple) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
+        for pair in value
+    )
+    if value not in get_args(Chosen) and not (named and value):
+        raise ValueError(f"is {brief(value)}: give `stages`, `middle` or `last`, or pairs [[student's, teacher's], …]")
+    return value
+
+
+Layers = Annotated[Chosen | tuple[tuple[str, str], ...], BeforeValidator(_layers)]
 LAYERS = (
     "Layers that are compared: `stages` (the ends of all stages, matched from the last one backwards), the `middle` or "
     "the `last` of these, or pairs [[student's, teacher's], …]."
