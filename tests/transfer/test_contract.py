@@ -1,7 +1,7 @@
 """What holds for every entry of the family's table."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,24 @@ TRAINING = sorted(name for name, part in registry.parts("transfer").items() if p
 SAME = {"name": "classifier", "encoder": "resnet8", "hidden": [6]}  # as the teacher, with a layer more
 OTHER = {"name": "classifier", "encoder": {"name": "vgg16", "width": "quarter"}}
 COMBINED = {"name": "combination", "of": ["fine_tune", "fsp", {"method": "soft_targets", "teacher": "source"}]}
+# In all but their loss as `attention` or `rkd`, which are tried with each change.
+ALIKE = ("nst", "similarity", "correlation", "pkt")
+TERMS = (*ALIKE, "attention", "fitnet", "vid", "jacobian", "rkd", "crd")
+
+
+def cases(names: Iterable[str], rare: Sequence[str]) -> list[Any]:
+    """Names, those that are rare to be tried with `--runslow` alone."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in rare else ()) for name in names]
+
+
+def variants(rare: Sequence[str], **more: Any) -> list[Any]:
+    """Every method, with more options."""
+    names = sorted(registry.parts("transfer"))
+    return [pytest.param({"name": name, **more}, marks=pytest.mark.slow if name in rare else ()) for name in names]
+
+
 VARIANTS: list[Any] = [
-    *({"name": name} for name in sorted(registry.parts("transfer"))),
+    *variants(ALIKE),
     {"name": "soft_targets", "teacher": "clusters"},
     {"name": "fsp", "pairs": "within_stage"},
     {"name": "fsp", "align": "channel_group"},
@@ -33,14 +49,19 @@ VARIANTS: list[Any] = [
     {"name": "cetl", "refresh": "start", "image_px": 8},
     {"name": "fine_tune", "freeze_layers": 2, "lr_factor": 1.0},
     {"name": "soft_targets", "teacher": "source"},
-    {"name": "fitnet", "mode": "two_stage"},
-    {"name": "vid", "places": "both"},
-    {"name": "vid", "places": "penultimate"},
-    {"name": "jacobian", "of": "logit"},
-    {"name": "crd", "mode": "other_classes"},
-    {"name": "attention", "layers": [["pool1", "stem"], ["conv3", "stage1.first"]]},
+    *(
+        pytest.param(variant, marks=pytest.mark.slow)
+        for variant in (
+            {"name": "fitnet", "mode": "two_stage"},
+            {"name": "vid", "places": "both"},
+            {"name": "vid", "places": "penultimate"},
+            {"name": "jacobian", "of": "logit"},
+            {"name": "crd", "mode": "other_classes"},
+            {"name": "attention", "layers": [["pool1", "stem"], ["conv3", "stage1.first"]]},
+        )
+    ),
     COMBINED,
-    *({"name": name, "network": SAME} for name in sorted(registry.parts("transfer"))),
+    *variants(TERMS, network=SAME),
     pytest.param({"name": "fsp", "pairs": "within_stage", "network": OTHER}, marks=pytest.mark.slow),
     pytest.param({"name": "cetl", "network": OTHER}, marks=pytest.mark.slow),
 ]
@@ -120,16 +141,14 @@ class KilledError(Exception):
     pass
 
 
-KILLS: list[tuple[int, dict[str, Any]]] = [
-    *((1, {"name": name}) for name in TRAINING),
+KILLS: list[Any] = [
+    *(pytest.param(1, {"name": name}, marks=pytest.mark.slow if name in ALIKE else ()) for name in TRAINING),
     (2, {"name": "fsp"}),
     (3, {"name": "fsp"}),
     (1, {"name": "cetl", "refresh": "start"}),
-    (1, {"name": "fitnet", "mode": "two_stage"}),
+    pytest.param(1, {"name": "fitnet", "mode": "two_stage"}, marks=pytest.mark.slow),
     (3, {"name": "fitnet", "mode": "two_stage"}),
-    (1, {"name": "crd", "mode": "other_classes"}),
-    (1, {"name": "jacobian", "of": "logit"}),
-    (1, {"name": "vid", "places": "both"}),
+    pytest.param(1, {"name": "crd", "mode": "other_classes"}, marks=pytest.mark.slow),
     (1, {"name": "fine_tune", "network": SAME}),
     (3, {"name": "fsp", "network": SAME}),
     (1, COMBINED),
@@ -199,7 +218,7 @@ def test_a_method_that_needs_a_source_says_so(
         train_network(settings(variant), None, dataset, compute, trial=0, resume=None)
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", cases(TRAINING, ALIKE))
 def test_bfloat16_stays_finite_and_near(
     name: str, settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
 ) -> None:
