@@ -11,11 +11,13 @@ import torch
 from tessera import registry
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
+from tessera.models.networks.build import build_network
 from tessera.models.store import load_network, save_network
 from tessera.models.trained import Trained
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 from tessera.transfer import train
+from tessera.transfer.images import TargetImages
 from tessera.transfer.teacher import Teacher
 from tessera.transfer.train import train_network
 
@@ -228,3 +230,19 @@ def test_bfloat16_stays_finite_and_near(
         train_network(asked, source, dataset, kind, trial=0, resume=None).history[0]["loss"] for kind in (compute, half)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_what_says_that_it_reads_features_alone_reads_no_maps(
+    variant: dict[str, Any], settings: Any, dataset: Dataset, teacher: Teacher, compute: Compute
+) -> None:
+    asked = settings(variant).transfer
+    if given(variant, teacher) is None or not asked.trains:
+        pytest.skip("asks no teacher while it trains")
+    method = registry.load("transfer", asked.name)(asked)
+    given_network = None if settings(variant).network is None else build_network(settings(variant).network, 3, 16)
+    network = method.build_network(given_network, teacher, 3)
+    images = TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda p: (p - 0.5) / 0.25)
+    method.fit_teacher(network, teacher, images, compute, trial=0)
+    if asked.reads_features:
+        assert method.reads.features
+        assert not method.reads.teacher

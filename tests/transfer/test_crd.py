@@ -125,7 +125,7 @@ def test_the_term_is_of_both_directions_and_moves_both_banks(
     labels = dataset.train.labels[index]
     seen = see(Views(pixels, (pixels - 0.5) / 0.25), labels, index, network, teacher, crd.reads)
     ours = nn.functional.normalize(crd.of_student(seen.embedding), dim=1)
-    theirs = nn.functional.normalize(crd.of_teacher(seen.teacher["stage3"].mean(dim=(2, 3))), dim=1)
+    theirs = nn.functional.normalize(crd.of_teacher(seen.features), dim=1)
     state = crd._generator.get_state()
     negatives = crd.negatives(labels)
     crd._generator.set_state(state)

@@ -152,7 +152,7 @@ def test_vid_adds_the_likelihoods_of_its_places(
         expected.append((math.log(5) + (variational.mean(maps[0]) - maps[1]).square().mean().item() / 5) / 2)
     if places != "intermediate":
         (linear,) = method.penultimate[0].mean
-        gap = seen.embedding @ linear.weight[:, :, 0, 0].T - seen.teacher["stage3"].mean(dim=(2, 3))
+        gap = seen.embedding @ linear.weight[:, :, 0, 0].T - seen.features
         expected.append((math.log(5) + gap.square().mean().item() / 5) / 2)
     assert [loss.item() for loss in losses] == pytest.approx(expected, rel=1e-4)
     term = method.term(seen, network)

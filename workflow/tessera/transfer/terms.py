@@ -14,7 +14,7 @@ from tessera.transfer.images import TargetImages
 from tessera.transfer.layers import Pair, match_layers
 from tessera.transfer.method import TransferMethod
 from tessera.transfer.seen import Reads, Seen
-from tessera.transfer.teacher import Teacher, pooled
+from tessera.transfer.teacher import Teacher
 
 log = logging.getLogger("tessera")
 
@@ -95,12 +95,13 @@ class EmbeddingTerm(TransferMethod):
         self, network: TargetNetwork, teacher: Teacher | None, images: TargetImages, compute: Compute, trial: int
     ) -> dict[str, float]:
         self.teacher = self.need(teacher)
-        self.reads = Reads(teacher=(self.teacher.z,))
+        self.reads = Reads(features=True)
         return {}
 
     def term(self, seen: Seen, network: TargetNetwork) -> Tensor | None:
+        assert seen.features is not None
         with torch.autocast(seen.logits.device.type, enabled=False):
-            return self.between(seen.embedding.float(), pooled(seen.teacher[self.teacher.z]), seen)
+            return self.between(seen.embedding.float(), seen.features, seen)
 
     @abstractmethod
     def between(self, student: Tensor, teacher: Tensor, seen: Seen) -> Tensor:

@@ -12,8 +12,8 @@ from tessera.training.compute import Compute
 from tessera.transfer.images import TargetImages
 from tessera.transfer.layers import Pair, channels_of, to_one_size
 from tessera.transfer.options.features import VidOptions
-from tessera.transfer.seen import Reads, Seen
-from tessera.transfer.teacher import Teacher, pooled
+from tessera.transfer.seen import Seen
+from tessera.transfer.teacher import Teacher
 from tessera.transfer.terms import LayerTerm
 
 FIRST_VARIANCE = 5.0
@@ -90,7 +90,7 @@ class Vid(LayerTerm):
         self.penultimate = nn.ModuleList()
         if self.options.places != "intermediate":
             self.penultimate.append(Variational(network.embedding_size, encoder.num_features, depth=1))
-            self.reads = Reads(self.reads.student, (*self.reads.teacher, self.teacher.z))
+            self.reads = self.reads._replace(features=True)
         return figures
 
     def match(self, network: LayeredNetwork, encoder: LayeredNetwork) -> list[Pair]:
@@ -99,8 +99,8 @@ class Vid(LayerTerm):
     def losses(self, seen: Seen) -> list[Tensor]:
         found = super().losses(seen)
         for variational in self.penultimate:
-            student, teacher = seen.embedding.float(), pooled(seen.teacher[self.teacher.z])
-            found.append(variational(student[:, :, None, None], teacher[:, :, None, None]))
+            assert seen.features is not None
+            found.append(variational(seen.embedding.float()[:, :, None, None], seen.features[:, :, None, None]))
         return found
 
     def between(self, place: int, student: Tensor, teacher: Tensor) -> Tensor:

@@ -118,6 +118,10 @@ class VidOptions(TransferOptions):
     weight: float = Field(1.0, gt=0, description="Weight of the negative log-likelihoods; the labels' has 1.")
     layers: Layers = Field("stages", description=f"For `intermediate` and `both`. {LAYERS}")
 
+    @property
+    def reads_features(self) -> bool:
+        return self.places == "penultimate"
+
 
 class JacobianOptions(TransferOptions):
     """Jacobian matching: how an answer would change with the pixels (Srinivas & Fleuret 2018)."""

@@ -32,6 +32,10 @@ class RkdOptions(TransferOptions):
                 f"set it to {SMALLEST_TRIPLE} or more, or transfer.angle to 0"
             )
 
+    @property
+    def reads_features(self) -> bool:
+        return True
+
 
 class SimilarityOptions(TransferOptions):
     """Similarity-preserving distillation: which images of a batch excite a layer alike (Tung & Mori 2019)."""
@@ -49,6 +53,10 @@ class CorrelationOptions(TransferOptions):
     gamma: float = Field(0.4, gt=0, description="γ of the Gaussian kernel of unit embeddings.")
     order: int = Field(2, ge=1, le=20, description="Order of the kernel's Taylor series.")
 
+    @property
+    def reads_features(self) -> bool:
+        return True
+
 
 class PktOptions(TransferOptions):
     """Probabilistic knowledge transfer: whom an image would choose as its neighbour (Passalis & Tefas 2018)."""
@@ -57,6 +65,10 @@ class PktOptions(TransferOptions):
     weight: float = Field(
         30_000.0, gt=0, description="Weight of the mean over the batch's N^2 pairs; the labels' has 1."
     )
+
+    @property
+    def reads_features(self) -> bool:
+        return True
 
 
 class CrdOptions(TransferOptions):
@@ -75,3 +87,7 @@ class CrdOptions(TransferOptions):
     width: int = Field(128, ge=2, description="Numbers of an embedding.")
     temperature: float = Field(0.07, gt=0, description="Temperature τ of the cosines.")
     momentum: float = Field(0.5, ge=0, lt=1, description="Part of an image's old embedding in the bank's new one.")
+
+    @property
+    def reads_features(self) -> bool:
+        return True
