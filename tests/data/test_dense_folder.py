@@ -175,6 +175,18 @@ def test_arrays_are_read_as_pictures_are(tmp_path: Path) -> None:
     assert np.allclose(found.columns["normals"].labels, wanted.columns["normals"].labels, atol=1e-3)
 
 
+def test_normals_of_signed_bytes_have_their_centre_at_0(tmp_path: Path) -> None:
+    def as_signed(split: str, name: str) -> bytes:
+        stored = sample(ord(name))["normal"]
+        return npy(np.where((stored == 0).all(-1, keepdims=True), 0, stored.astype(int) - 128).astype(np.int8))
+
+    write(tmp_path / "tree", pictures())
+    files = {f"{split}/normal/{name}.npy": as_signed(split, name) for split, of in NAMES.items() for name in of}
+    write(tmp_path / "signed", files | {name: data for name, data in pictures().items() if "/image/" in name})
+    found, wanted = (read(tmp_path, path, maps={"normals": NORMALS}) for path in ("signed", "tree"))
+    assert np.array_equal(found.columns["normals"].labels, wanted.columns["normals"].labels)
+
+
 def test_maps_are_resized_by_the_nearest_pixel_of_the_window_of_their_image(tmp_path: Path) -> None:
     """An image whose colours are its labels stays so, but for what bilinear interpolation mixes at the edges."""
     height, width = 30, 64
@@ -261,6 +273,7 @@ def test_it_is_prepared_and_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 A, B = (sample(ord(name)) for name in "ab")
+HALVED = (A["normal"] - 128.0) / np.linalg.norm(A["normal"] - 128.0, axis=-1, keepdims=True)
 Change = Callable[[Files], Any]
 
 
@@ -277,12 +290,29 @@ def instead(name: str, array: np.ndarray) -> Change:
     return lambda files: (files.pop(name), files.update({name.replace(".png", ".npy"): npy(array)}))
 
 
+def renamed(files: Files) -> None:
+    for name in [name for name in files if "/label/" in name]:
+        files[name.replace(".png", "_mask.png")] = files.pop(name)
+
+
+def as_jpeg(files: Files) -> None:
+    kept = io.BytesIO()
+    Image.fromarray(B["label"]).save(kept, "JPEG")
+    files["train/label/b.png"] = kept.getvalue()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda f: f.pop("train/depth/b.png"), "tree: `train/image/b.png` has no map of `depth`: there is none of its"),
-        (all_of("test/label"), "tree: no maps of `segmentation` for split `test`, in `test/label`. Found fol"),
-        (all_of("test/"), "tree: no images of split `test`, in `test/image`. Found folders train/depth, train/image,"),
+        (all_of("test/label"), "tree: no maps of `segmentation` for split `test`, in `test/label` or `label/test`. Fou"),
+        (all_of("test/label"), ". Add them, correct `maps.segmentation.folder`, or leave the column out."),
+        (all_of("test/"), "tree: no images of split `test`, in `test/image` or `image/test`. Found folders train/dept"),
+        (all_of("test/"), "train/normal. Correct `test`, or set it to null, so that some images are split off."),
+        (all_of("image"), "Correct `images` or `train`, or set `train` and `test` to null where no folders divide"),
+        (lambda f: f.pop("train/depth/b.png"), "remove the image, set `maps.depth.absent` to none, or leave"),
+        (renamed, "`train/image/a.png` has no map of `segmentation` (3 such images): there is none of its name, in "),
+        (renamed, "and `train/label/a_mask.png` is of no image. Rename the maps as their images, "),
         (put("train/image/a.npy", A["image"]), "`train/image/a.npy` and `train/image/a.png` are of one name"),
         (put("train/label/a.png", A["label"][:, :6]), "tree/train/label/a.png: is 6 x 8 px, but its image, `"),
         (put("test/depth/d.png", A["depth"][::2, ::2]), "tree/test/depth/d.png: is 6 x 4 px, but its image, `"),
@@ -292,6 +322,9 @@ def instead(name: str, array: np.ndarray) -> Change:
         (instead("train/label/b.png", A["label"] + 0.5), "b.npy: value 255.5, which is no class. Store whole"),
         (instead("train/depth/b.png", np.full((8, 12), 1e9)), "b.npy: a value of 1e+06, and 65504 is the most"),
         (instead("train/normal/b.png", A["label"]), "b.npy: an array of shape (8, 12). Store three channels"),
+        (instead("train/normal/b.png", (HALVED + 1) / 2), "b.npy: normals without a coordinate below 0, as if stored"),
+        (instead("train/label/b.png", np.eye(4)[A["label"] % 4]), "b.npy: holds an array of shape (8, 12, 4), and not"),
+        (as_jpeg, "tree/train/label/b.png: classes as JPEG, which changes them. Store them as PNG"),
         (instead("train/image/b.png", A["image"] * 1.0), "b.npy: floats of an image must be 0 to 1. Divide"),
         (instead("train/image/b.png", A["image"].astype(np.int64)), "b.npy: an image as int64. Store it as uint8"),
         (instead("train/depth/b.png", np.array([{}] * 96).reshape(8, 12)), "b.npy: cannot be decoded (Object arrays"),
@@ -312,6 +345,11 @@ def test_a_depth_of_nothing_is_refused_with_its_column(tmp_path: Path) -> None:
     kept.mkdir()
     with pytest.raises(DataError, match="label column `depth`: no pixel of any training image has a label"):
         prepare_dataset(options(), tmp_path, kept)
+
+
+def test_folders_are_named_as_deep_as_all_can_be(tmp_path: Path) -> None:
+    deep = {f"{folder}/{split}/{room}/1.png": b"" for folder in "abcd" for split in ("t", "v") for room in "123"}
+    assert "Found folders a/t, a/v, b/t, b/v, c/t, c/v, d/t, d/v. Correct" in refusal(tmp_path, deep)
 
 
 def test_other_refusals(tmp_path: Path) -> None:

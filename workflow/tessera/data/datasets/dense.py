@@ -14,7 +14,7 @@ from tessera.data.archives import check_sha256, encoded, entries, name_in
 from tessera.data.columns import RawColumn, unlabelled_maps
 from tessera.data.datasets.base import DatasetReader, RawDataset
 from tessera.data.datasets.dense_layout import IMAGE, DenseLayout, Sample
-from tessera.data.datasets.dense_maps import MapForm, UnfitMapError, decode_pixels, form_of, read_values
+from tessera.data.datasets.dense_maps import JPEG, MapForm, UnfitMapError, decode_pixels, form_of, read_values
 from tessera.data.datasets.layout import Parts, ignored
 from tessera.data.datasets.options.dense import MOST_CLASSES, NYUV2_CLASSES, ClassMapOptions, MapOptions
 from tessera.data.decode import REPORT, Encoded, explained, map_in_threads
@@ -189,6 +189,8 @@ def _decoded(
 
 
 def _labels(data: bytes, form: MapForm, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    if form.kind == "class_map" and data.startswith(JPEG):
+        raise UnfitMapError("classes as JPEG, which changes them. Store them as PNG, from where they were made.")
     values = form.plain(read_values(data))
     height, width = values.shape[:2]
     return form.labels(values, shape), (height, width)

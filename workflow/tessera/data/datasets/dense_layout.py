@@ -11,6 +11,7 @@ from tessera.errors import DataError
 
 IMAGE = ""  # in place of a column's name
 SPLITS = ("train", "test")
+MOST_FOLDERS = 8  # that a message names
 
 
 class Place(NamedTuple):
@@ -58,6 +59,14 @@ class DenseLayout(ABC):
     def called(self, split: str, column: str) -> str:
         """Where the files of a column lie, for messages."""
 
+    def remedy(self, split: str, column: str) -> str:
+        """What to do where a split has no file of a column at all, for messages."""
+        return "Complete it, or correct `path`."
+
+    def without(self, column: str) -> str:
+        """What else to do where some images of a split have no map, for messages."""
+        return "or leave the column out"
+
     def note(self, parts: Parts) -> bool:
         """Remembers a file, and says whether it is wanted."""
         self.folders.setdefault(parts[:-1])
@@ -95,30 +104,38 @@ class DenseLayout(ABC):
         samples = [Sample(name, files) for name, files in names.items() if IMAGE in files]
         if not samples:
             raise DataError(
-                f"{self.path}: no images of split `{split}`, {self.called(split, IMAGE)}. Found {self._folders()}."
+                f"{self.path}: no images of split `{split}`, {self.called(split, IMAGE)}. Found {self._folders()}. "
+                f"{self.remedy(split, IMAGE)}"
             )
         for column in self.columns:
             if column in self.may_lack:
                 continue
             lacking = [sample for sample in samples if column not in sample.files]
-            if len(lacking) == len(samples):
+            others = (files[column] for files in names.values() if column in files and IMAGE not in files)
+            other = next(others, None)
+            if len(lacking) == len(samples) and other is None:
                 raise DataError(
                     f"{self.path}: no maps of `{column}` for split `{split}`, {self.called(split, column)}. Found "
-                    f"{self._folders()}."
+                    f"{self._folders()}. {self.remedy(split, column)}"
                 )
             if lacking:
                 image = printable("/".join(lacking[0].files[IMAGE]))
                 more = f" ({len(lacking)} such images)" if len(lacking) > 1 else ""
+                unused = f", and `{printable('/'.join(other))}` is of no image" if other is not None else ""
+                rename = "Rename the maps as their images" if other is not None else "Add it"
                 raise DataError(
                     f"{self.path}: `{image}` has no map of `{column}`{more}: there is none of its name, "
-                    f"{self.called(split, column)}. Add it, remove the image, or leave the column out."
+                    f"{self.called(split, column)}{unused}. {rename}, remove the image, {self.without(column)}."
                 )
         return samples
 
     def _folders(self) -> str:
-        folders = sorted({printable("/".join(folder[:3])) for folder in self.folders if folder})
-        more = f" and {len(folders) - 8} more" if len(folders) > 8 else ""
-        return f"folders {', '.join(folders[:8])}{more}" if folders else "no folders"
+        for depth in (3, 2, 1):  # as deep as all can be named
+            folders = sorted({printable("/".join(folder[:depth])) for folder in self.folders if folder})
+            if len(folders) <= MOST_FOLDERS:
+                break
+        more = f" and {len(folders) - MOST_FOLDERS} more" if len(folders) > MOST_FOLDERS else ""
+        return f"folders {', '.join(folders[:MOST_FOLDERS])}{more}" if folders else "no folders"
 
 
 class FolderLayout(DenseLayout):
@@ -168,7 +185,24 @@ class FolderLayout(DenseLayout):
         return None
 
     def called(self, split: str, column: str) -> str:
-        return f"in `{'/'.join(_both_ways(self.split_folders[split], self.column_folders[column])[0])}`"
+        ways = ("/".join(way) for way in _both_ways(self.split_folders[split], self.column_folders[column]))
+        return "in " + " or ".join(f"`{way}`" for way in ways)
+
+
+class OwnLayout(FolderLayout):
+    """The same of a tree of one's own, whose folders are options."""
+
+    def remedy(self, split: str, column: str) -> str:
+        if column != IMAGE:
+            return f"Add them, correct `maps.{column}.folder`, or leave the column out."
+        if split == "test":
+            return "Correct `test`, or set it to null, so that some images are split off."
+        if self.split_folders["train"] is None:
+            return "Correct `images`."
+        return "Correct `images` or `train`, or set `train` and `test` to null where no folders divide the images."
+
+    def without(self, column: str) -> str:
+        return f"set `maps.{column}.absent` to none, or leave the column out"
 
 
 def _both_ways(split: str | None, folder: str) -> list[Parts]:

@@ -21,6 +21,7 @@ from tessera.data.labels import Kind
 from tessera.errors import DataError
 
 ARRAY = b"\x93NUMPY"  # first bytes of a .npy file
+JPEG = b"\xff\xd8\xff"  # and of a picture whose values are not those that were stored
 HALF = float(np.finfo(np.float16).max)
 SHORTEST = 0.1  # of a stored normal's length: below it there is no direction
 
@@ -96,7 +97,7 @@ def _single(values: np.ndarray) -> np.ndarray:
     if values.ndim == 3 and values.shape[-1] == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2:
-        what = "colours" if values.ndim == 3 else f"an array of shape {values.shape}"
+        what = "colours" if values.ndim == 3 and values.shape[-1] == 3 else f"an array of shape {values.shape}"
         raise UnfitMapError(f"holds {what}, and not one value of each pixel. Store one channel.")
     return values
 
@@ -241,7 +242,7 @@ class DisparityForm(DistanceForm):
 
 
 class NormalForm(MapForm):
-    """Unit vectors: (stored - center), over its length; of an array of floats, the centre is 0.
+    """Unit vectors: (stored - center), over its length; of an array of floats, or with values below 0, the centre is 0.
 
     Args:
         center: Value of a picture that stands for 0; where all three are 0, there is no normal.
@@ -258,11 +259,18 @@ class NormalForm(MapForm):
         return _colours_last(values)
 
     def labels(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        signed = values.dtype.kind == "f" or (values.dtype.kind == "i" and bool((values < 0).any()))
         stored = nearest(values, shape)[0].astype(np.float64)
         known = np.isfinite(stored).all(axis=-1) & (stored != 0).any(axis=-1)
         vectors = np.where(known[..., None], stored, 0)
-        if values.dtype.kind != "f":
+        if not signed:
             vectors = np.where(known[..., None], (vectors - self.center) / 127, 0)
+        elif known.any() and vectors.min() >= 0 and vectors.max() <= 1:
+            lengths = np.linalg.norm(vectors[known], axis=-1)
+            if (np.abs(lengths - 1) > SHORTEST).any():
+                raise UnfitMapError(
+                    "normals without a coordinate below 0, as if stored as (n + 1) / 2. Store n itself, from -1 to 1."
+                )
         length = np.linalg.norm(vectors, axis=-1, keepdims=True)
         return np.where(length < SHORTEST, 0, vectors / np.maximum(length, SHORTEST) * self.signs).astype(np.float16)
 

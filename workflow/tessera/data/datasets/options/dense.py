@@ -8,7 +8,7 @@ from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tessera.data.datasets import listing
-from tessera.data.datasets.dense_layout import CityscapesLayout, DenseLayout, FolderLayout
+from tessera.data.datasets.dense_layout import CityscapesLayout, DenseLayout, FolderLayout, OwnLayout
 from tessera.data.datasets.options.base import SHOWS_PEOPLE, DatasetOptions, Word, refuse_twice
 from tessera.data.labels import MAPS, Kind
 from tessera.errors import brief
@@ -229,7 +229,7 @@ class DenseFolderOptions(DenseOptions):
     def layout(self, path: Path) -> DenseLayout:
         folders = {name: of.folder for name, of in self.maps.items()}
         may_lack = {name for name, of in self.maps.items() if of.absent == "none"}
-        return FolderLayout(path, self.train, self.test, self.images, folders, may_lack)
+        return OwnLayout(path, self.train, self.test, self.images, folders, may_lack)
 
     def has_people(self) -> bool:
         return self.shows_people
