@@ -305,7 +305,7 @@ def as_jpeg(files: Files) -> None:
     ("change", "message"),
     [
         (lambda f: f.pop("train/depth/b.png"), "tree: `train/image/b.png` has no map of `depth`: there is none of its"),
-        (all_of("test/label"), "tree: no maps of `segmentation` for split `test`, in `test/label` or `label/test`. Fou"),
+        (all_of("test/label"), "tree: no maps of `segmentation` for split `test`, in `test/label` or `label/test`. Fo"),
         (all_of("test/label"), ". Add them, correct `maps.segmentation.folder`, or leave the column out."),
         (all_of("test/"), "tree: no images of split `test`, in `test/image` or `image/test`. Found folders train/dept"),
         (all_of("test/"), "train/normal. Correct `test`, or set it to null, so that some images are split off."),
