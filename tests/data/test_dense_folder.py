@@ -259,12 +259,20 @@ def test_it_is_prepared_and_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixt
     write(tmp_path / "tree", {**pictures(), "train/depth/z.png": b"", "train/label/y.png": b""})
     kept = tmp_path / "kept"
     kept.mkdir()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         figures = prepare_dataset(options(), tmp_path, kept)
     assert (figures["num_train"], figures["num_test"], figures["num_classes"]) == (3, 2, 0)
     assert (figures["image_size"], figures["num_skipped"]) == (8, 2)
     assert all(any(f"tree/train/{name}: no image" in line for line in caplog.messages) for name in
                ("depth/z.png", "label/y.png"))  # fmt: skip
+    depths = np.stack([sample(ord(name))["depth"] for name in NAMES["train"]])
+    low, high = (float(np.float16(depth / 1000)) for depth in (depths[depths > 0].min(), depths.max()))
+    share = 100 * (depths > 0).mean()
+    line = f"tree: depth: {share:.1f} % of the training images' pixels have a label, from {low:.3g} to {high:.3g} m"
+    assert line in caplog.messages
+    share = 100 * (1 - 1 / (HEIGHT * WIDTH))
+    assert f"tree: normals: {share:.1f} % of the training images' pixels have a label" in caplog.messages
+    assert not any("no pixel" in line for line in caplog.messages)
     dataset = load_dataset(kept, torch.device("cpu"))
     assert dataset.shape == options().shape() == (HEIGHT, WIDTH)
     assert {name: of.kind for name, of in dataset.columns.items()} == options().label_columns()
@@ -345,6 +353,17 @@ def test_a_depth_of_nothing_is_refused_with_its_column(tmp_path: Path) -> None:
     kept.mkdir()
     with pytest.raises(DataError, match="label column `depth`: no pixel of any training image has a label"):
         prepare_dataset(options(), tmp_path, kept)
+
+
+def test_what_a_test_split_or_a_class_lacks_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    empty = png(np.zeros((HEIGHT, WIDTH), dtype=np.uint16))
+    write(tmp_path / "tree", {**pictures(), **{f"test/depth/{name}.png": empty for name in NAMES["test"]}})
+    (kept := tmp_path / "kept").mkdir()
+    more = {**CLASSES, "classes": [*CLASSES["classes"], *"abcdefg"]}
+    with caplog.at_level(logging.INFO):
+        prepare_dataset(options(maps={**MAPS, "segmentation": more}), tmp_path, kept)
+    assert "tree: depth: no pixel of any test image has a label: nothing can be measured by it" in caplog.messages
+    assert any(line.endswith("have a label; none of a, b, c, d, e and 2 more") for line in caplog.messages)
 
 
 def test_folders_are_named_as_deep_as_all_can_be(tmp_path: Path) -> None:

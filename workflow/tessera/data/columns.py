@@ -98,7 +98,6 @@ def _check_maps(name: str, column: RawColumn, wanted: tuple[int, ...], train: np
             f"label column `{name}` must be {(*wanted, *form.beside)} {form.dtype}, a map an image, of its size, but "
             f"is {maps.shape} {maps.dtype}"
         )
-    found = False
     for row, values in enumerate(maps):
         known = values != form.none
         if column.kind == "class_map":
@@ -113,13 +112,43 @@ def _check_maps(name: str, column: RawColumn, wanted: tuple[int, ...], train: np
                 f"label column `{name}`: the map of image {row} has values that are negative or not finite; what is "
                 f"not known is {form.none}"
             )
-    for start in range(0, len(train), 64):  # by parts: a column may be larger than memory
-        found = found or bool((maps[train[start : start + 64]] != form.none).any())
-    if len(train) and not found:
+    if len(train) and not look_at_maps(column, train).share:
         raise DataError(
             f"label column `{name}`: no pixel of any training image has a label: is the right folder named, and the "
             "unit right? Else leave the column out"
         )
+
+
+class MapsSeen(NamedTuple):
+    """What the maps of some images hold.
+
+    Attributes:
+        share: Of the pixels that have a label, 0 to 1.
+        low, high: The least and the largest of the labels; 0 where there is none.
+        absent: Names of the classes that no pixel has; none where the column has no classes.
+    """
+
+    share: float
+    low: float
+    high: float
+    absent: list[str]
+
+
+def look_at_maps(column: RawColumn, rows: np.ndarray) -> MapsSeen:
+    """Looks at the maps of these rows, by parts: a column may be larger than memory."""
+    form = _FORMS[column.kind]
+    number, pixels, low, high = 0, 0, np.inf, -np.inf
+    counts = np.zeros(NO_CLASS + 1, dtype=np.int64)
+    for start in range(0, len(rows), 64):
+        maps = column.labels[rows[start : start + 64]]
+        known = (maps != form.none).any(axis=-1) if form.beside else maps != form.none
+        number, pixels = number + int(known.sum()), pixels + known.size
+        if column.classes:
+            counts += np.bincount(maps.ravel(), minlength=len(counts))
+        if (found := maps[known]).size:
+            low, high = min(low, float(found.min())), max(high, float(found.max()))
+    absent = [name for name, count in zip(column.classes, counts[: len(column.classes)], strict=True) if not count]
+    return MapsSeen(number / max(pixels, 1), low if number else 0.0, high if number else 0.0, absent)
 
 
 def save_columns(folder: Path, columns: Mapping[str, RawColumn]) -> dict[str, dict[str, Any]]:

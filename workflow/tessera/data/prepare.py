@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tessera.data.columns import check_columns
+from tessera.data.columns import RawColumn, check_columns, look_at_maps
 from tessera.data.datasets.base import DatasetReader, ListedDataset, ListedObjects, RawDataset
 from tessera.data.datasets.options.base import DatasetOptions
 from tessera.data.detection import StoredObjects, check_objects, save_detection
 from tessera.data.formats import FORMATS
+from tessera.data.labels import MAPS
 from tessera.data.packed import Shards
 from tessera.data.packing import SHARD_BYTES, pack_images
 from tessera.data.reading import MOST_SHOWN, printable
@@ -67,6 +68,7 @@ def prepare_dataset(
     people = options.has_people()
     if isinstance(listed, RawDataset):
         save_dataset(folder, listed.images, listed.labels, listed.splits, listed.classes, listed.columns, people)
+        tell_maps(listed.columns, listed.splits, options.word())
         figures = _figures(listed.splits, len(listed.classes), min(listed.images.shape[1:3]), len(listed.skipped))
     else:
         state = resume or folder / "shards"
@@ -95,6 +97,23 @@ def tell_skipped(lines: Sequence[str]) -> None:
         log.warning("passed over %d more: %s", number, reason)
     if rest := left.total() - sum(number for _, number in left.most_common(EXAMPLES)):
         log.warning("passed over %d more for other reasons", rest)
+
+
+def tell_maps(columns: Mapping[str, RawColumn], splits: Splits, word: str) -> None:
+    """Says in the log what each column of maps holds, so that a wrong unit, folder or order of classes is seen."""
+    for name, column in columns.items():
+        if column.kind not in MAPS:
+            continue
+        seen = look_at_maps(column, splits["train"])
+        line = f"{word}: {name}: {100 * seen.share:.1f} % of the training images' pixels have a label"
+        if column.kind in ("depth_map", "disparity_map"):
+            line += f", from {seen.low:.3g} to {seen.high:.3g}{' m' if column.kind == 'depth_map' else ''}"
+        if seen.absent:
+            line += f"; none of {', '.join(seen.absent[:EXAMPLES])}"
+            line += f" and {len(seen.absent) - EXAMPLES} more" if len(seen.absent) > EXAMPLES else ""
+        log.info(line)
+        if len(splits["test"]) and not look_at_maps(column, splits["test"]).share:
+            log.warning("%s: %s: no pixel of any test image has a label: nothing can be measured by it", word, name)
 
 
 def check_names(classes: Sequence[str], word: str) -> None:
