@@ -127,7 +127,7 @@ def test_a_scale_is_that_of_the_labels_whatever_is_predicted(tmp_path: Path) -> 
     about, found, _ = kept(tmp_path, "depth", "normals")
     depth = DATASET.test.columns["depth"][[0, 2, 4, 6]].float()
     known = depth > 0
-    words = f"Dark is {depth[known].min():.2f}, bright {depth.max():.2f}, black without a label"
+    words = f"Dark is {depth[known].min():.2f} m, bright {depth.max():.2f} m, black without a label"
     assert about["tasks"][0]["caption"].startswith(words)
     far = number_pictures(torch.where(known, depth, 9.0), known, float(depth[known].min()), float(depth.max()))
     assert np.array_equal(found["depth"]["right"], far.permute(0, 2, 3, 1).numpy())

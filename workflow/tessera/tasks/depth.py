@@ -49,8 +49,10 @@ class Depth(DenseTask):
             "predicted": number_pictures(answer, torch.ones_like(known), low, high),
             "error": number_pictures((answer - right).abs(), known, 0.0, (high - low) / 2),
         }
+        unit = f" {figure}" if (figure := self.options.figures[0].unit) else ""  # that of an absolute error
         return views, (
-            f"Dark is {low:.2f}, bright {high:.2f}, black without a label; of errors bright is {(high - low) / 2:.2f}."
+            f"Dark is {low:.2f}{unit}, bright {high:.2f}{unit}, black without a label; of errors bright is "
+            f"{(high - low) / 2:.2f}{unit}."
         )
 
     def distances(self, prediction: Tensor) -> Tensor:

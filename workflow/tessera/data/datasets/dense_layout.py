@@ -61,7 +61,8 @@ class DenseLayout(ABC):
 
     def remedy(self, split: str, column: str) -> str:
         """What to do where a split has no file of a column at all, for messages."""
-        return "Complete it, or correct `path`."
+        otherwise = "correct `path`" if column == IMAGE else "leave the column out of `maps`"
+        return f"Complete it, or {otherwise}."
 
     def without(self, column: str) -> str:
         """What else to do where some images of a split have no map, for messages."""
