@@ -303,6 +303,13 @@ def renamed(files: Files) -> None:
         files[name.replace(".png", "_mask.png")] = files.pop(name)
 
 
+def turned(files: Files) -> None:
+    kept, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(B["image"]).save(kept, "PNG", exif=exif)
+    files["train/image/b.png"] = kept.getvalue()
+
+
 def as_jpeg(files: Files) -> None:
     kept = io.BytesIO()
     Image.fromarray(B["label"]).save(kept, "JPEG")
@@ -332,6 +339,7 @@ def as_jpeg(files: Files) -> None:
         (instead("train/normal/b.png", A["label"]), "b.npy: an array of shape (8, 12). Store three channels"),
         (instead("train/normal/b.png", (HALVED + 1) / 2), "b.npy: normals without a coordinate below 0, as if stored"),
         (instead("train/label/b.png", np.eye(4)[A["label"] % 4]), "b.npy: holds an array of shape (8, 12, 4), and not"),
+        (turned, "tree/train/image/b.png: its EXIF orientation turns or mirrors it, and nothing says whether its maps"),
         (as_jpeg, "tree/train/label/b.png: classes as JPEG, which changes them. Store them as PNG"),
         (instead("train/image/b.png", A["image"] * 1.0), "b.npy: floats of an image must be 0 to 1. Divide"),
         (instead("train/image/b.png", A["image"].astype(np.int64)), "b.npy: an image as int64. Store it as uint8"),

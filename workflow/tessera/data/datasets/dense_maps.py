@@ -22,6 +22,7 @@ from tessera.errors import DataError
 
 ARRAY = b"\x93NUMPY"  # first bytes of a .npy file
 JPEG = b"\xff\xd8\xff"  # and of a picture whose values are not those that were stored
+ORIENTATION = 0x0112  # the tag of EXIF
 HALF = float(np.finfo(np.float16).max)
 SHORTEST = 0.1  # of a stored normal's length: below it there is no direction
 
@@ -41,11 +42,17 @@ def decode_pixels(data: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, tupl
 
     Raises:
         Exception: Whatever Pillow or numpy raises for a damaged file.
-        UnfitMapError: If an array is no image.
+        UnfitMapError: If an array is no image, or a picture is turned by its EXIF orientation.
     """
     if not data.startswith(ARRAY):
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             width, height = opened.size
+            turned = opened.getexif().get(ORIENTATION, 1) not in (0, 1)
+        if turned:
+            raise UnfitMapError(
+                "its EXIF orientation turns or mirrors it, and nothing says whether its maps go with that. Turn its "
+                "pixels as the maps are, and remove the orientation."
+            )
         return decode_image(data, shape), (height, width)
     array = _colours_last(read_values(data))
     if array.dtype.kind == "f":

@@ -108,7 +108,9 @@ class NormalMapOptions(MapOptions):
     kind: Literal["normal_map"] = Field(description="What the values are: normals.")
     folder: Folder = Field("normal", description="Folder of the maps, beside that of the images.")
     center: float = Field(
-        128.0, description="Value that stands for 0 in a picture; black is not known. In an array of floats it is 0."
+        128.0,
+        description="Value that stands for 0 in a picture; black is not known. In an array of floats, or with values "
+        "below 0, it is 0.",
     )
     negate: tuple[Literal["x", "y", "z"], ...] = Field(
         (),
