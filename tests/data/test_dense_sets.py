@@ -172,3 +172,5 @@ def test_a_tree_of_cityscapes_without_a_package(tmp_path: Path, city: dict[str, 
 def test_a_stored_zero_is_not_known_whatever_stands_for_zero() -> None:
     stored = np.array([[0, 1, 5, 9]], dtype=np.uint16)
     assert DistanceForm(0.5, zero=-1, ignore=(9,)).labels(stored, (1, 4)).tolist() == [[0, 1, 3, 0]]
+    metres = np.array([[65.535, 2]], dtype=np.float32)  # whose first value is not 65.535 in float64
+    assert DistanceForm(ignore=(65.535, 1e9)).labels(metres, (1, 2)).tolist() == [[0, 2]]

@@ -234,8 +234,10 @@ class DistanceForm(MapForm):
 
     def labels(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         stored, wider = nearest(values, shape)
+        # As exact as the file: 65.535 of a file of float32 is not that of float64.
+        ignored = np.array(self.ignore, dtype=stored.dtype if stored.dtype.kind == "f" else np.float64)
+        known = np.isfinite(stored) & (stored != 0) & ~np.isin(stored, ignored)
         stored = stored.astype(np.float64)
-        known = np.isfinite(stored) & (stored != 0) & ~np.isin(stored, self.ignore)
         found = np.where(known, (stored - self.zero) * self.unit * (wider if self.pixels else 1.0), 0)
         if (largest := found.max(initial=0)) > HALF:
             raise UnfitMapError(f"a value of {largest:g}, and {HALF:g} is the most that is kept. Set its `unit`.")
