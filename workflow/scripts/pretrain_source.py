@@ -1,4 +1,4 @@
-"""Stage `pretrain_source`: learn one encoder from all tasks."""
+"""Stage `pretrain_source`: learn one encoder from all tasks, or take it over from a file."""
 
 from tessera.jobs import PretrainSource
 from tessera.stages import StageJob, run_stage
@@ -11,6 +11,7 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     from tessera.data.store import load_dataset, refuse_without
     from tessera.models.store import save_encoder, save_heads
     from tessera.multitask.pretrain import pretrain
+    from tessera.multitask.pretrained import CLASSIFIER, load_pretrained
     from tessera.multitask.previews import save_previews
     from tessera.multitask.store import save_tasks
     from tessera.multitask.task_network import head_key
@@ -20,9 +21,13 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     refuse_without(dataset, [task.column for task in source.tasks if task.column is not None], job.inputs["dataset"])
     prepared = {role: folder for role, folder in job.inputs.items() if role.startswith("labels.")}
     labels = {role.removeprefix("labels."): load_file(path / "labels.safetensors") for role, path in prepared.items()}
-    pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
-    save_encoder(pretrained.encoder, source.encoder, dataset.normalization, job.output)
+    if source.weights is not None:
+        pretrained = load_pretrained(source, dataset, compute, job.trial)
+    else:
+        pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
+    save_encoder(pretrained.encoder, source.encoder, pretrained.normalization or dataset.normalization, job.output)
     supervised = [head_key(task.key) for task in source.tasks if task.column == "class"]
+    supervised += [name for name in pretrained.heads if name == CLASSIFIER]
     save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
     save_tasks(source, dataset, pretrained.sharing, job.output)
     job.save_history(pretrained.history)

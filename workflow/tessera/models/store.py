@@ -114,7 +114,7 @@ def load_encoder(folder: Path, device: torch.device) -> StoredEncoder:
         options = _options("encoder", about["options"])
         encoder: Encoder = registry.load("encoder", options.name)(options)
         encoder.load_state_dict(state)
-        stored = StoredEncoder(encoder, options, _normalization(about))
+        stored = StoredEncoder(encoder, options, normalization_in(about))
     except UNFIT as error:
         raise damaged(folder / ENCODER, error) from error
     _place(encoder, device)
@@ -150,7 +150,7 @@ def load_network(folder: Path, device: torch.device) -> StoredNetwork:
             options=_network_options(content),
             num_classes=int(content["num_classes"]),
             image_size=int(content["image_size"]),
-            normalization=_normalization(content),
+            normalization=normalization_in(content),
             classes=tuple(str(name) for name in content.get("classes", ())),
         )
         network = about.build()
@@ -279,7 +279,12 @@ def _network_options(content: dict[str, Any]) -> Options:
     return ClassifierOptions(encoder=_options("encoder", content["options"]), hidden=content.get("hidden", ()))
 
 
-def _normalization(content: Mapping[str, Any]) -> Normalization:
+def normalization_in(content: Mapping[str, Any]) -> Normalization:
+    """What is said beside weights of the images that they were trained with.
+
+    Raises:
+        KeyError, TypeError, ValueError: If nothing is.
+    """
     (r, g, b), (s, t, u) = ([float(value) for value in content[key]] for key in Normalization._fields)
     return Normalization((r, g, b), (s, t, u))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera import registry
+from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset
 from tessera.data.thumbnails import may_draw
 from tessera.errors import DivergedError, StudyError, TesseraError
@@ -49,6 +50,7 @@ class Pretrained:
         history: One row an epoch, the same flat keys in each.
         metrics: Figures of the last epoch, chance values, and figures of the whole training.
         previews: What each task sees and predicts of a few held-out images, by task; of people none.
+        normalization: Of the images that trained it; None: of the source's.
     """
 
     encoder: Encoder
@@ -57,6 +59,7 @@ class Pretrained:
     history: list[Row]
     metrics: dict[str, float]
     previews: dict[str, Preview]
+    normalization: Normalization | None = None
 
 
 def pretrain(

@@ -7,13 +7,14 @@ from pydantic import BeforeValidator, Field
 
 from tessera.data.datasets.options.base import DatasetPart
 from tessera.models.encoders.options import EncoderPart, ResNet26Options
+from tessera.models.weights import WeightsField
 from tessera.multitask.balancing.options.base import BalancingPart
 from tessera.multitask.balancing.options.losses import EqualOptions
 from tessera.multitask.fusion.options import FusionPart, NoFusionOptions
 from tessera.multitask.regularizers.options import NoRegularizerOptions, RegularizerPart
 from tessera.multitask.schedule.options import JointOptions, SchedulePart
 from tessera.multitask.sharing.options import HardSharingOptions, SharingPart
-from tessera.registry import Checked
+from tessera.registry import LATE, Checked
 from tessera.tasks.options.base import TaskPart
 from tessera.training.options import OptimizerOptions
 
@@ -46,9 +47,26 @@ class Source(Checked):
         200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
     )
 
+    weights: Annotated[WeightsField, LATE] = Field(
+        None,
+        description="A file of weights that the encoder takes over, of method `pretrained`: its path, or more of it.",
+    )
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether it ends with a classifier of its dataset's classes."""
+        if self.weights is not None:
+            return self.weights.classifier
+        return any(task.column == "class" for task in self.tasks)
+
     def clashes(self, whole: Any) -> Iterator[str]:
         names = [task.key for task in self.tasks]
         if len(set(names)) < len(names):
             yield f"tasks names a task twice: {', '.join(names)}"
+        if self.epochs > 0 and self.weights is not None:
+            yield (
+                f"weights is a trained encoder's file, but epochs is {self.epochs}, and nothing trains on from it: set "
+                "weights only where source.method is `pretrained`"
+            )
         if self.epochs > 0 and not names:
             yield "tasks is empty: name at least one, or use method `random` for an untrained encoder"

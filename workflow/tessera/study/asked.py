@@ -70,6 +70,8 @@ def _of_source(experiment: Experiment, path: Keys) -> str:
         )
     if source.epochs > 0 or (key != "method" and getattr(determining(source), key) == getattr(source, key)):
         return ""
+    if source.weights is not None:
+        return "the encoder is that of a file (`source.weights`). Leave it out, or choose another `source.method`"
     return "the encoder is untrained (`source.epochs` is 0). Leave it out, or set `source.epochs`"
 
 

@@ -77,8 +77,10 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
                 settings = {**settings, "image_size": source.dataset.pixels()}
             of = f"{label(task.name)}.{source.dataset.word()}" if inputs else label(task.name)
             labels[f"labels__{task.name}"] = add(GeneratePretextLabels(task=settings), of, None, **inputs)
-        words = f"{source.dataset.word()}.{label(source.encoder.name)}.{how_trained(resolved)}.t{trial}"
-        return add(PretrainSource(source=resolved), words, trial, dataset=dataset, **labels)
+        words = f"{source.dataset.word()}.{label(source.encoder.name)}.{how_trained(resolved)}"
+        if source.weights is not None:  # the same in every trial
+            return add(PretrainSource(source=resolved), words, None, dataset=dataset)
+        return add(PretrainSource(source=resolved), f"{words}.t{trial}", trial, dataset=dataset, **labels)
 
     def add_record(learned: TransferKnowledge, **inputs: Job) -> Job:
         settings = RecordTeacher(
@@ -138,6 +140,8 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
 
 def how_trained(source: Source) -> str:
     """In a few words, how a source was trained: sharing if not hard, the fusion or schedule, and the tasks."""
+    if source.weights is not None:
+        return "pretrained"
     if source.epochs == 0:
         return "untrained"
     how = label(source.fusion.name if source.fusion.name != "none" else source.schedule.name)
@@ -148,7 +152,7 @@ def how_trained(source: Source) -> str:
 
 
 def determining(source: Source) -> Source:
-    """The settings that determine the result: an untrained encoder has no tasks and no optimiser."""
+    """The settings that determine the result: an untrained encoder, or a file's, has no tasks and no optimiser."""
     if source.epochs > 0:
         tasks = tuple(task.at(source.dataset.pixels()) for task in source.tasks)
         return source.model_copy(update={"tasks": tasks})
@@ -158,6 +162,7 @@ def determining(source: Source) -> Source:
         epochs=0,
         batch_size=source.batch_size,
         statistics_batches=source.statistics_batches,
+        weights=source.weights,
     )
 
 

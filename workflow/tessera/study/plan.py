@@ -22,6 +22,7 @@ from tessera.study.published import published_of
 from tessera.study.resolve import NoStandInError, Presets, Resolver
 from tessera.study.schema import Experiment, Settings, Study
 from tessera.study.study_files import STUDIES, check_name, shown_path, study_files
+from tessera.study.weights import with_checksums
 
 MOST_CHAINS = 50_000  # cells times trials: each is planned by itself
 
@@ -200,6 +201,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
             with resolver.own_parts_explained(where):
                 experiment = resolver.resolve(grid_cell.settings, grid_cell.where())
                 refuse_dropped(grid_cell, experiment, resolver.untrains(grid_cell.settings), where)
+                experiment = with_checksums(experiment, plan.root, where)
                 if plan.config.strict:
                     experiment = experiment.strict()
                 chains = [jobs_of_cell(experiment, trial, run, plan.own_code, where) for trial in range(trials)]

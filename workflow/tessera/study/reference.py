@@ -18,6 +18,7 @@ from tessera.data.datasets.options.dense import (
     NormalMapOptions,
 )
 from tessera.jobs import Comparison, Delta
+from tessera.models.weights import Weights
 from tessera.multitask.source import Source
 from tessera.parts import PART_OF
 from tessera.registry import Options
@@ -35,6 +36,7 @@ TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
         ("source", Source),
         ("target", Target),
         ("optimizer", OptimizerOptions),
+        ("weights", Weights),
     ),
     "Scales and methods": (("scale", Scale), ("method", Method)),
     "Maps of pixels": (

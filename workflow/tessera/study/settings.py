@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -199,6 +199,7 @@ def keys_at(merged: Mapping[str, Any], path: tuple[str | int, ...]) -> list[str]
             model = registry.find(family, str(holder["name"])).options
         elif not isinstance(word, int):
             annotation = model.model_fields[word].annotation if word in model.model_fields else None
-            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
+            inner = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+            model = next((kind for kind in inner if issubclass(kind, BaseModel)), model)
     known = [key for key in model.model_fields if not (model is not Experiment and key == "name")]
     return [*known, "method"] if dotted(path) == "source" else known

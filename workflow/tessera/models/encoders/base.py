@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tessera.errors import StudyError
 
+Channels = tuple[float, float, float]  # red, green, blue
 Kept = dict[str, Any]  # what a stage leaves for later ones, such as pooling indices; one a pass
 Stage = Callable[[Tensor, Kept], Tensor]
 Walk = Callable[[Tensor, Kept], Iterator[tuple[str, Tensor]]]
@@ -85,10 +86,13 @@ class Encoder(LayeredNetwork):
     Attributes:
         fusion_convolutions: `conv_before_pool` and `stage_last` to names of convolutions (docs/methods.md 1.7).
         attention_reduction: By how much attention modules narrow a map inside; more than 1 where its maps are wide.
+        usual_normalization: Mean and deviation of the images, in units of [0, 1], with which published weights of it
+            were trained; None where nothing says so.
     """
 
     fusion_convolutions: Mapping[str, tuple[str, ...]]
     attention_reduction: int = 1
+    usual_normalization: tuple[Channels, Channels] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """The last feature map, (N, C, h, w)."""
@@ -147,6 +151,14 @@ class Encoder(LayeredNetwork):
         `maps` returns it; widths may differ. Sharing by lasso mixes them (docs/methods.md 3).
         """
         return (list(self.layer_channels)[-1],)
+
+    def names_in_files(self, name: str) -> tuple[str, ...]:
+        """What a tensor of it may be called in files of weights that other code wrote, the likeliest name first."""
+        return (name,)
+
+    def is_behind(self, name: str) -> bool:
+        """Whether a tensor of this name in such a file is of the network that the encoder is a part of: left over."""
+        return False
 
     @property
     def num_features(self) -> int:

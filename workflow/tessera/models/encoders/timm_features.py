@@ -10,7 +10,7 @@ import torch
 from timm.models import FeatureDictNet, FeatureHookNet
 from torch import Tensor, nn
 
-from tessera.models.encoders.base import AttentionPoint, Encoder, Kept, Stage
+from tessera.models.encoders.base import AttentionPoint, Channels, Encoder, Kept, Stage
 from tessera.models.encoders.options import TimmOptions
 
 
@@ -68,6 +68,31 @@ class TimmEncoder(Encoder):
         # Of the maps the last four, since target networks have three pairs.
         last = list(self.layer_channels)[-4:]
         return {"across_stage": tuple(itertools.pairwise(last))}
+
+    @property
+    def usual_normalization(self) -> tuple[Channels, Channels] | None:  # type: ignore[override]
+        about = timm.models.get_pretrained_cfg(self.options.model)
+        if about is None or not (len(about.mean) == len(about.std) == 3):
+            return None
+        (r, g, b), (s, t, u) = about.mean, about.std
+        return (r, g, b), (s, t, u)
+
+    def names_in_files(self, name: str) -> tuple[str, ...]:
+        # timm's interface calls `stages.0` `stages_0`, where it takes a network apart, or puts `model.` before all.
+        theirs = name.removeprefix("network.")
+        first, dot, rest = theirs.partition(".")
+        apart = [
+            f"{first[:place]}.{first[place + 1 :]}{dot}{rest}" for place, letter in enumerate(first) if letter == "_"
+        ]
+        return (theirs, *apart, theirs.removeprefix("model."), name)
+
+    def is_behind(self, name: str) -> bool:
+        return name in self._names_of_whole
+
+    @cached_property
+    def _names_of_whole(self) -> frozenset[str]:
+        with torch.device("meta"):
+            return frozenset(timm.create_model(self.options.model, pretrained=False).state_dict())
 
     @cached_property
     def fusion_convolutions(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]

@@ -67,10 +67,14 @@ class TransferOptions(Options):
 
     def clashes(self, whole: Any) -> Iterator[str]:
         source, network = whole.source, whole.target.network
-        if self.needs_classifier and not any(task.column == "class" for task in source.tasks):
+        if self.needs_classifier and not source.has_classifier:
             yield (
-                f"transfer `{self.name}` reads the source's own classifier, but no task of the source learns class "
-                "labels: use method `supervised`"
+                f"transfer `{self.name}` reads the source's own classifier, but "
+                + (
+                    "weights.classifier is not set: set it, where the file has one of the dataset's classes"
+                    if source.weights is not None
+                    else "no task of the source learns class labels: use method `supervised`"
+                )
             )
         if self.needs_same_classes and whole.target.labels is not None:
             yield (
