@@ -12,6 +12,9 @@ from tessera.jobs import Job
 from tessera.study.plan import Plan
 
 PlanOf = Callable[..., Plan]
+KNN: dict[str, Any] = {"grid/rows": [{"label": "knn", "target.protocol": "knn", "transfer.method": "none"}]} | {
+    "grid/columns": {"source.dataset": ["digits_m"]}
+}
 
 
 @pytest.fixture
@@ -46,6 +49,11 @@ def _refused(plan_of: PlanOf, changes: dict[str, Any]) -> str:
 def test_all_cells_and_trials_share_one_source_that_names_what_the_file_holds(plan_of: PlanOf, file: Path) -> None:
     (job,) = _sources(plan_of(_changes(weights="weights/resnet8.pth")))
     assert (job.trial, job.words) == (None, "digits_m.resnet8.pretrained")
+    assert {
+        job.words[-3:]
+        for job in plan_of(_changes(weights="weights/resnet8.pth") | KNN).jobs.values()
+        if job.trial is not None
+    } == {".t0", ".t1"}
     assert job.settings["source"]["weights"] == {
         "file": "weights/resnet8.pth",
         "sha256": sha256(b"weights").hexdigest(),

@@ -129,6 +129,8 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
     else:
         encoder = add_source()
         model, words = {"source": encoder}, f"{words}{column}.{encoder.words}"
+        if encoder.trial is None:  # its name says no trial, and that of what is measured does
+            words += f".t{trial}"
         if protocol.stage == ClusterTarget.stage:
             settings = ClusterTarget(protocol=protocol, labels=labels)
         else:
