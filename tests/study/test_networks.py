@@ -8,6 +8,7 @@ import pytest
 
 from tessera.errors import StudyError
 from tessera.jobs import Job
+from tessera.models.encoders import options as encoder_options
 from tessera.study.plan import Plan
 
 PlanOf = Callable[..., Plan]
@@ -92,3 +93,20 @@ def test_a_scale_reaches_the_encoder_within_a_network(plan_of: PlanOf, project: 
 def test_what_is_wrong_within_it_is_told_with_its_key(plan_of: PlanOf, network: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError, match=message):
         plan_of(classifier(**network))
+
+
+@pytest.mark.parametrize("place", ["base/source/encoder", "base/target/network"])
+def test_a_network_of_timm_is_refused_before_any_job_where_timm_is_not(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(encoder_options, "find_spec", lambda name: None)
+    encoder_options._of_timm.cache_clear()
+    encoder = {"name": "timm", "model": "resnet18"}
+    value = encoder if place.endswith("encoder") else {"name": "classifier", "encoder": encoder}
+    try:
+        with pytest.raises(StudyError) as raised:
+            plan_of({**ALONE, place: value})
+    finally:
+        encoder_options._of_timm.cache_clear()
+    (line,) = str(raised.value).splitlines()
+    assert "needs the package timm, which is not installed: pip install -e '.[timm]'" in line
