@@ -1,12 +1,14 @@
 """What a step of a transfer sees: one batch, each network run once, whatever number of terms read of it."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
 from tessera.models.networks.base import TargetNetwork
+from tessera.training.twice import FastTwice
 from tessera.transfer.images import Views
 from tessera.transfer.teacher import Teacher, pooled
 
@@ -67,9 +69,10 @@ def see(
         recorded: The teacher's features of these views, (N, C) float32, where they were made before.
     """
     z = list(network.layer_channels)[-1]
-    student = network.maps(views.inputs, dict.fromkeys((*reads.student, z)))
-    embedding = network.embedding(student[z])
-    logits = network.logits(embedding).float()
+    with FastTwice() if views.pixels.requires_grad else nullcontext():
+        student = network.maps(views.inputs, dict.fromkeys((*reads.student, z)))
+        embedding = network.embedding(student[z])
+        logits = network.logits(embedding).float()
     features = recorded if reads.features else None
     found, attached = dict[str, Tensor](), dict[str, Tensor]()
     names = list(reads.teacher)
