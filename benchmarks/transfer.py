@@ -27,13 +27,12 @@ from tessera.jobs import TransferKnowledge
 from tessera.models.heads.vectors import VectorHead
 from tessera.models.networks.build import build_network
 from tessera.models.store import StoredClassifier
-from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
 from tessera.training.optimizer import make_optimizer
-from tessera.transfer.images import TargetImages
+from tessera.transfer.images import TargetImages, Views
 from tessera.transfer.method import TransferMethod
+from tessera.transfer.seen import see
 from tessera.transfer.teacher import Teacher
-from tessera.transfer.train import _Training
 
 CLASSES, IMAGES = 100, 50_000
 KD = {"method": "soft_targets", "teacher": "source", "weight": 0.9}
@@ -71,38 +70,49 @@ def encoder_of(name: str) -> tuple[Any, Any]:
 
 
 class Row:
-    """A training of one line of the table, and its step."""
+    """A training of one line of the table, and its step; of FSP the stage that has its loss."""
 
-    def __init__(self, transfer: Any, dataset: Dataset, batch: tuple[Tensor, ...], options: Any) -> None:
-        compute = Compute(torch.device(options.device), options.precision)
+    def __init__(self, transfer: Any, images: TargetImages, batch: tuple[Tensor, ...], options: Any) -> None:
+        self.compute = Compute(torch.device(options.device), options.precision)
         settings = TransferKnowledge.model_validate({
             "transfer": transfer,
             "network": {"name": "classifier", "encoder": options.student},
             "label_fraction": 1.0, "epochs": 1, "first_stage_epochs": 1, "iterations": 1, "batch_size": options.batch,
             "augmentation": "none", "optimizer": {},
         })  # fmt: skip
-        encoder, of = encoder_of(options.teacher)
-        head = VectorHead(encoder.num_features, (), CLASSES)
-        teacher = Teacher(
-            compute.place(encoder), of, Normalization(*dataset.normalization),
-            StoredClassifier(head.to(compute.device), (), dataset.classes),
-        )  # fmt: skip
-        index = torch.arange(IMAGES)
-        images = TargetImages(dataset, index, None, dataset.normalization.of_pixels(compute.device))
         assert settings.network is not None
-        network = build_network(settings.network, CLASSES, options.image_size)
-        method: TransferMethod = registry.load("transfer", settings.transfer.name)(settings.transfer)
-        compute.place(network)
-        method.fit_teacher(network, teacher, images, compute, 0)
-        compute.place(method)
-        self.training = _Training(settings, method, network, teacher, images, compute, 0, Checkpoint(None), {})
-        self.stage, self.batch = self.training.stages[0], batch  # of FSP, the stage that has its loss
-        self.stage.begin(0)
-        self.optimizer = make_optimizer(settings.optimizer, *self.stage.groups)
-        network.train()
+        dataset = images.dataset
+        encoder, of = encoder_of(options.teacher)
+        head = VectorHead(encoder.num_features, (), CLASSES).to(self.compute.device)
+        classifier = StoredClassifier(head, (), dataset.classes)
+        self.compute.place(encoder)
+        self.teacher = Teacher(encoder, of, Normalization(*dataset.normalization), classifier)
+        self.network = build_network(settings.network, CLASSES, options.image_size)
+        self.compute.place(self.network)
+        self.method: TransferMethod = registry.load("transfer", settings.transfer.name)(settings.transfer)
+        self.method.fit_teacher(self.network, self.teacher, images, self.compute, 0)
+        self.compute.place(self.method)
+        self.method.begin_epoch(self.network, images, self.compute, 0, 0)
+        self.two_stage, self.images, self.batch = settings.transfer.two_stage, images, batch
+        self.differentiates_input = settings.transfer.differentiates_input
+        groups = (self.method.first_stage_groups if self.two_stage else self.method.parameter_groups)(self.network)
+        self.optimizer = make_optimizer(settings.optimizer, *groups)
+        self.network.train()
 
     def step(self) -> None:
-        self.training._step(self.stage, torch.Generator(), self.batch)
+        images, labels, rows = self.batch
+        views = self.images.views(images, rows, torch.Generator())
+        if self.differentiates_input:
+            pixels = views.pixels.requires_grad_()
+            views = Views(pixels, self.images.normalize(pixels))
+        with self.compute.autocast():
+            if self.two_stage:
+                loss = self.method.first_stage_loss(views, self.network)
+            else:
+                seen = see(views, labels, rows, self.network, self.teacher, self.method.reads)
+                loss = self.method.loss(seen, self.network)
+                (seen.logits.argmax(dim=1) == labels).float().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -177,9 +187,10 @@ def main() -> None:
     rows = torch.arange(options.batch)
     images = torch.randint(256, (options.batch, 3, options.image_size, options.image_size), dtype=torch.uint8)
     batch = tuple(tensor.to(options.device) for tensor in (images, dataset.train.labels[rows], rows))
-    public = Public(batch, options)
+    normalize = dataset.normalization.of_pixels(torch.device(options.device))
+    shown, public = TargetImages(dataset, torch.arange(IMAGES), None, normalize), Public(batch, options)
     ways: dict[str, Callable[[], None]] = {
-        **{name: Row(ROWS[name], dataset, batch, options).step for name in ROWS if name in options.rows},
+        **{name: Row(ROWS[name], shown, batch, options).step for name in ROWS if name in options.rows},
         "public kd": public.kd,
         "public fsp": public.fsp,
     }

@@ -20,7 +20,8 @@ def attention_map(maps: Tensor, power: float) -> Tensor:
         maps: (N, C, h, w), float32 or float64.
         returns: (N, h w).
     """
-    return unit(maps.abs().pow(power).sum(dim=1).flatten(1))
+    raised = maps.square() if power == 2 else maps.abs().pow(power)  # a square needs no sign
+    return unit(raised.sum(dim=1).flatten(1))
 
 
 def attention_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:

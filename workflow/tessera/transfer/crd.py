@@ -72,23 +72,24 @@ class Bank(nn.Module):
             negatives: (B, N) int64: which they are compared with.
             returns: ().
         """
-        # All M cosines: rows of the bank would be N D numbers an image, these are M.
-        scores = (anchors @ self.embeddings.T / self.temperature).gather(
-            1, torch.cat([rows[:, None], negatives], dim=1)
-        )
-        images = len(self.embeddings)
-        with torch.no_grad():
-            found = scores.flatten().logsumexp(dim=0) - math.log(scores.numel()) + math.log(images)
+        images, drawn = len(self.embeddings), torch.cat([rows[:, None], negatives], dim=1)
+        with torch.enable_grad():
+            leaf = anchors.detach().requires_grad_()
+            # All M cosines: the rows that were drawn would be N D numbers an image, these are M.
+            scores = (leaf / self.temperature @ self.embeddings.T).gather(1, drawn)
+            found = scores.detach().flatten().logsumexp(dim=0) - math.log(scores.numel()) + math.log(images)
             self.log_partition.copy_(torch.where(self.log_partition.isnan(), found, self.log_partition))
-        scores = scores - self.log_partition
-        return nce_loss(scores[:, 0], scores[:, 1:], images)
+            scores = scores - self.log_partition
+            loss = nce_loss(scores[:, 0], scores[:, 1:], images)
+        # Made at once: so the bank can be renewed in place, and no copy of it is kept for the step's gradient.
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        return loss.detach() + (gradient * (anchors - leaf.detach())).sum()
 
     @torch.no_grad()
     def renew(self, embeddings: Tensor, rows: Tensor) -> None:
         """Moves the images' embeddings towards new ones (B, D), and back to unit length."""
         moved = self.momentum * self.embeddings[rows] + (1 - self.momentum) * embeddings
-        # Not in place: the step's gradient is still to be made of the embeddings as they are.
-        self.embeddings = self.embeddings.index_copy(0, rows, F.normalize(moved, dim=1))
+        self.embeddings.index_copy_(0, rows, F.normalize(moved, dim=1))
 
 
 class Crd(EmbeddingTerm):
