@@ -37,7 +37,7 @@ def _batch_norm(
 ) -> Tensor:
     if not training:
         return F.batch_norm(images, running_mean, running_var, weight, bias, training, momentum, eps)
-    found: Tensor = _Forward.apply(images, weight, bias, running_mean, running_var, momentum, eps)  # type: ignore[no-untyped-call]
+    found: Tensor = _Forward.apply(images, weight, bias, running_mean, running_var, momentum, eps)
     return found
 
 
@@ -61,8 +61,8 @@ class _Forward(Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:  # type: ignore[override]
-        gradients = _Backward.apply(upstream, *ctx.saved_tensors, ctx.eps)  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        gradients = _Backward.apply(upstream, *ctx.saved_tensors, ctx.eps)
         return *gradients, None, None, None, None
 
 
@@ -84,12 +84,12 @@ class _Backward(Function):
         )
 
     @staticmethod
-    def backward(ctx: Any, by_images: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, by_images: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None) -> Any:
         """The gradient of `<v, dx> + <a, dw> + <b, db>` by g, x and w."""
         upstream, images, weight, mean, rate = ctx.saved_tensors
         exact = torch.float64 if images.dtype == torch.float64 else torch.float32
         over = [0, *range(2, images.ndim)]
-        entries = images.numel() // images.shape[1]
+        entries: int = images.numel() // images.shape[1]
 
         def wide(channels: Tensor) -> Tensor:
             return channels.view(-1, *[1] * (images.ndim - 2))
