@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tessera.models.encoders.resnet50 import ResNet50
 from torch.testing import assert_close
 
 from tessera.errors import StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options, ResNet50Options
+from tessera.models.encoders.torchvision_resnet import ResNet50
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.transfer.layers import Pair, average_to, channels_of, match_layers, stage_ends, to_one_size

@@ -83,7 +83,7 @@ def stages(network: ReducedAlexNet, teacher: Teacher, images: TargetImages) -> l
         ({"name": "nst"}, nst_loss, 50),
         ({"name": "nst", "weight": 2.0}, nst_loss, 2),
     ],
-    ids=str,
+    ids=lambda given: str(given) if isinstance(given, dict) else "",
 )
 def test_maps_of_all_stages_are_compared_at_one_size(
     options: dict[str, Any],
@@ -115,7 +115,7 @@ def test_maps_of_all_stages_are_compared_at_one_size(
         ),
         ({"name": "rkd", "angle": 0.0}, lambda s, t: 25 * distance_loss(differences(s), differences(t))),
     ],
-    ids=str,
+    ids=lambda given: str(given) if isinstance(given, dict) else "",
 )
 def test_embeddings_are_the_last_layers_input_and_z_averaged(
     options: dict[str, Any],
