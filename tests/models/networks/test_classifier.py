@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from encoders import BY_NAME
 from tessera import registry
 from tessera.errors import StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
@@ -46,7 +47,7 @@ def test_more_layers_than_there_are_is_refused(network: EncoderClassifier) -> No
         network.freeze(5)
 
 
-@pytest.mark.parametrize("name", sorted(registry.parts("encoder")))
+@pytest.mark.parametrize("name", BY_NAME)
 @pytest.mark.parametrize("hidden", [(), (6, 5)])
 def test_any_encoder_is_a_student(name: str, hidden: tuple[int, ...]) -> None:
     encoder = registry.find("encoder", name).options(name=name)

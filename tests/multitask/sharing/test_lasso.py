@@ -9,6 +9,7 @@ from multitask_stand_ins import UnitsEncoder
 from torch import Tensor
 from torch.testing import assert_close
 
+from encoders import BY_NAME
 from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.sharing.lasso import LassoSharing
@@ -171,7 +172,7 @@ def test_figures_are_the_magnitudes_by_task_and_unit() -> None:
     assert figures["share.a.early"] == pytest.approx(1 / math.sqrt(3))
 
 
-@pytest.mark.parametrize("name", registry.parts("encoder"))
+@pytest.mark.parametrize("name", BY_NAME)
 def test_every_encoder_s_units_can_be_mixed(name: str) -> None:
     encoder: Encoder = registry.load("encoder", name)(registry.find("encoder", name).options()).eval()
     sharing, images = lasso(encoder), torch.randn(1, 3, 64, 64)
