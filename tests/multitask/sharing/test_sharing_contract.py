@@ -11,6 +11,7 @@ from sharing_stand_ins import STAGES, WAYS
 from torch import nn
 from torch.testing import assert_close
 
+from encoders import BY_NAME
 from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.batch_norm import batch_norms, batch_statistics
@@ -203,10 +204,7 @@ def test_hard_sharing_of_one_task_is_what_these_are() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in ("alexnet", "resnet8") else pytest.param(name, marks=pytest.mark.slow)
-        for name in registry.parts("encoder")
-    ],
+    [name if name in ("alexnet", "resnet8") else pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME],
 )
 @pytest.mark.parametrize("way", WAYS)
 def test_every_encoder_can_be_shared_so_or_is_refused(way: str, name: str) -> None:
