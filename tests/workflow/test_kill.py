@@ -108,8 +108,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run: Run, start:
 @pytest.mark.slow
 def test_after_a_killed_snakemake_the_next_run_does_the_rest(start: Start, project: Path) -> None:
     process = start("snakemake", "--cores", "2", at=project)
-    wait_for(lambda: list(project.glob("resume/source/*/.pid")), process)
-    left = [int(path.read_text()) for path in project.glob("resume/source/*/.pid")]
+    wait_for(lambda: list(project.glob("resume/source/*/log")), process)
+    kept = project.glob("resume/source/*/log")  # the next run deletes the words of those that keep them not yet
+    left = [int(path.with_name(".pid").read_text()) for path in kept]
     for pid in left:
         os.kill(pid, signal.SIGSTOP)  # else it may have ended before the next run comes to it
     process.kill()
