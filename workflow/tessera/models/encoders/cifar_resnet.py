@@ -1,13 +1,14 @@
 """Residual networks for small images: three stages of basic blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.models.encoders.base import Kept, StagedEncoder, Walk
+from tessera.models.encoders.base import Kept, Walk
 from tessera.models.encoders.options import CifarResNetOptions, ResNet8Options, ResNet26Options
+from tessera.models.encoders.three_stages import STAGES, ThreeStages
 
 WIDTHS = (16, 32, 64)
 
@@ -54,7 +55,7 @@ class Stage(nn.ModuleList):
             yield (f"{name}.unit{unit}" if unit < len(self) else name), last
 
 
-class CifarResNet(StagedEncoder):
+class CifarResNet(ThreeStages):
     """6n+2 layers: a 3x3 stem of 16 kernels, then three stages of n basic blocks, widths 16-32-64, strides 1-2-2.
 
     `width` multiplies the stages' widths; the stem has half of the first one's kernels, and 16 at least, so that depth
@@ -78,12 +79,6 @@ class CifarResNet(StagedEncoder):
         self.num_blocks = (options.depth - 2) // 6
         one, two, three = (width * options.width for width in WIDTHS)
         stem = max(WIDTHS[0], one // 2)
-        self.layer_channels = {"stem": stem, "stage1": one, "stage2": two, "stage3": three}
-        self.inner_channels = {
-            f"stage{stage}.{inner}": width
-            for stage, width in enumerate((one, two, three), start=1)
-            for inner in ("first", *(f"unit{unit}" for unit in range(1, self.num_blocks)))
-        }
         self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = Stage(stem, one, self.num_blocks, stride=1)
@@ -92,31 +87,15 @@ class CifarResNet(StagedEncoder):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # These networks pool once, at the very end, and halve the map by strides: the convolutions before a pooling
-        # layer are read as those before each change of resolution, which are the stages' last (methods as of Kim et al.
-        # 2019).
         last = ("conv1", *(f"layer{stage}.{self.num_blocks - 1}.conv2" for stage in (1, 2, 3)))
-        self.fusion_convolutions = {"conv_before_pool": last, "stage_last": last}
+        self.name_layers(stem, (one, two, three), last)
 
     def walks(self) -> Mapping[str, Walk]:
-        stages = {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
-        return {"stem": self._stem, **{name: partial(stage.walk, name) for name, stage in stages.items()}}
+        stages = zip(STAGES, (self.layer1, self.layer2, self.layer3), strict=True)
+        return {"stem": self._stem, **{name: partial(stage.walk, name) for name, stage in stages}}
 
     def _stem(self, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
         yield "stem", F.relu(self.bn1(self.conv1(images)))
-
-    @property
-    def unit_layers(self) -> tuple[str, ...]:
-        return (*(f"stage3.unit{unit}" for unit in range(1, self.num_blocks)), "stage3")
-
-    @property
-    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
-        # Yim et al. take the first and the last layer of each group of equal size. The first layer is the first
-        # block's first convolution, so that a stage of one block has two different layers too.
-        return {
-            "across_stage": (("stem", "stage1"), ("stage1", "stage2"), ("stage2", "stage3")),
-            "within_stage": tuple((f"{name}.first", name) for name in ("stage1", "stage2", "stage3")),
-        }
 
 
 class ResNet8(CifarResNet):

@@ -1,13 +1,14 @@
 """Wide residual networks for small images: three stages of pre-activation blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.models.encoders.base import Kept, StagedEncoder, Walk
+from tessera.models.encoders.base import Kept, Walk
 from tessera.models.encoders.options import WideResNetOptions
+from tessera.models.encoders.three_stages import STAGES, ThreeStages
 
 
 class Block(nn.Module):
@@ -46,7 +47,7 @@ class Stage(nn.Module):
         self.layer = nn.ModuleList([Block(in_channels, channels, stride, dropout), *rest])
 
 
-class WideResNet(StagedEncoder):
+class WideResNet(ThreeStages):
     """6n+4 layers: a 3x3 stem of 16 kernels, then three stages of n pre-activation blocks, widths k times 16-32-64.
 
     Source: Zagoruyko & Komodakis, BMVC 2016, arXiv:1605.07146: their WRN-d-k, blocks B(3,3), strides 1-2-2. The batch
@@ -76,19 +77,13 @@ class WideResNet(StagedEncoder):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        widths = {"stage1": one, "stage2": two, "stage3": three}
-        self.layer_channels = {"stem": 16, **widths}
-        units = [f"unit{unit}" for unit in range(1, self.num_blocks)]
-        self.inner_channels = {
-            f"{name}.{inner}": width for name, width in widths.items() for inner in ("first", *units)
-        } | {"stage3.sum": three}
-        # By strides, as in the CIFAR ResNets: the convolutions before each change of resolution are the stages' last.
         last = ("conv1", *(f"block{stage}.layer.{self.num_blocks - 1}.conv2" for stage in (1, 2, 3)))
-        self.fusion_convolutions = {"conv_before_pool": last, "stage_last": last}
+        self.name_layers(16, (one, two, three), last)
+        self.inner_channels = {**self.inner_channels, "stage3.sum": three}
 
     def walks(self) -> Mapping[str, Walk]:
-        stages = {"stage1": self.block1, "stage2": self.block2, "stage3": self.block3}
-        return {"stem": self._stem, **{name: partial(self._stage, name, stage) for name, stage in stages.items()}}
+        stages = zip(STAGES, (self.block1, self.block2, self.block3), strict=True)
+        return {"stem": self._stem, **{name: partial(self._stage, name, stage) for name, stage in stages}}
 
     def _stem(self, images: Tensor, kept: Kept) -> Iterator[tuple[str, Tensor]]:
         yield "stem", self.conv1(images)
@@ -105,15 +100,3 @@ class WideResNet(StagedEncoder):
             yield "stage3.sum", last
             last = F.relu(self.bn1(last))
         yield name, last
-
-    @property
-    def unit_layers(self) -> tuple[str, ...]:
-        return (*(f"stage3.unit{unit}" for unit in range(1, self.num_blocks)), "stage3")
-
-    @property
-    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
-        # As in the CIFAR ResNets.
-        return {
-            "across_stage": (("stem", "stage1"), ("stage1", "stage2"), ("stage2", "stage3")),
-            "within_stage": tuple((f"{name}.first", name) for name in ("stage1", "stage2", "stage3")),
-        }
