@@ -13,8 +13,11 @@ from tessera.jobs import TransferKnowledge
 from tessera.models.encoders.cifar_resnet import ResNet8
 from tessera.models.encoders.options import ResNet8Options
 from tessera.models.heads.vectors import VectorHead
+from tessera.models.networks.options import ReducedAlexNetOptions
+from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.models.store import StoredClassifier
 from tessera.training.compute import Compute
+from tessera.transfer.images import TargetImages
 from tessera.transfer.teacher import Teacher
 
 MakeSettings = Callable[..., TransferKnowledge]
@@ -63,6 +66,19 @@ def teacher(dataset: Dataset) -> Teacher:
         encoder((pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
     head = VectorHead(encoder.num_features, (6, 5), 3).eval()
     return Teacher(encoder, ResNet8Options(), Normalization(mean, std), StoredClassifier(head, (6, 5), dataset.classes))
+
+
+@pytest.fixture
+def images(dataset: Dataset) -> TargetImages:
+    """All training images, unchanged, normalised to about [-2, 2]."""
+    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda pixels: (pixels - 0.5) / 0.25)
+
+
+@pytest.fixture
+def network() -> ReducedAlexNet:
+    """A student without dropout that measures: what it says of an image depends on nothing else."""
+    options = ReducedAlexNetOptions(width="quarter", hidden=16, dropout=0)
+    return ReducedAlexNet(options, num_classes=3, image_size=16).eval()
 
 
 @pytest.fixture

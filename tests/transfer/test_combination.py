@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tessera import registry
 from tessera.data.store import Dataset
-from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.parts import PartOf
 from tessera.training.compute import Compute
@@ -23,17 +22,6 @@ from transfer_losses import loss_of
 
 SOFT = {"method": "soft_targets", "probe_epochs": 3, "probe_hidden": [16], "weight": 0.4}
 JOINT = {"method": "fsp", "mode": "joint"}
-
-
-@pytest.fixture
-def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda p: (p - 0.5) / 0.25)
-
-
-@pytest.fixture
-def network() -> ReducedAlexNet:
-    options = ReducedAlexNetOptions(width="quarter", hidden=16, dropout=0.0)
-    return ReducedAlexNet(options, num_classes=3, image_size=16)
 
 
 def parsed(of: Any) -> Any:

@@ -12,7 +12,6 @@ from torch.testing import assert_close
 from slow_losses import Numbers, check
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
-from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.transfer.crd import Bank, Crd
@@ -79,11 +78,6 @@ def test_a_bank_may_move_before_the_gradient_is_made(bank: Bank) -> None:
 
 
 INDEX = torch.tensor([3, 41, 22, 7, 59, 44, 20, 0, 5])  # of 60 images, 20 a class: four, two and three of them
-
-
-@pytest.fixture
-def network() -> ReducedAlexNet:
-    return ReducedAlexNet(ReducedAlexNetOptions(width="quarter", hidden=16, dropout=0), 3, image_size=16).eval()
 
 
 def fitted(

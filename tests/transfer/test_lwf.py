@@ -19,11 +19,6 @@ from tessera.transfer.train import train_network
 from transfer_losses import loss_of
 
 
-@pytest.fixture
-def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda p: (p - 0.5) / 0.25)
-
-
 def views_of(images: TargetImages) -> tuple[Views, torch.Tensor]:
     pixels = images.dataset.test.images[:].float() / 255
     return Views(pixels, images.normalize(pixels)), images.dataset.test.labels

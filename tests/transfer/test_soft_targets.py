@@ -11,7 +11,6 @@ from torch.testing import assert_close
 from tessera.data.store import Dataset, Split
 from tessera.data.views import flip_and_crop
 from tessera.errors import DataError, StudyError
-from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.transfer.images import TargetImages, Views
@@ -59,17 +58,6 @@ def test_squared_temperature_keeps_the_size_of_the_gradient() -> None:
         return float(student.grad.norm())
 
     assert size(40.0) == pytest.approx(size(10.0), rel=0.05)  # to first order (z - v) / (N K), whatever T is
-
-
-@pytest.fixture
-def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda pixels: (pixels - 0.5) / 0.25)
-
-
-@pytest.fixture
-def network() -> ReducedAlexNet:
-    options = ReducedAlexNetOptions(width="quarter", hidden=16, dropout=0.0)
-    return ReducedAlexNet(options, num_classes=3, image_size=16)
 
 
 def quick(**changes: object) -> SoftTargetsOptions:

@@ -12,7 +12,6 @@ from torch.testing import assert_close
 from tessera import registry
 from tessera.data.store import Dataset
 from tessera.errors import StudyError
-from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.training.compute import Compute
 from tessera.training.optimizer import make_optimizer
@@ -35,16 +34,6 @@ from tessera.transfer.vid import Vid
 STAGES = [("pool2", "stage1"), ("conv4", "stage2"), ("conv5", "stage3")]
 
 
-@pytest.fixture
-def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda pixels: (pixels - 0.5) / 0.25)
-
-
-@pytest.fixture
-def network() -> ReducedAlexNet:
-    return ReducedAlexNet(ReducedAlexNetOptions(width="quarter", hidden=16, dropout=0), 3, image_size=16).eval()
-
-
 def method_of(
     options: dict[str, Any], network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
 ) -> Any:
@@ -63,6 +52,14 @@ def seen_by(method: TransferMethod, network: ReducedAlexNet, teacher: Teacher, i
     return see(
         Views(pixels, images.normalize(pixels)), labels, torch.arange(len(labels)), network, teacher, method.reads
     )
+
+
+def test_features_that_a_method_does_not_say_it_reads_are_not_there(
+    network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
+) -> None:
+    seen = seen_by(method_of({"name": "attention"}, network, teacher, images, compute), network, teacher, images)
+    with pytest.raises(RuntimeError, match=r"reads = Reads\(features=True\)"):
+        _ = seen.features
 
 
 def stages(network: ReducedAlexNet, teacher: Teacher, images: TargetImages) -> list[tuple[Tensor, Tensor]]:

@@ -123,11 +123,6 @@ def test_packed_images_and_2048_channels_give_what_tensors_give(
 
 
 @pytest.fixture
-def images(dataset: Dataset) -> TargetImages:
-    return TargetImages(dataset, torch.arange(len(dataset.train)), None, lambda p: (p - 0.5) / 0.25)
-
-
-@pytest.fixture
 def network() -> ReducedAlexNet:
     return ReducedAlexNet(ReducedAlexNetOptions(width="quarter", hidden=16), num_classes=3, image_size=16)
 

@@ -48,8 +48,7 @@ class LearningWithoutForgetting(FineTune):
         return {}
 
     def term(self, seen: Seen, network: TargetNetwork) -> Tensor:
-        assert seen.features is not None
         with torch.no_grad(), torch.autocast(seen.logits.device.type, enabled=False):
             before = self.old.layers(seen.features)
-        now = self.head(seen.student[list(network.layer_channels)[-1]]).float()
+        now = self.head(seen.z).float()
         return self.options.weight * soft_cross_entropy(now, before, self.options.temperature)

@@ -35,10 +35,10 @@ class Seen:
         views: The same pixels for both. They require a gradient where a method differentiates its input.
         labels: (N,) int64.
         index: (N,) int64: which of the target's training images these are.
-        student: The maps that the method reads of the student, and z, its last one.
+        student: The maps that the method reads of the student.
+        z: The student's last map.
         embedding: (N, D): what the student's last linear layer reads.
         logits: (N, K) float32, of the student.
-        features: (N, C) float32, the teacher's: z averaged over space, without a gradient; None where none are read.
         teacher: The maps that the method reads of the teacher, without a gradient.
         attached: The same with their graph to the pixels, where a method differentiates its input.
     """
@@ -47,11 +47,23 @@ class Seen:
     labels: Tensor
     index: Tensor
     student: Mapping[str, Tensor]
+    z: Tensor
     embedding: Tensor
     logits: Tensor
-    features: Tensor | None = None
     teacher: Mapping[str, Tensor] = field(default_factory=dict)
     attached: Mapping[str, Tensor] = field(default_factory=dict)
+    pooled: Tensor | None = None
+
+    @property
+    def features(self) -> Tensor:
+        """(N, C) float32, the teacher's: its z averaged over space, without a gradient.
+
+        Raises:
+            RuntimeError: If the method does not say that it reads them.
+        """
+        if self.pooled is None:
+            raise RuntimeError("to read the teacher's features a method has `reads = Reads(features=True)`")
+        return self.pooled
 
 
 def see(
@@ -86,4 +98,4 @@ def see(
             found = teacher.maps(views.pixels, dict.fromkeys(names))
         if reads.features and recorded is None:
             features = pooled(found[teacher.z])
-    return Seen(views, labels, index, student, embedding, logits, features, found, attached)
+    return Seen(views, labels, index, student, student[z], embedding, logits, found, attached, features)

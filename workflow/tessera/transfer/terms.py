@@ -99,7 +99,6 @@ class EmbeddingTerm(TransferMethod):
         return {}
 
     def term(self, seen: Seen, network: TargetNetwork) -> Tensor | None:
-        assert seen.features is not None
         with torch.autocast(seen.logits.device.type, enabled=False):
             return self.between(seen.embedding.float(), seen.features, seen)
 

@@ -99,7 +99,6 @@ class Vid(LayerTerm):
     def losses(self, seen: Seen) -> list[Tensor]:
         found = super().losses(seen)
         for variational in self.penultimate:
-            assert seen.features is not None
             found.append(variational(seen.embedding.float()[:, :, None, None], seen.features[:, :, None, None]))
         return found
 

@@ -62,12 +62,9 @@ class SoftTargets(TransferMethod):
 
     def term(self, seen: Seen, network: TargetNetwork) -> Tensor:
         options = self.options
-        z = seen.student[list(network.layer_channels)[-1]]
-        features = seen.features
-        assert features is not None
         # In float32: a distance to a centre is a small difference of large numbers.
-        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-            softened = self.knowledge.logits(features)
-        soft = soft_cross_entropy(self.knowledge.answer(z, seen.logits).float(), softened, options.temperature)
+        with torch.no_grad(), torch.autocast(seen.z.device.type, enabled=False):
+            softened = self.knowledge.logits(seen.features)
+        soft = soft_cross_entropy(self.knowledge.answer(seen.z, seen.logits).float(), softened, options.temperature)
         scale = options.temperature**2 if options.scale_by_temperature else 1.0
         return options.weight * scale * soft
