@@ -39,6 +39,18 @@ def test_what_differs_in_one_column_alone_stands_there(edited: Any, tessera: Any
     assert text.count("source.fusion") == 1
 
 
+def test_methods_of_one_training_are_named_and_compared_one_by_one(edited: Any, tessera: Any) -> None:
+    sums = (["attention", {"method": "soft_targets", "weight": weight}] for weight in (0.9, 0.4))
+    edited.study["grid"]["rows"] = [
+        {"label": str(row), "transfer": method} for row, method in enumerate(("attention", *sums))
+    ]
+    edited.study["base"].pop("transfer")
+    edited.set("grid/columns/target.protocol", ["classification"])
+    edited.make()
+    assert "    transfer  attention → [attention, soft_targets]\n" in tessera("diff", "0", "1")
+    assert "Settings\n    transfer.soft_targets.weight  0.9 → 0.4\n" in tessera("diff", "1", "2")
+
+
 def test_two_artifacts(plan: Plan, tessera: Any) -> None:
     first, second = [job for job in plan.jobs.values() if job.stage == "evaluate_target"][:2]
     text = tessera("diff", first.folder, second.key)

@@ -30,6 +30,18 @@ def named(value: Any, family: str) -> Any:
     return value
 
 
+def members(value: Any, family: str) -> Any:
+    """The list that a part of the family stands for, of settings as they are kept; any other part as it is.
+
+    >>> members({"name": "combination", "of": [{"name": "pkt"}, {"name": "lwf"}]}, "transfer")
+    [{'name': 'pkt'}, {'name': 'lwf'}]
+    >>> members({"name": "pkt"}, "transfer")
+    {'name': 'pkt'}
+    """
+    several = registry.several(family)
+    return value["of"] if several is not None and value["name"] == several else value
+
+
 @dataclass(frozen=True)
 class PartOf:
     """Validates a name, or a mapping with one, into the options model that the family's table gives it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tessera.explain.recipe import Recipe, Shelf
+from tessera.parts import members
 
 Facts = dict[str, Any]
 UNKNOWN = "input "  # of an input that nothing is known of: `input source`
@@ -114,7 +115,9 @@ def _own(recipe: Recipe) -> Facts:
             size, name = inner.pop("image_size", None), inner.pop("name", "task")
             facts |= flat(inner, f"source.tasks.{name}")
             facts |= {} if size is None else {"source.dataset.image_size": size}
-        elif word in ("source", "transfer", "dataset"):
+        elif word == "transfer":
+            facts |= flat(members(value, word), word)
+        elif word in ("source", "dataset"):
             facts |= flat(value, word)
         else:
             facts |= flat(value, f"target.{word}")
