@@ -1,5 +1,6 @@
 """Files of weights that other code wrote: read without running anything, fitted by name, refused in one line."""
 
+import itertools
 import os
 import pickle
 import re
@@ -73,6 +74,28 @@ def test_torchvisions_weights_give_torchvisions_features(
     if last is None:
         last = nn.Sequential(*list(theirs.children())[:-2])(images)
     assert_close(encoder.eval()(images), last, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_vgg_of_crd_has_a_module_for_each_block(tmp_path: Path) -> None:
+    def layer(channels: int, kernels: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, kernels, 3, padding=1), nn.BatchNorm2d(kernels), nn.ReLU()]
+
+    widths = [(3, 64), (64, 128), (128, 256, 256), (256, 512, 512), (512, 512, 512)]
+    theirs = nn.Module()
+    for number, block in enumerate(widths):
+        layers = [module for pair in itertools.pairwise(block) for module in layer(*pair)]
+        theirs.add_module(f"block{number}", nn.Sequential(*layers[:-1]))  # the last ReLU stands outside
+    theirs.add_module("classifier", nn.Linear(512, 4))
+    torch.save({"model": theirs.eval().state_dict()}, tmp_path / "vgg11.pth")
+    encoder, images = _encoder("vgg", depth=11), torch.randn(2, 3, 32, 32)
+    taken = take_weights(encoder, read_weights(tmp_path / "vgg11.pth").tensors, None, "vgg11.pth")
+    assert sorted(taken.left_over) == ["classifier.bias", "classifier.weight"]
+    expected = images
+    for number in range(5):
+        expected = torch.relu(theirs.get_submodule(f"block{number}")(expected))
+        expected = nn.functional.max_pool2d(expected, 2) if number < 3 else expected
+    assert_close(encoder.eval()(images), expected, rtol=0, atol=0)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -241,6 +241,19 @@ class VGG(_VGG):
     def __init__(self, options: VGGOptions) -> None:
         super().__init__(BLOCKS[options.depth], 1, True, options.pools)
         self.options = options
+
+    def names_in_files(self, name: str) -> tuple[str, ...]:
+        return self._names_of_crd[name], name
+
+    @cached_property
+    def _names_of_crd(self) -> dict[str, str]:
+        """The code of CRD has a module for each block; a pooling layer, or its place, ends ours."""
+        names, block, first = dict[str, str](), 0, 0
+        for index, module in enumerate(self.features):
+            names |= {f"features.{index}.{of}": f"block{block}.{index - first}.{of}" for of in module.state_dict()}
+            if isinstance(module, nn.MaxPool2d | nn.Identity):
+                block, first = block + 1, index + 1
+        return names
 
 
 def fresh_features(build: Callable[[], nn.Module]) -> nn.Sequential:
