@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,59 @@ def test_a_hostile_pickle_runs_nothing(form: str, tmp_path: Path) -> None:
 def test_figures_of_numpy_beside_the_weights_are_code_as_well(tmp_path: Path) -> None:
     torch.save({"model": _trained().state_dict(), "best": np.float64(93.0)}, tmp_path / "best.pth")
     assert "Save the state dict alone, or as safetensors" in _refusal(tmp_path / "best.pth")
+
+
+def test_a_single_wrong_byte_is_found_by_the_archives_checksums(tmp_path: Path) -> None:
+    state = _trained().state_dict()
+    torch.save(state, tmp_path / "file.pt")
+    content = bytearray((tmp_path / "file.pt").read_bytes())
+    place = content.find(state["layer3.0.conv2.weight"].numpy().tobytes())
+    assert place > 0
+    content[place + 2] ^= 1  # the last bit of an exponent: half or twice the weight
+    (tmp_path / "file.pt").write_bytes(content)
+    assert torch.load(tmp_path / "file.pt", weights_only=True).keys() == state.keys()
+    line = _refusal(tmp_path / "file.pt")
+    assert re.search(r"not a readable file of weights \(Bad CRC-32 for file '.*/data/\d+'\): damaged", line)
+
+
+def test_a_file_that_was_saved_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(_trained().state_dict(), tmp_path / "file.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(tmp_path / "file.pt") as archive:
+        assert archive.testzip() is not None
+    take_weights(ResNet8(ResNet8Options()), read_weights(tmp_path / "file.pt").tensors, None, "file.pt")
+
+
+def test_a_checkpoint_within_itself_is_refused(tmp_path: Path) -> None:
+    content = dict[str, Any]()
+    content["state_dict"] = content
+    torch.save(content, tmp_path / "round.pt")
+    assert "not a readable file of weights (maximum recursion depth" in _refusal(tmp_path / "round.pt")
+
+
+@pytest.mark.parametrize("form", ["sparse", "meta", "complex"])
+def test_tensors_that_are_not_plain_are_refused(form: str, tmp_path: Path) -> None:
+    state = _trained().state_dict()
+    weight = state["conv1.weight"]
+    made = {"sparse": weight.to_sparse(), "meta": weight.to("meta"), "complex": weight.to(torch.complex64)}[form]
+    torch.save({**state, "conv1.weight": made}, tmp_path / "file.pt")
+    assert "`resnet8`: `conv1.weight` is no plain tensor of real numbers. Set" in _refusal(tmp_path / "file.pt")
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
+    state = _trained().state_dict()
+    state["bn1.running_var"][3] = -0.5
+    torch.save(state, tmp_path / "file.pt")
+    assert "`bn1.running_var` is a variance, but negative: the file is damaged" in _refusal(tmp_path / "file.pt")
+
+
+def test_a_prefix_that_no_name_has_is_refused_though_all_names_fit(tmp_path: Path) -> None:
+    torch.save(_trained().state_dict(), tmp_path / "file.pt")
+    line = _refusal(tmp_path / "file.pt", prefix="backbone.")
+    assert "prefix is `backbone.`, but no name of the file begins with it. They begin with `conv1.weight`" in line
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

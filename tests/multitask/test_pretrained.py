@@ -136,3 +136,7 @@ def test_a_classifier_of_other_classes_or_none_is_refused(network: Any, tmp_path
     torch.save(network.encoder.state_dict() | fc, tmp_path / "ten.pt")
     with pytest.raises(StudyError, match=r"the file tells 10 classes apart, .*source\.dataset has 2"):
         load_pretrained(_source(tmp_path / "ten.pt", classifier=True), DATASET, COMPUTE, trial=0)
+    fc = {"fc.weight": torch.full((2, 64), float("nan")), "fc.bias": torch.zeros(2)}
+    torch.save(network.encoder.state_dict() | fc, tmp_path / "nan.pt")
+    with pytest.raises(StudyError, match=r"the linear layer is not finite: the file is damaged"):
+        load_pretrained(_source(tmp_path / "nan.pt", classifier=True), DATASET, COMPUTE, trial=0)

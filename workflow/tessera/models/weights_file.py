@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ Prefix = Literal["module.", "encoder.", "backbone.", "model."]
 # First words of what stands behind an encoder: it may be left over.
 Head = Literal["fc", "classifier", "head", "heads", "linear", "last_linear", "projection", "projector"]
 STATISTICS = ("running_mean", "running_var")
+MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,34 @@ def read_weights(path: Path) -> WeightsFile:
                 return WeightsFile({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
         with warnings.catch_warnings(action="ignore"):  # of old forms that can be read
             content = torch.load(path, map_location="cpu", weights_only=True)
+        _compare_checksums(path)
+        state = _state_dict(content)
     except MemoryError:
         raise
     except Exception as error:  # of a damaged pickle: whatever its bytes happen to ask for
         raise StudyError(f"{path}: {_why_not(error)}") from error
-    state = _state_dict(content)
     if state is None:
         raise StudyError(
             f"{path}: holds no state dict, neither by itself nor as {', '.join(get_args(Entry))}, but "
             f"{_form(content)}: save one, as in `torch.save(network.state_dict(), file)`"
         )
     return WeightsFile(state, {})
+
+
+def _compare_checksums(path: Path) -> None:
+    """Compares what `torch.save` wrote with its checksums, which `torch.load` does not look at.
+
+    Raises:
+        zipfile.BadZipFile: If a byte is another.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # an old form, without checksums
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.CRC:  # 0 in all of a file that was saved without them
+                with archive.open(entry) as content:
+                    while content.read(MEGABYTE):
+                        pass
 
 
 def _why_not(error: Exception) -> str:
@@ -115,6 +134,11 @@ def take_weights(encoder: Encoder, tensors: Mapping[str, Tensor], prefix: str | 
     Raises:
         StudyError: If they do not fit; the message names the first three that differ.
     """
+    if prefix is not None and not any(name.startswith(prefix) for name in tensors):
+        raise StudyError(
+            f"{shown}: weights.prefix is `{brief(prefix)}`, but no name of the file begins with it. They begin with "
+            f"{_first(tensors)}: correct prefix, or leave it out"
+        )
     own = encoder.state_dict()
     also = {name: encoder.names_in_files(name) for name in own}
     inner, left_over = _without_prefix(tensors, {other for others in also.values() for other in others}, prefix)
@@ -131,7 +155,7 @@ def take_weights(encoder: Encoder, tensors: Mapping[str, Tensor], prefix: str | 
                 differ.append(f"`{brief(also[name][-1])}` is missing")
         elif inner[there].shape != values.shape:
             differ.append(f"`{brief(there)}` is {tuple(inner[there].shape)}, not {tuple(values.shape)}")
-        elif inner[there].layout is not torch.strided or inner[there].is_quantized or inner[there].is_complex():
+        elif not _is_plain(inner[there]):
             differ.append(f"`{brief(there)}` is no plain tensor of real numbers")
         else:
             state[name] = inner[there].to(values.dtype)
@@ -146,8 +170,15 @@ def take_weights(encoder: Encoder, tensors: Mapping[str, Tensor], prefix: str | 
         )
     if wrong := not_finite(state):
         raise StudyError(f"{shown}: `{wrong[0]}` is not finite: the file is damaged, or its training diverged")
+    for name, values in state.items():
+        if name.endswith("running_var") and bool((values < 0).any()):
+            raise StudyError(f"{shown}: `{name}` is a variance, but negative: the file is damaged: get it again")
     encoder.load_state_dict(own | state)
     return Taken(left_over | {name: spare[name] for name in behind}, has_statistics)
+
+
+def _is_plain(values: Tensor) -> bool:
+    return values.layout is torch.strided and not (values.is_quantized or values.is_complex() or values.is_meta)
 
 
 def _name_of(encoder: Encoder) -> str:

@@ -87,6 +87,11 @@ def _classifier(encoder: Encoder, taken: Taken, classes: Sequence[str], shown: s
             f"its {encoder.num_features} features: leave classifier out"
         )
     weight, bias = found
+    if not (weight.isfinite().all() and bias.isfinite().all()):
+        raise StudyError(
+            f"{shown}: weights.classifier is set, but the linear layer is not finite: the file is damaged, or its "
+            "training diverged: leave classifier out"
+        )
     if len(weight) != len(classes):
         raise StudyError(
             f"{shown}: weights.classifier is set, but the file tells {len(weight)} classes apart, and source.dataset "
