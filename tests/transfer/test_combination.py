@@ -50,6 +50,8 @@ def test_a_list_is_a_combination_and_a_list_of_one_is_that_one() -> None:
         ([["fsp", "cetl"], "soft_targets"], "`combination` is no term"),
         (["fsp", {"method": "fsp", "pairs": "within_stage"}], "each of `fsp` and `fsp` has a first stage of its own"),
         (["fine_tune", "lwf"], "each of `fine_tune` and `lwf` builds the network"),
+        (["rkd", "attention", "attention"], "lists `attention` twice, with the same options: leave one out"),
+        (["rkd", {"method": "rkd", "angle": 50}], "lists `rkd` twice, with the same options"),
     ],
 )
 def test_what_does_not_go_together_is_refused(of: Any, told: str) -> None:
@@ -115,7 +117,7 @@ def test_a_method_begins_every_epoch_as_if_it_were_alone(
     cetl = {"method": "cetl", **options}
     alone, both = (
         train_network(settings(of), teacher, dataset, compute, trial=0, resume=None)
-        for of in ({"name": "cetl", **options}, {"name": "combination", "of": [cetl, cetl]})
+        for of in ({"name": "cetl", **options}, {"name": "combination", "of": [cetl, {**cetl, "refresh": "start"}]})
     )
     one = [{name: value for name, value in row.items() if name.startswith("weight_")} for row in alone.history]
     for first, row in zip(one[:1], both.history[:1], strict=True):

@@ -25,6 +25,9 @@ class CombinationOptions(TransferOptions):
         for member in self.of:
             if not member.adds_term:
                 raise ValueError(f"`{member.name}` is no term that could stand beside others: leave it out")
+        for place, member in enumerate(self.of):
+            if member in self.of[:place]:
+                raise ValueError(f"lists `{member.name}` twice, with the same options: leave one out")
         for what, members in (
             ("has a first stage of its own", [member for member in self.of if member.two_stage]),
             ("builds the network", [member for member in self.of if member.builds_network]),
