@@ -55,6 +55,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"base/source/schedule": "joint"}, "fusion `tte` needs weights of each task's own turn, which schedule `joint` has not"),
     ({"base/source/fusion": {"name": "tte", "rest": "last"}}, "fusion.rest `last` throws all but one branch away"),
     ({"base/source/fusion": {"name": "tte", "alpha": "fixed", "alpha_values": [1.0]}}, "has 1 values for 2 tasks"),
+    ({"base/transfer": {"method": "combination", "of": {"0": "fsp"}}}, FILE + ".*: `transfer.of`: should be a list$"),
     ({"base/transfer": "source_only"}, "transfer `source_only` reads the source's own classifier, but no task of the source learns class labels"),
     ({"base/transfer": "source_only", "base/source/sharing": "lasso", "base/source/schedule": "round_robin", "base/source/fusion": "none", "base/source/tasks": ["classification"], "grid/rows": {"source.epochs": [1]}, "base/source/method": None, "also": None}, "which it does not under sharing `lasso`: use `hard`"),
 ]  # fmt: skip

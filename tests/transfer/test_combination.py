@@ -47,7 +47,7 @@ def test_a_list_is_a_combination_and_a_list_of_one_is_that_one() -> None:
         ([], "lists 0 methods: name one, or list two or more"),
         (["none", "fsp"], "`none` is no term that could stand beside others"),
         (["source_only", "fsp"], "`source_only` is no term"),
-        ([["fsp", "cetl"], "soft_targets"], "`combination` is no term"),
+        ([["fsp", "cetl"], "soft_targets"], "lists a list within a list: write all methods in one"),
         (["fsp", {"method": "fsp", "pairs": "within_stage"}], "each of `fsp` and `fsp` has a first stage of its own"),
         (["fine_tune", "lwf"], "each of `fine_tune` and `lwf` builds the network"),
         (["rkd", "attention", "attention"], "lists `attention` twice, with the same options: leave one out"),

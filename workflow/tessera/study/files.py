@@ -207,7 +207,7 @@ def describe(item: Mapping[str, Any], known: Iterable[str]) -> str:
     if item["type"] == "missing":
         return f"`{key}`: is needed, but missing"
     message = str(item["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should be", "should be")
+    message = message.replace("Input should be", "should be").replace("a valid tuple", "a list")
     found = item.get("input")
     plain = isinstance(found, str | int | float | bool | type(None))
     where = f"`{key}`: " if key else ""  # what is wrong with a whole file names its keys itself

@@ -1,7 +1,7 @@
 """What can be set of several transfers in one training. Torch-free."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,8 +13,6 @@ from tessera.transfer.options.base import TransferOptions, TransferPart
 class CombinationOptions(TransferOptions):
     """Several methods at once: a list of them, whose terms are added and whose weights of the labels are multiplied."""
 
-    adds_term: ClassVar[bool] = False  # a list in a list is one list
-
     name: Literal["combination"] = "combination"
     of: tuple[TransferPart, ...] = Field(description="The methods, each with its options.")
 
@@ -23,6 +21,8 @@ class CombinationOptions(TransferOptions):
         if len(self.of) < 2:
             raise ValueError(f"lists {len(self.of)} methods: name one, or list two or more")
         for member in self.of:
+            if isinstance(member, CombinationOptions):
+                raise ValueError("lists a list within a list: write all methods in one")
             if not member.adds_term:
                 raise ValueError(f"`{member.name}` is no term that could stand beside others: leave it out")
         for place, member in enumerate(self.of):
