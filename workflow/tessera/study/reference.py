@@ -84,8 +84,8 @@ the method's preset, `base`, the preset's `fixed` keys where the row or column n
 column's own. What `at_scale` says of a scale lies over that scale's own file, and beneath all others. Mappings merge; a
 part that is named anew starts afresh.""",
     "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
-options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A list of transfers is one training in which their terms
-are added: `transfer: [attention, {method: soft_targets, weight: 0.9}]`.
+options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A list of transfers is one training in which their
+terms are added: `transfer: [attention, {method: soft_targets, weight: 0.9}]`.
 
 A part of your own is named `my_package.my_module:MyTask`. Its code is in the keys of the jobs that use it: every source
 file of its top-level package (`my_package`), or its own file where it is in none. A change of any of them makes those
