@@ -7,8 +7,9 @@ from torch.testing import assert_close
 
 from tessera.errors import StudyError
 from tessera.models.encoders.cifar_resnet import ResNet8
-from tessera.models.encoders.options import ResNet8Options, ResNet50Options
+from tessera.models.encoders.options import ResNet8Options, ResNet50Options, WideResNetOptions
 from tessera.models.encoders.torchvision_resnet import ResNet50
+from tessera.models.encoders.wide_resnet import WideResNet
 from tessera.models.networks.options import ReducedAlexNetOptions
 from tessera.models.networks.reduced_alexnet import ReducedAlexNet
 from tessera.transfer.layers import Pair, average_to, channels_of, match_layers, stage_ends, to_one_size
@@ -23,6 +24,8 @@ def test_stages_end_where_the_pairs_across_stages_say(student: ReducedAlexNet) -
     with torch.device("meta"):
         large = ResNet50(ResNet50Options())
     assert stage_ends(ResNet8(ResNet8Options())) == ["stage1", "stage2", "stage3"]  # the stem is no stage
+    wide = WideResNet(WideResNetOptions(depth=10, width=1))
+    assert stage_ends(wide) == ["stage1", "stage2", "stage3.sum"]  # sums, as in the code that losses of maps come from
     assert stage_ends(large) == ["layer1", "layer2", "layer3", "layer4"]
     assert stage_ends(student) == ["pool1", "pool2", "conv4", "conv5"]
 

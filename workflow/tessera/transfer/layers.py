@@ -49,12 +49,12 @@ def match_layers(
 
 
 def stage_ends(network: LayeredNetwork) -> list[str]:
-    """The last layer of each stage, from the input on: what `across_stage` pairs, without a `stem`.
+    """The last layer of each stage, from the input on: what `across_stage` pairs, in its order, without a `stem`.
 
     A network without such pairs ends a stage with each of its layers.
     """
-    paired = {name for pair in network.stage_pairs.get("across_stage", ()) for name in pair}
-    ends = [name for name in network.layer_channels if name != STEM and (name in paired or not paired)]
+    paired = dict.fromkeys(name for pair in network.stage_pairs.get("across_stage", ()) for name in pair)
+    ends = [name for name in paired or network.layer_channels if name != STEM]
     return ends or list(network.layer_channels)[-1:]
 
 

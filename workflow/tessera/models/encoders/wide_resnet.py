@@ -1,6 +1,6 @@
 """Wide residual networks for small images: three stages of pre-activation blocks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch.nn.functional as F
@@ -100,3 +100,9 @@ class WideResNet(ThreeStages):
             yield "stage3.sum", last
             last = F.relu(self.bn1(last))
         yield name, last
+
+    @property
+    def stage_pairs(self) -> dict[str, Sequence[tuple[str, str]]]:
+        # The code of attention transfer and of CRD compares sums: of the last stage, what its batch norm is given.
+        across = (("stem", "stage1"), ("stage1", "stage2"), ("stage2", "stage3.sum"))
+        return {**super().stage_pairs, "across_stage": across}
