@@ -39,7 +39,7 @@ def members(value: Any, family: str) -> Any:
     {'name': 'pkt'}
     """
     several = registry.several(family)
-    return value["of"] if several is not None and value["name"] == several else value
+    return value["of"] if several is not None and isinstance(value, dict) and value.get("name") == several else value
 
 
 @dataclass(frozen=True)
