@@ -30,6 +30,17 @@ def test_layers_by_name_are_planned(plan_of: PlanOf) -> None:
         assert plan_of({"base/transfer": {"method": method, "layers": pairs}, "also": []}).jobs
 
 
+@pytest.mark.parametrize("method", ["attention", "nst", "fitnet", "vid", "jacobian", "similarity"])
+def test_layers_that_a_network_lacks_are_refused_with_those_there_are(method: str, plan_of: PlanOf) -> None:
+    members = [{"method": method, "layers": [["conv5", "stage3"], ["conv55", "stage3"]]}, "rkd"]
+    assert told(plan_of, members).endswith(
+        "`transfer.layers`: the target network (`reduced_alexnet`) has no layer `conv55`. Did you mean 'conv5'? Known: "
+        "conv2, conv3, conv4, conv5, pool1, pool2."
+    )
+    line = told(plan_of, {"method": method, "layers": [["conv5", "layer3"]]})
+    assert "`transfer.layers`: the source encoder (`resnet8`) has no layer `layer3`. Known: " in line
+
+
 def test_angles_want_three_images_a_batch(plan_of: PlanOf) -> None:
     line = told(plan_of, "rkd", **{"base/target/batch_size": 2})
     assert line.endswith(

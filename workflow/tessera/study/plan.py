@@ -16,6 +16,7 @@ from tessera.study.config import Config
 from tessera.study.delta import delta_column, refuse_delta
 from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
+from tessera.study.layers import refuse_missing_layers
 from tessera.study.left_out import LeftOut, Place, group
 from tessera.study.prepared import refuse_older_datasets
 from tessera.study.published import published_of
@@ -201,6 +202,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
             with resolver.own_parts_explained(where):
                 experiment = resolver.resolve(grid_cell.settings, grid_cell.where())
                 refuse_dropped(grid_cell, experiment, resolver.untrains(grid_cell.settings), where)
+                refuse_missing_layers(experiment, where)
                 experiment = with_checksums(experiment, plan.root, where)
                 if plan.config.strict:
                     experiment = experiment.strict()

@@ -46,6 +46,11 @@ class TransferOptions(Options):
         return label(self.name)
 
     @property
+    def named_layers(self) -> tuple[tuple[str, str], ...]:
+        """Layers of student and teacher that the study names, which both must have."""
+        return ()
+
+    @property
     def needs_classifier(self) -> bool:
         """True where it reads the source's own classifier, so the source must learn its labels."""
         return False

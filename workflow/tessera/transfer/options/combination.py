@@ -43,6 +43,10 @@ class CombinationOptions(TransferOptions):
         return "-".join(member.word() for member in self.of)
 
     @property
+    def named_layers(self) -> tuple[tuple[str, str], ...]:
+        return tuple(pair for member in self.of for pair in member.named_layers)
+
+    @property
     def needs_classifier(self) -> bool:
         return any(member.needs_classifier for member in self.of)
 

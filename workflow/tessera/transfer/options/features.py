@@ -28,6 +28,16 @@ LAYERS = (
 )
 
 
+class LayersOptions(TransferOptions):
+    """Transfers that compare maps of chosen layers."""
+
+    layers: Layers = Field("stages", description=LAYERS)
+
+    @property
+    def named_layers(self) -> tuple[tuple[str, str], ...]:
+        return () if isinstance(self.layers, str) else self.layers
+
+
 class FspOptions(TransferOptions):
     """Flow of solution procedure: Gram matrices across layers (Yim et al. 2017)."""
 
@@ -68,7 +78,7 @@ class CetlOptions(TransferOptions):
     image_px: int = Field(64, ge=8, description="Images are rebuilt at no more than this height and width, px.")
 
 
-class AttentionOptions(TransferOptions):
+class AttentionOptions(LayersOptions):
     """Attention transfer: where the networks look, whatever they see there (Zagoruyko & Komodakis 2017)."""
 
     name: Literal["attention"] = "attention"
@@ -81,7 +91,7 @@ class AttentionOptions(TransferOptions):
     layers: Layers = Field("stages", description=LAYERS)
 
 
-class NstOptions(TransferOptions):
+class NstOptions(LayersOptions):
     """Neuron selectivity transfer: the distributions of what channels respond to (Huang & Wang 2017)."""
 
     name: Literal["nst"] = "nst"
@@ -91,7 +101,7 @@ class NstOptions(TransferOptions):
     layers: Layers = Field("stages", description=LAYERS)
 
 
-class FitNetOptions(TransferOptions):
+class FitNetOptions(LayersOptions):
     """FitNets: a hint of the teacher's for one layer of the student's (Romero et al. 2015)."""
 
     name: Literal["fitnet"] = "fitnet"
@@ -107,7 +117,7 @@ class FitNetOptions(TransferOptions):
         return self.mode == "two_stage"
 
 
-class VidOptions(TransferOptions):
+class VidOptions(LayersOptions):
     """Variational information distillation: the student's maps tell of the teacher's (Ahn et al. 2019)."""
 
     name: Literal["vid"] = "vid"
@@ -123,7 +133,7 @@ class VidOptions(TransferOptions):
         return self.places == "penultimate"
 
 
-class JacobianOptions(TransferOptions):
+class JacobianOptions(LayersOptions):
     """Jacobian matching: how an answer would change with the pixels (Srinivas & Fleuret 2018)."""
 
     name: Literal["jacobian"] = "jacobian"

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tessera.transfer.options.base import TransferOptions
-from tessera.transfer.options.features import LAYERS, Layers
+from tessera.transfer.options.features import LAYERS, Layers, LayersOptions
 
 SMALLEST_TRIPLE = 3
 
@@ -37,7 +37,7 @@ class RkdOptions(TransferOptions):
         return True
 
 
-class SimilarityOptions(TransferOptions):
+class SimilarityOptions(LayersOptions):
     """Similarity-preserving distillation: which images of a batch excite a layer alike (Tung & Mori 2019)."""
 
     name: Literal["similarity"] = "similarity"

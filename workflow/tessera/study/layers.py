@@ -1,0 +1,59 @@
+"""Layers that a study names: looked for in its networks before any job starts.
+
+Only here does a plan build networks, without their weights, and so imports torch, which takes seconds: where a study
+names no layer, nothing of it is done.
+"""
+
+from functools import lru_cache
+
+from tessera.errors import StudyError
+from tessera.registry import Options, suggest
+from tessera.study.schema import Experiment
+
+
+def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
+    """Refuses layers that a transfer compares and that the student or the teacher does not have.
+
+    Args:
+        shown: File, row and column, for messages.
+
+    Raises:
+        StudyError: With one line for each layer.
+    """
+    transfer, target, encoder = experiment.transfer, experiment.target, experiment.source.encoder
+    network = transfer.network_of(target.network, encoder)
+    if not transfer.named_layers or network is None:
+        return
+    students, teachers = zip(*transfer.named_layers, strict=True)
+    lines = [
+        f"{shown}: `transfer.layers`: {who} has no layer `{name}`. {suggest(name, known)}"
+        for who, names, known in (
+            (f"the target network (`{network.name}`)", students, _layers_of(network, target.dataset.pixels())),
+            (f"the source encoder (`{encoder.name}`)", teachers, _layers_of(encoder, None)),
+        )
+        for name in dict.fromkeys(names)
+        if name not in known
+    ]
+    if lines:
+        raise StudyError("\n".join(lines))
+
+
+def _layers_of(options: Options, image_size: int | None) -> tuple[str, ...]:
+    return _layers(type(options), options.model_dump_json(), image_size)
+
+
+@lru_cache(maxsize=64)
+def _layers(kind: type[Options], dumped: str, image_size: int | None) -> tuple[str, ...]:
+    """Names of all maps of an encoder, or, where there is an image size, of a target network."""
+    import torch
+
+    from tessera import registry
+    from tessera.models.networks.build import build_network
+
+    options = kind.model_validate_json(dumped)
+    with torch.device("meta"):
+        if image_size is None:
+            network = registry.load("encoder", options.name)(options)
+        else:
+            network = build_network(options, 2, image_size)
+    return (*network.layer_channels, *network.inner_channels)
