@@ -25,6 +25,8 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
         pretrained = load_pretrained(source, dataset, compute, job.trial)
     else:
         pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
+    if pretrained.compiled:
+        job.made_with["compiled"] = True
     save_encoder(pretrained.encoder, source.encoder, pretrained.normalization or dataset.normalization, job.output)
     supervised = [head_key(task.key) for task in source.tasks if task.column == "class"]
     supervised += [name for name in pretrained.heads if name == CLASSIFIER]

@@ -30,6 +30,8 @@ from tessera.provenance import git_state, hardware
 
 log = logging.getLogger("tessera")
 
+COMPILED = Path("resume", "compile")  # kernels that were compiled here, and what was measured of them
+
 # Where artifacts/ is shared by projects, what looks wrong may be on its way: it is looked at again, after a pause.
 _LOOKS, _PAUSE_S, _ATTEMPTS = 2, 0.1, 5
 _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "timm")

@@ -23,6 +23,7 @@ class Run(Checked):
     data_root: str = "data"
     device: str = "auto"
     precision: str = "auto"
+    compile: Literal["auto"] | bool = "auto"
     threads: int = 1
     gpus: int = 1
     mlflow_uri: str | None = None

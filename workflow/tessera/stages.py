@@ -55,6 +55,7 @@ class StageJob(Generic[S]):
         device: What was leased.
         beside: Settings of all jobs of this stage in this process, its own among them.
         kept: What the jobs of one process leave each other, by name.
+        made_with: What the manifest's `hardware` is to say beside device, precision and threads.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class StageJob(Generic[S]):
         self.job, self.run, self.settings, self.device = job, job.run, settings, device
         self.beside = tuple(beside) or (settings,)
         self.kept = {} if kept is None else kept
+        self.made_with: dict[str, Any] = {}
         self.inputs = {role: Path(folder) for role, folder in job.inputs.items()}
         self.trial = job.trial or 0
         self.output = artifacts.resume_folder(job) / "output"
@@ -85,7 +87,7 @@ class StageJob(Generic[S]):
         torch.manual_seed(seed_of(self.trial, self.job.stage))
         device = torch.device(self.device.type)
         repeat_exactly(device)
-        return Compute(device, self.run.precision, self.device.number)
+        return Compute(device, self.run.precision, self.device.number, self.run.compile, artifacts.COMPILED)
 
     def save_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps a training's figures, one line an epoch."""
@@ -321,6 +323,7 @@ def _describe(stage_job: StageJob[Any]) -> dict[str, Any]:
     if "compute" in vars(stage_job):  # whether anything was computed
         about["precision"] = str(stage_job.compute.dtype).removeprefix("torch.")
         about["threads"] = num_threads(stage_job.run.threads)
+    about |= stage_job.made_with
     torch = sys.modules.get("torch")
     if device.number > 1:
         about["gpus"] = device.number

@@ -24,6 +24,7 @@ from tessera.multitask.step import OwnInputs, SharedInput, Step, channels_last
 from tessera.multitask.task_network import head_key
 from tessera.multitask.validation import draw_held_out
 from tessera.tasks.base import ImageStatistics, Task, TaskBatch
+from tessera.training.compiled import Planned
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at
 from tessera.training.randomness import generator_of, index_batches, seed_of
@@ -44,12 +45,15 @@ class Learner:
 
     Attributes:
         names: What the tasks are called, in history and tables as in here (`TaskOptions.key`).
+        called: Gives what steps call in place of an encoder, such as the same with compiled passes; held-out figures
+            call the encoder itself.
     """
 
     def __init__(
         self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
     ) -> None:
         self.source, self.compute, self.trial = source, compute, trial
+        self.called: Callable[[Encoder], Encoder] = lambda encoder: encoder
         options = {part.key: part for part in source.tasks}
         self.names = list(options)
         self.drawn_by = {name: part.drawn_by for name, part in options.items()}
@@ -134,6 +138,22 @@ class Learner:
             for name, task in self.tasks.items()
         }  # fmt: skip
 
+    def planned(self, turns: Sequence[Turn]) -> list[Planned]:
+        """The encoder's passes in all epochs, by the shape of their inputs, if every epoch has such turns."""
+        shared = any(turn.shared for turn in turns)
+        found: dict[torch.Size, Planned] = {}
+        for name, feed in self.feeds(0, turns).items():
+            batches = sum(turn.batches if shared else turn.count(name) for turn in turns)
+            if batches == 0:
+                continue
+            batch = next(feed)
+            inputs = channels_last((batch[name] if shared else batch).inputs)
+            before = found[inputs.shape].number if inputs.shape in found else 0
+            found[inputs.shape] = Planned(inputs, before + batches * self.source.epochs)
+            if shared:  # one pass for all
+                break
+        return list(found.values())
+
     def take(
         self,
         turn: Turn,
@@ -175,13 +195,18 @@ class Learner:
         """Predictions of tasks whose batches have the same inputs, by one pass of the encoder."""
         names = list(batches)
         inputs = channels_last(batches[names[0]].inputs)
-        maps = self.maps(inputs, names)
+        with self.compute.autocast():
+            maps = self.sharing.maps(self.encoder, inputs, names)
         return {name: self.answer(name, maps)[1] for name in names}
 
     def maps(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """One pass of the encoder: what the heads of these tasks need."""
+        """One pass of a step: what the heads of these tasks need."""
         with self.compute.autocast():
-            return self.sharing.maps(self.encoder, inputs, names)
+            return self.maps_by(self.encoder, inputs, names)
+
+    def maps_by(self, encoder: Encoder, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """The same by this encoder, the learner's own or an earlier copy, in its caller's precision."""
+        return self.sharing.maps(self.called(encoder), inputs, names)
 
     def answer(self, name: str, maps: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
         """What a task's head reads of the maps of one pass, and its prediction."""

@@ -1,5 +1,6 @@
 """Pretrains one encoder from all tasks: schedule, balancing, regularizer and fusion, epoch by epoch."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,15 @@ from tessera.multitask.task_network import TaskNetwork
 from tessera.multitask.validation import validate
 from tessera.tasks.base import Preview
 from tessera.training.checkpoint import Checkpoint
+from tessera.training.compiled import Compiled, chooses_compiled, works, worth_a_look
 from tessera.training.compute import Compute
 from tessera.training.learning_rate import learning_rate_at
 from tessera.training.optimizer import load_optimizer, make_optimizer
 from tessera.training.pace import Pace
 from tessera.training.randomness import generator_of
 from tessera.training.steps import check_course, cure
+
+log = logging.getLogger("tessera")
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Pretrained:
         metrics: Figures of the last epoch, chance values, and figures of the whole training.
         previews: What each task sees and predicts of a few held-out images, by task; of people none.
         normalization: Of the images that trained it; None: of the source's.
+        compiled: Whether its steps called a compiled encoder.
     """
 
     encoder: Encoder
@@ -60,6 +65,7 @@ class Pretrained:
     metrics: dict[str, float]
     previews: dict[str, Preview]
     normalization: Normalization | None = None
+    compiled: bool = False
 
 
 def pretrain(
@@ -78,7 +84,8 @@ def pretrain(
         labels: What each task's `prepare` made, by task.
         trial: Seeds weights, order, batches and pretext labels, each by itself.
         resume: Folder of the training's state, saved after each epoch; a training that goes on from it ends with the
-            same bytes on a CPU as one that was never interrupted. None saves nothing.
+            same bytes on a CPU as one that was never interrupted: it also keeps to compiled passes, or to those as
+            they are, whatever `compute` now says. None saves nothing.
 
     Raises:
         StudyError: If schedule and fusion do not fit together.
@@ -88,6 +95,7 @@ def pretrain(
     training = checkpoint.resume(
         lambda: _Training(source, dataset, labels, compute, trial), lambda fresh, state: fresh.load_state_dict(state)
     )
+    training.choose_passes()
     progress = Pace("pretrain_source", source.epochs, done=len(training.history))
     for epoch in range(len(training.history), source.epochs):
         row = training.epoch(epoch)
@@ -110,8 +118,31 @@ class _Training:
         self.learner = Learner(source, dataset, labels, compute, trial)
         self.history: list[Row] = []
         self.images: list[int] = []  # drawn in each epoch
+        self.compiled = False
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         self._optimizer_states: dict[str, Any] = {}
+
+    def choose_passes(self) -> None:
+        """Before the first step, decides whether its passes are compiled; later, makes them what they were."""
+        learner, compute, begun = self.learner, self.compute, bool(self.history)
+        if len(self.history) >= self.source.epochs:
+            return
+        turns = self._turns(0)
+        if not begun:
+            if compute.compile is True and not learner.sharing.calls_encoder:
+                name = self.source.sharing.name
+                log.info("compile: sharing `%s` takes the encoder apart, so nothing is compiled", name)
+            passes = self.source.epochs * sum(turn.batches for turn in turns)
+            if learner.sharing.calls_encoder and worth_a_look(compute, passes):
+                self.compiled = chooses_compiled(learner.encoder, learner.planned(turns), compute)
+        else:
+            if compute.compile not in ("auto", self.compiled):
+                log.info("compile: it goes on as it began, %s", "compiled" if self.compiled else "not compiled")
+            if self.compiled and not works(learner.encoder, learner.planned(turns), compute):
+                self.compiled = False
+                log.warning("compile: it began compiled; what it ends with is not what it would have been")
+        if self.compiled:
+            learner.called = Compiled(compute)
 
     def epoch(self, epoch: int) -> Row:
         """Trains one epoch: all turns, then the fusion; returns its row of the history."""
@@ -166,8 +197,9 @@ class _Training:
         metrics = summary(self.history, self.images) | learner.chance
         previews = make_previews(learner) if self.draws else {}
         return Pretrained(
-            learner.encoder, learner.heads.eval(), learner.sharing.eval(), self.history, metrics, previews
-        )
+            learner.encoder, learner.heads.eval(), learner.sharing.eval(), self.history, metrics, previews,
+            compiled=self.compiled,
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next epochs depend on; random numbers need no state, as epochs seed their own."""
@@ -182,6 +214,8 @@ class _Training:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "history": self.history,
             "images": self.images,
+            # Only where it is so: a state without a word of it was left by passes as they are written.
+            **({"compiled": True} if self.compiled else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -193,6 +227,7 @@ class _Training:
         learner, epochs = self.learner, self.source.epochs
         check_course(state["history"], epochs, ({"epoch": epoch + 1} for epoch in range(epochs)))
         self.history, self.images = list(state["history"]), [int(number) for number in state["images"]]
+        self.compiled = "compiled" in state
         if len(self.images) != len(self.history):
             raise ValueError(f"it counts the images of {len(self.images)} epochs of {len(self.history)}")
         self.fusion.load_state_dict(state["fusion"])

@@ -159,7 +159,7 @@ class OwnInputs(Step):
             if name not in self._batches:
                 self._batches[name] = next(self._feeds[name])
             inputs = channels_last(self._batches[name].inputs)
-            maps_by = partial(self.learner.sharing.maps, inputs=inputs, tasks=[name])
+            maps_by = partial(self.learner.maps_by, inputs=inputs, names=[name])
             yield self._loss(name, self._batches[name], self.learner.maps(inputs, [name]), maps_by)
 
 
@@ -202,7 +202,7 @@ class SharedInput(Step):
             """Once for all heads, as the pass of the encoder itself."""
             key = (encoder, torch.is_grad_enabled())
             if key not in seen:
-                seen[key] = self.learner.sharing.maps(encoder, self._inputs, self.tasks)
+                seen[key] = self.learner.maps_by(encoder, self._inputs, self.tasks)
             return seen[key]
 
         for name in self.tasks:

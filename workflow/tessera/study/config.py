@@ -56,6 +56,12 @@ class Config(Checked):
         "though figures may differ by points between the two. Named, it is part of the keys: name it where machines "
         "are compared or share artifacts.",
     )
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="Whether a pretraining compiles the passes of its encoder, which then round otherwise. `auto`: "
+        "where a measurement, kept under resume/compile, says that it saves twice what it takes, never in less than "
+        "an hour on a processor, or ten minutes on a GPU. Not part of the keys; keep one value within a study.",
+    )
     threads: int = Field(
         1,
         ge=1,
@@ -77,6 +83,7 @@ class Config(Checked):
             data_root=str(self.data_folder()),
             device=self.device,
             precision=self.precision,
+            compile=self.compile,
             threads=self.threads,
             gpus=self.gpus,
             mlflow_uri=mlflow.uri if mlflow.enabled else None,

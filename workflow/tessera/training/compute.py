@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -41,10 +41,20 @@ class Compute:
         device: The one device of this job.
         precision: `auto`, `float32` or `bfloat16`.
         processes: Devices that a training may spread over, a process each; what cannot spread takes `device` alone.
+        compile: Whether a pretraining compiles its encoder's passes; `auto`: where that pays (`training.compiled`).
+        kept: Folder for compiled kernels, and for what was measured of them; None: nothing is remembered.
     """
 
-    def __init__(self, device: torch.device, precision: str = "auto", processes: int = 1) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        precision: str = "auto",
+        processes: int = 1,
+        compile: Literal["auto"] | bool = False,
+        kept: Path | None = None,
+    ) -> None:
         self.device, self.precision, self.processes = device, precision, processes
+        self.compile, self.kept = compile, kept
         self.dtype = resolve_precision(precision, device)
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,7 +19,13 @@ class Sharing(nn.Module, ABC):
         tasks: Names of the tasks, in the study's order.
         build_encoder: Builds another encoder of the kind, with fresh weights at each call; they depend on the trial
             alone.
+
+    Attributes:
+        calls_encoder: Whether `maps` does nothing with the encoder but call it, so that a compiled one can take its
+            place; what is asked for inner maps or stages runs as it is written.
     """
+
+    calls_encoder: ClassVar[bool] = False
 
     def __init__(
         self, options: Options, encoder: Encoder, tasks: Sequence[str], build_encoder: Callable[[], Encoder]

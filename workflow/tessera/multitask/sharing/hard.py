@@ -13,6 +13,8 @@ class HardSharing(Sharing):
     Source: Kim, Lee & Song 2019, Eq. 2.
     """
 
+    calls_encoder = True
+
     def features(self, task: str, maps: Mapping[str, Tensor]) -> Tensor:
         (z,) = maps.values()
         return z
