@@ -43,3 +43,16 @@ def test_a_precision_that_was_asked_for_is_no_mixture(edited: Any) -> None:
     for number, job in enumerate(plan.jobs.values()):
         edited.make_one(job, hardware={"device": "cpu", "precision": ("bfloat16", "float32")[number % 2]})
     assert mixed(plan, ["which"]) == []
+
+
+def test_compiled_pretrainings_beside_others_are_a_mixture(edited: Any) -> None:
+    plan = edited.write()
+    pretrainings = [job for job in plan.jobs.values() if job.stage == "pretrain_source"]
+    others = [job for job in plan.jobs.values() if job.stage != "pretrain_source"]
+    for job in plan.jobs.values():
+        edited.make_one(job, hardware={"device": "cpu", **({"compiled": True} if job in pretrainings else {})})
+    assert others
+    assert mixed(plan, ["which"]) == []  # what takes no steps of a pretraining is neither
+    edited.make_one(pretrainings[0], hardware={"device": "cpu"})
+    (line,) = mixed(plan, ["which"])
+    assert "several kinds of passes (compiled, not compiled)" in line

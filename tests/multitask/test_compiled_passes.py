@@ -63,7 +63,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     [
         ({}, 2 * 6),
         (OMEGA, 2 * 6 + 6),  # the anchor's, in the second epoch
-        ({"tasks": LABELLED, "schedule": SHARED, "balancing": "pcgrad"}, 2 * 3),  # both go back through one pass
+        ({"tasks": LABELLED, "schedule": SHARED, "balancing": "pcgrad"}, 2 * 6),  # both go back through one pass
     ],
     ids=["joint", "omega", "shared input"],
 )

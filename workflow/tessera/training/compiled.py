@@ -96,7 +96,7 @@ def works(encoder: nn.Module, planned: Sequence[Planned], compute: Compute) -> b
         for each in planned:
             _seconds(copy, each.inputs, compute)
     except Exception as error:  # whatever a compiler raises
-        log.warning("compile: the encoder cannot be compiled here (%s), so it is not", _first_line(error))
+        log.warning("compile: the encoder cannot be compiled here (%s), so it is not", _in_a_line(error))
         return False
     return True
 
@@ -138,7 +138,7 @@ def _pays(encoder: nn.Module, planned: Sequence[Planned], compute: Compute) -> b
         try:
             costs = [_compared(encoder, each.inputs, compute) for each in planned]
         except Exception as error:  # whatever a compiler raises
-            log.warning("compile: the encoder cannot be compiled here (%s), so it is not", _first_line(error))
+            log.warning("compile: the encoder cannot be compiled here (%s), so it is not", _in_a_line(error))
             return False
     found = pays(costs, planned)
     shares = ", ".join(f"{cost.eager_s / (cost.compiled_s or cost.eager_s):.2f}" for cost in costs)
@@ -266,6 +266,6 @@ def _backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
     return made
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+def _in_a_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
