@@ -101,7 +101,7 @@ def test_training_batches_and_held_out_figures(both: tuple[Dataset, Dataset]) ->
     assert isinstance(packed.held_out.images, torch.Tensor)  # decoded once
     for name in packed.names:
         task = packed.tasks[name]
-        assert task.statistics == ImageStatistics.of(both[1])
+        assert task.statistics == ImageStatistics.of(both[1], packed.held_out_batch)
         feeds = [Feed(task, learner.splits[name], 8, 3, 0, 0, name, show=lambda images: images) for learner in learners]
         for one, other in zip(*feeds, strict=True):
             assert torch.equal(one.inputs, other.inputs)

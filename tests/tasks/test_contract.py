@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "jigsaw_plus": {"permutations": 6},
     "segmentation": {"segments": 5, "radius": 3.0},
 }
-INPUTS = {"jigsaw": 9, "jigsaw_plus": 9, "rwc": 3}  # an image
+INPUTS = {"jigsaw": 9, "jigsaw_plus": 9, "rwc": 3, "simclr": 2}  # an image
 
 
 def colorful(number: int, size: int, seed: int = 0) -> Tensor:
@@ -50,7 +50,7 @@ def make_task(name: str, size: int, **options: Any) -> Task:
     source = dataset(size) if chosen.labels_from_images else None
     prepared = cls.prepare(chosen, size, source, torch.Generator().manual_seed(0))
     assert bool(prepared) == bool(chosen.label_fields)
-    task: Task = cls(chosen, ImageStatistics.of(dataset(size)), prepared, torch.device("cpu"))
+    task: Task = cls(chosen, ImageStatistics.of(dataset(size), batch_size=8), prepared, torch.device("cpu"))
     return task
 
 
@@ -212,19 +212,19 @@ def test_each_task_can_be_learned_beyond_chance(name: str) -> None:
 
 VIEWED = {"rotation": 224, "colorization": 224, "segmentation": 224, "reconstruction": 224, "classification": 224}
 VIEWED |= dict.fromkeys(("semantic_segmentation", "depth", "disparity", "normals"), 256)  # each pixel has a label
-TILES = {"jigsaw": (9, 64), "jigsaw_plus": (9, 64), "rwc": (3, 96)}
+SEVERAL = {"jigsaw": (9, 64), "jigsaw_plus": (9, 64), "rwc": (3, 96), "simclr": (2, 224)}  # inputs an image, side
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_step_at_256_px(name: str) -> None:
-    several = ("rotation", "rwc", "classification")  # may have more than one hidden layer
+    several = ("rotation", "rwc", "classification", "simclr")  # may have more than one hidden layer
     small = {"hidden": (8,) if name in several else 8}  # the wide heads are slow here
     task = make_task(name, 256, **small)
     images = colorful(2, 256)
     split = Split(images, torch.tensor([0, 1]), label_maps(images))
     batch = task.make_batch(split.images, task.labels_of(split), torch.Generator().manual_seed(1))
-    tiles, side = TILES.get(name, (1, VIEWED.get(name, 0)))
-    assert batch.inputs.shape == (2 * tiles, 3, side, side)
+    number, side = SEVERAL.get(name, (1, VIEWED.get(name, 0)))
+    assert batch.inputs.shape == (2 * number, 3, side, side)
     body = nn.Sequential(encoder(), nn.AvgPool2d(8))  # 7 x 7 from 224 px
     head = task.build_head(8)
     loss = task.loss(head(body(batch.inputs)), batch.labels)

@@ -43,6 +43,8 @@ def test_every_null_is_filled_and_what_is_given_stays(name: str, size: int) -> N
         ("colorization", {"hidden": 128}, {"hidden": 256}),
         ("segmentation", {"hidden": 128}, {"hidden": 256}),
         ("reconstruction", {"hidden": 128}, {"hidden": 256}),
+        ("simclr", {"hidden": (512,), "temperature": 0.5, "color": 0.5, "blur": 0.0},
+         {"hidden": (2048,), "temperature": 0.1, "color": 1.0, "blur": 0.5}),
         ("classification", {"hidden": (512, 256), "dropout": 0.0}, {"hidden": (512, 256), "dropout": 0.0}),
     ],
 )  # fmt: skip

@@ -47,6 +47,8 @@ class Learner:
         names: What the tasks are called, in history and tables as in here (`TaskOptions.key`).
         called: Gives what steps call in place of an encoder, such as the same with compiled passes; held-out figures
             call the encoder itself.
+        held_out: The images that are validated on.
+        held_out_batch: How many of them are in a batch: as many as in training, where there are as many.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Learner:
         options = {part.key: part for part in source.tasks}
         self.names = list(options)
         self.drawn_by = {name: part.drawn_by for name, part in options.items()}
-        self.statistics = ImageStatistics.of(dataset)
+        self.held_out = draw_held_out(dataset.test).to(compute.device)
+        self.held_out_batch = min(source.batch_size, len(self.held_out))
+        self.statistics = ImageStatistics.of(dataset, self.held_out_batch)
         self.tasks: dict[str, Task] = {
             name: registry.load("task", part.name)(
                 part.at(dataset.image_size), self.statistics, labels.get(part.name, {}), compute.device
@@ -67,7 +71,6 @@ class Learner:
         self.split = dataset.source_split().to(compute.device)
         labelled = dataset.train.to(compute.device)  # supervised tasks have no use for unlabelled images
         self.splits = {name: self.split if part.reads is None else labelled for name, part in options.items()}
-        self.held_out = draw_held_out(dataset.test).to(compute.device)
         self.shows = {
             name: gray if source.harmonize and not part.needs_color else unchanged for name, part in options.items()
         }

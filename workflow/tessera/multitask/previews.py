@@ -24,7 +24,7 @@ def make_previews(learner: Learner) -> dict[str, Preview]:
     evaluation mode before, it is afterwards.
     """
     found: dict[str, Preview] = {}
-    size = min(learner.source.batch_size, len(learner.held_out))
+    size = learner.held_out_batch
     some = learner.held_out.subset(torch.arange(size))
     for name, task in learner.tasks.items():
         # A generator a task: what is drawn for it depends on no other task, and on no trial.

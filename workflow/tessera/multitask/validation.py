@@ -43,7 +43,7 @@ def validate(learner: "Learner", names: Sequence[str], *, metrics: bool = True) 
 def _validated(learner: "Learner", names: Sequence[str], metrics: bool) -> dict[str, dict[str, float]]:
     """Of one task, or of tasks that see the same views, which the first of them draws."""
     records: dict[str, list[Record]] = {name: [] for name in names}
-    size = min(learner.source.batch_size, len(learner.held_out))
+    size = learner.held_out_batch
     generator = generator_of("held out", learner.drawn_by[names[0]])
     heads = [learner.head(name) for name in names]
     with batch_statistics(learner.encoder, *heads, learner.sharing, learner.regularizer.eval()):

@@ -2,6 +2,7 @@
 
 from tessera.registry import Part
 from tessera.tasks.options.base import TaskOptions
+from tessera.tasks.options.contrast import SimCLROptions
 from tessera.tasks.options.dense import DepthOptions, DisparityOptions, NormalsOptions, SemanticSegmentationOptions
 from tessera.tasks.options.labelled import ClassificationOptions
 from tessera.tasks.options.maps import ColorizationOptions, ReconstructionOptions, SegmentationOptions
@@ -48,6 +49,12 @@ PARTS = {
         ReconstructionOptions,
         "the image from its features",
         "Kim, Lee & Song 2019, Eq. 5 and 6",
+    ),
+    "simclr": Part(
+        "tessera.tasks.simclr:SimCLR",
+        SimCLROptions,
+        "which other view in the batch is of the same image?",
+        "Chen, Kornblith, Norouzi & Hinton 2020",
     ),
     "classification": Part(
         "tessera.tasks.classification:Classification", ClassificationOptions, "the dataset's own labels (supervised)"

@@ -47,16 +47,18 @@ class ImageStatistics:
         image_size: Height and width, px.
         mean, std: Per channel, in units of [0, 1].
         columns: The dataset's labels by name, for tasks that learn them.
+        batch_size: Images of a batch that is validated; None where nothing is.
     """
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     columns: Mapping[str, Column] = field(default_factory=dict)
+    batch_size: int | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "ImageStatistics":
-        return cls(dataset.image_size, dataset.mean, dataset.std, dataset.columns)
+    def of(cls, dataset: Dataset, batch_size: int | None = None) -> "ImageStatistics":
+        return cls(dataset.image_size, dataset.mean, dataset.std, dataset.columns, batch_size)
 
 
 class Task(ABC):

@@ -40,3 +40,35 @@ class VectorHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         output: Tensor = self.layers(pool(features))
         return output
+
+
+class ProjectionHead(nn.Module):
+    """Global average pooling, hidden layers with ReLU, and a last linear layer, to vectors that are compared.
+
+    Source: Chen, Kornblith, Norouzi & Hinton, ICML 2020 (SimCLR), section 2.1, arXiv:2002.05709: one hidden layer.
+
+    Args:
+        num_features: Channels of z.
+        hidden: Units of the hidden layers; may be empty.
+        dim: Numbers of a vector.
+        batch_norm: Normalise after each layer, which then has no bias, as in the authors' code (whose last norm shifts
+            nothing, while ours does).
+
+    Shape:
+        features: (N, num_features, h, w); N at least 2 with `batch_norm`.
+        returns: (N, dim).
+    """
+
+    def __init__(self, num_features: int, hidden: Sequence[int], dim: int, *, batch_norm: bool) -> None:
+        super().__init__()
+        if not batch_norm:
+            self.layers = dense_layers(num_features, hidden, dim, dropout=0.0)
+            return
+        widths, layers = [num_features, *hidden, dim], list[nn.Module]()
+        for inner, outer in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        output: Tensor = self.layers(pool(features))
+        return output
