@@ -119,6 +119,7 @@ def test_a_dataset_of_boxes_is_refused_in_one_line_a_task(plan_of: PlanOf) -> No
             "tasks[1]: segmentation.alternate draws a loss for each",
         ),
         ("jigsaw", "schedule.inputs is `shared`, but task `jigsaw` makes inputs of its own"),
+        ("simclr", "schedule.inputs is `shared`, but task `simclr` makes inputs of its own"),
     ],
 )
 def test_what_a_task_does_to_its_own_input_cannot_be_shared(plan_of: PlanOf, task: Any, words: str) -> None:

@@ -17,8 +17,9 @@ from tessera.tasks.options.contrast import SimCLROptions
 class SimCLR(Task):
     """Cross-entropy over the other 2N - 1 views of a batch, one of which is of the same image (NT-Xent).
 
-    For the views i and j of an image, l(i, j) = -log(exp(s_ij / t) / sum over k != i of exp(s_ik / t)), s the cosine of
-    what the projection head makes of two views, t the temperature. The loss is the mean over both orders and all images.
+    For the views i and j of an image, l(i, j) = -log(exp(s_ij / t) / sum over k != i of exp(s_ik / t)): s is the cosine
+    of what the projection head makes of two views, t the temperature. The loss is the mean over both orders and all
+    images.
 
     Source: Chen, Kornblith, Norouzi & Hinton, ICML 2020, arXiv:2002.05709, Eq. 1, Algorithm 1, appendix A and, for
     32 px, B.9: no blur, and half the colour jitter. The authors' code adds the means of the two orders, which doubles

@@ -1,6 +1,7 @@
 """Heads that answer for the whole image, from z of any height and width."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ class ProjectionHead(nn.Module):
             self.layers = dense_layers(num_features, hidden, dim, dropout=0.0)
             return
         widths, layers = [num_features, *hidden, dim], list[nn.Module]()
-        for inner, outer in zip(widths, widths[1:], strict=False):
+        for inner, outer in pairwise(widths):
             layers += [nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 

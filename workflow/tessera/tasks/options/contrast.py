@@ -31,8 +31,8 @@ class SimCLROptions(TaskOptions):
         None,
         ge=0,
         le=2.5,
-        description="Strength s of the colour jitter: brightness, contrast and saturation change by up to 0.8 s, the hue "
-        "by up to 0.2 s of the circle; null: 0.5, and 1 from 224 px on.",
+        description="Strength s of the colour jitter: brightness, contrast and saturation change by up to 0.8 s, the "
+        "hue by up to 0.2 s of the circle; null: 0.5, and 1 from 224 px on.",
     )
     jitter: float = Field(0.8, ge=0, le=1, description="Probability that the colours of a view are jittered.")
     gray: float = Field(0.2, ge=0, le=1, description="Probability that a view is shown in gray.")
