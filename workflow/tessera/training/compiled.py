@@ -16,7 +16,7 @@ from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from filelock import FileLock
@@ -262,8 +262,7 @@ def _backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
 
     keeping = functorch.patch(donated_buffer=False) if hasattr(functorch, "donated_buffer") else nullcontext()
     with keeping:
-        made: Callable[..., Any] = compile_fx(graph, inputs)
-    return made
+        return cast(Callable[..., Any], compile_fx(graph, inputs))
 
 
 def _in_a_line(error: Exception) -> str:
