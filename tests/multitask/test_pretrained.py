@@ -19,8 +19,9 @@ from tessera.models.networks.build import build_network
 from tessera.models.networks.options import ClassifierOptions
 from tessera.models.store import load_classifier, load_encoder, save_encoder, save_heads
 from tessera.models.weights import IMAGENET
-from tessera.multitask.pretrained import CLASSIFIER, load_pretrained
+from tessera.multitask.pretrained import load_pretrained
 from tessera.multitask.source import Source
+from tessera.multitask.store import CLASSIFIER
 from tessera.training.compute import Compute
 
 CPU = torch.device("cpu")

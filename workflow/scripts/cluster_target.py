@@ -11,10 +11,10 @@ def cluster_target(job: StageJob[ClusterTarget]) -> None:
 
     options, compute = job.settings.protocol, job.compute
     protocol = protocol_of(options)
-    dataset = protocol.load(job.inputs["dataset"], compute.device)
+    dataset = protocol.load(job.reads["dataset"], compute.device)
     if job.settings.labels is not None:
         dataset = dataset.by(job.settings.labels)
-    measured = protocol.model(job.inputs["source"], compute.device)
+    measured = protocol.model(job.reads["source"], compute.device)
     found = protocol.evaluate(measured, dataset, dataset.train, compute, job.trial, job.resume)
     job.save_metrics(found.metrics)
     job.save_history(found.history)

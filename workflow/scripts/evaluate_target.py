@@ -10,8 +10,8 @@ def evaluate_target(job: StageJob[EvaluateTarget]) -> None:
 
     compute = job.compute
     session: Session | None = job.kept.get("session")  # what the job before loaded, of the same model and images
-    if session is None or (session.inputs, session.trial) != (job.inputs, job.trial):
-        session = Session(job.inputs, job.trial, compute, [one.protocol for one in job.beside])
+    if session is None or (session.inputs, session.trial) != (job.reads, job.trial):
+        session = Session(job.reads, job.trial, compute, [one.protocol for one in job.beside])
     job.kept["session"] = session
     settings = job.settings
     found = session.by(settings.protocol, settings.label_fraction, compute, job.resume, settings.labels)

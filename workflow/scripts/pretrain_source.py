@@ -9,12 +9,10 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     from safetensors.torch import load_file
 
     from tessera.data.store import load_dataset, refuse_without
-    from tessera.models.store import save_encoder, save_heads
     from tessera.multitask.pretrain import pretrain
-    from tessera.multitask.pretrained import CLASSIFIER, load_pretrained
+    from tessera.multitask.pretrained import load_pretrained
     from tessera.multitask.previews import save_previews
-    from tessera.multitask.store import save_tasks
-    from tessera.multitask.task_network import head_key
+    from tessera.multitask.store import save_trained
 
     source, compute = job.settings.source, job.compute
     dataset = load_dataset(job.inputs["dataset"], compute.device)
@@ -27,11 +25,10 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
         pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
     if pretrained.compiled:
         job.made_with["compiled"] = True
-    save_encoder(pretrained.encoder, source.encoder, pretrained.normalization or dataset.normalization, job.output)
-    supervised = [head_key(task.key) for task in source.tasks if task.column == "class"]
-    supervised += [name for name in pretrained.heads if name == CLASSIFIER]
-    save_heads(pretrained.heads, job.output, supervised[0] if supervised else None, dataset.classes)
-    save_tasks(source, dataset, pretrained.sharing, job.output)
+    encoder, heads, sharing = pretrained.encoder, pretrained.heads, pretrained.sharing
+    save_trained(source, dataset, encoder, heads, sharing, job.output, pretrained.normalization)
+    if pretrained.snapshots is not None:
+        pretrained.snapshots.hand_over(job.output, pretrained.views)
     job.save_history(pretrained.history)
     job.save_metrics(pretrained.metrics)
     save_previews(pretrained.previews, job.output)

@@ -8,7 +8,7 @@ def record_teacher(job: StageJob[RecordTeacher]) -> None:
     """Features of all views, and how many there are."""
     from tessera.transfer.record import record
 
-    features = record(job.settings, job.inputs, job.compute, job.trial, job.output)
+    features = record(job.settings, job.reads, job.compute, job.trial, job.output)
     job.save_metrics({"views": features.shape[0], "images": features.shape[1]})
 
 

@@ -10,7 +10,7 @@ def transfer_knowledge(job: StageJob[TransferKnowledge]) -> None:
     from tessera.registry import import_target
 
     train = import_target(job.settings.trainer)
-    trained = train(job.settings, job.inputs, job.compute, job.trial, job.resume)
+    trained = train(job.settings, job.reads, job.compute, job.trial, job.resume)
     save_network(trained.network, trained.about, job.output)
     job.save_history(trained.history)
     job.save_metrics(trained.metrics)

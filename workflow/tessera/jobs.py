@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from pydantic import Field
 from tessera.data.datasets.options.base import DatasetPart
 from tessera.figures import Figure
 from tessera.models.networks.options import NetworkOptions, NetworkPart
+from tessera.multitask.snapshots import handed_on
 from tessera.multitask.source import Source
 from tessera.protocols.options import ProtocolPart
 from tessera.registry import LATE, Checked
@@ -105,6 +107,21 @@ class StageSettings(Checked):
     version: ClassVar[int] = 1
     computes: ClassVar[bool] = True  # with a network, so that precision matters
 
+    def reads(self, inputs: Mapping[str, Path]) -> dict[str, Path]:
+        """Where what a stage reads lies, by role, of the artifacts that are its inputs."""
+        return dict(inputs)
+
+
+class ReadsEncoder(StageSettings):
+    """Settings of a stage that may read a source's encoder, or a snapshot of it."""
+
+    at: Annotated[int | None, LATE] = Field(
+        None, description="Epoch at whose end the source's encoder is read; None: the training's end."
+    )
+
+    def reads(self, inputs: Mapping[str, Path]) -> dict[str, Path]:
+        return {role: handed_on(folder, self.at) if role == "source" else folder for role, folder in inputs.items()}
+
 
 class PrepareDataset(StageSettings):
     """Reads images from their origin, once. No inputs."""
@@ -139,7 +156,7 @@ class PretrainSource(StageSettings):
     source: Source
 
 
-class RecordTeacher(StageSettings):
+class RecordTeacher(ReadsEncoder):
     """Records a teacher's features of views that are drawn once. Inputs: dataset (the target's), source."""
 
     stage: ClassVar[str] = "record_teacher"
@@ -152,7 +169,7 @@ class RecordTeacher(StageSettings):
     labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
 
 
-class TransferKnowledge(StageSettings):
+class TransferKnowledge(ReadsEncoder):
     """Trains the target network.
 
     Inputs: dataset (the target's); source, where the method needs one; teacher, where what it says was recorded.
@@ -180,7 +197,7 @@ class TransferKnowledge(StageSettings):
         return str(getattr(self.network, "trainer", NetworkOptions.trainer))
 
 
-class EvaluateTarget(StageSettings):
+class EvaluateTarget(ReadsEncoder):
     """Measures. Inputs: dataset (the target's); source or network, by what the protocol measures."""
 
     stage: ClassVar[str] = "evaluate_target"
@@ -192,7 +209,7 @@ class EvaluateTarget(StageSettings):
     labels: Annotated[str | None, LATE] = Field(None, description="Column of the dataset's labels; None: `class`.")
 
 
-class ClusterTarget(StageSettings):
+class ClusterTarget(ReadsEncoder):
     """Clusters and retrieves. Inputs: dataset (the target's), source."""
 
     stage: ClassVar[str] = "cluster_target"
@@ -257,6 +274,13 @@ class DeltaColumn(Checked):
     published: dict[str, float] = Field({})
 
 
+class Moment(Checked):
+    """A cell's measurement at the end of an epoch of the training that it follows."""
+
+    epoch: int
+    artifacts: tuple[str, ...] = Field(description="Folder of the measuring artifact, by trial.")
+
+
 class Cell(Checked):
     """One cell of a table: what fills it, one artifact a trial.
 
@@ -264,6 +288,8 @@ class Cell(Checked):
         artifacts: Folder of the measuring artifact (evaluate_target or cluster_target), by trial.
         figure: What of its metrics.json fills the cell.
         published: The paper's figure, where there is one.
+        along: The same measured along the training, epochs ascending, the last of them the cell's own; empty where it
+            is measured once.
     """
 
     row: str
@@ -272,11 +298,17 @@ class Cell(Checked):
     figure: Figure
     artifacts: tuple[str, ...]
     published: float | None = None
+    along: Annotated[tuple[Moment, ...], LATE] = ()
 
     @property
     def metric(self) -> str:
         """The figure's name."""
         return self.figure.name
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Every measuring artifact, of snapshots too, the cell's own first."""
+        return tuple(dict.fromkeys((*self.artifacts, *(each for point in self.along for each in point.artifacts))))
 
 
 class SummarizeStudy(Checked):

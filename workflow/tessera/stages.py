@@ -49,6 +49,7 @@ class StageJob(Generic[S]):
         run: How it runs: what is no part of its key.
         settings: Its settings, typed.
         inputs: Role to artifact folder, each of them checked.
+        reads: Role to the folder in it that is read: of a source, a snapshot's where the settings say so.
         trial: The trial, 0 where nothing is drawn.
         output: The folder to write into; it becomes the artifact.
         resume: Folder for the state of an unfinished training.
@@ -71,6 +72,7 @@ class StageJob(Generic[S]):
         self.kept = {} if kept is None else kept
         self.made_with: dict[str, Any] = {}
         self.inputs = {role: Path(folder) for role, folder in job.inputs.items()}
+        self.reads = settings.reads(self.inputs)
         self.trial = job.trial or 0
         self.output = artifacts.resume_folder(job) / "output"
         self.resume = artifacts.resume_folder(job) / "state"

@@ -23,6 +23,9 @@ class Feed:
         batches: How many there will be.
         words: What the draws are for: (trial, epoch, …).
         show: What is done to images before the task sees them, (N, 3, H, W) uint8 both.
+
+    Attributes:
+        views: How many images, or parts of one, the encoder was given so far: a tile of a puzzle is one.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class Feed:
         *words: int | str,
         show: Callable[[Tensor], Tensor],
     ) -> None:
-        self.task, self.split, self.show = task, split, show
+        self.task, self.split, self.show, self.views = task, split, show, 0
         self._columns = task.labels_of(split)
         index = index_batches(len(split), batch_size, batches, generator_of("batches", *words))
         self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
@@ -46,7 +49,9 @@ class Feed:
     def __next__(self) -> TaskBatch:
         images, index = next(self._drawn)
         labels = {name: column[index] for name, column in self._columns.items()}
-        return self.task.make_batch(self.show(images), labels, self._generator)
+        batch = self.task.make_batch(self.show(images), labels, self._generator)
+        self.views += len(batch.inputs)
+        return batch
 
 
 def shared_batches(
@@ -67,12 +72,15 @@ class SharedFeed:
         tasks: By name; all of them are shown a plain view.
         batches: How many there will be.
         words: What the draws are for: (trial, epoch, …).
+
+    Attributes:
+        views: How many the encoder was given so far: each once, however many tasks answer for it.
     """
 
     def __init__(
         self, tasks: Mapping[str, Task], split: Split, batch_size: int, batches: int, *words: int | str
     ) -> None:
-        self.tasks = tasks
+        self.tasks, self.views = tasks, 0
         self._labels = {name: task.labels_of(split) for name, task in tasks.items()}
         index = index_batches(len(split), batch_size, batches, generator_of("batches", *words, "shared"))
         self._drawn = zip(image_batches(split.images, index), index.to(split.labels.device), strict=True)
@@ -85,6 +93,7 @@ class SharedFeed:
     def __next__(self) -> dict[str, TaskBatch]:
         images, index = next(self._drawn)
         labels = {name: {of: column[index] for of, column in each.items()} for name, each in self._labels.items()}
+        self.views += len(images)
         return shared_batches(self.tasks, images, labels, random_view(images, self._generator, self._views))
 
 
@@ -103,6 +112,11 @@ class Feeds(dict[str, Any]):
     def others(self) -> Mapping[str, Any]:
         """As many other batches of the same tasks: made when they are first asked for, so that few pay for them."""
         return self._make("another")
+
+    @property
+    def views(self) -> int:
+        """Image views that the encoder was given so far, to be trained on: of `others` none."""
+        return sum(feed.views for feed in {id(feed): feed for feed in self.values()}.values())
 
 
 def gray(images: Tensor) -> Tensor:

@@ -26,8 +26,10 @@ from tessera.multitask.previews import make_previews
 from tessera.multitask.records import Record, means
 from tessera.multitask.schedule.base import Schedule, Turn
 from tessera.multitask.sharing.base import Sharing
+from tessera.multitask.snapshots import Snapshots
 from tessera.multitask.source import Source
-from tessera.multitask.task_network import TaskNetwork
+from tessera.multitask.store import save_trained
+from tessera.multitask.task_network import TaskNetwork, head_key
 from tessera.multitask.validation import validate
 from tessera.tasks.base import Preview
 from tessera.training.checkpoint import Checkpoint
@@ -56,6 +58,8 @@ class Pretrained:
         previews: What each task sees and predicts of a few held-out images, by task; of people none.
         normalization: Of the images that trained it; None: of the source's.
         compiled: Whether its steps called a compiled encoder.
+        views: Image views that the encoder was trained on, by epoch.
+        snapshots: Of the source's `snapshot_epochs`; None where nothing was trained.
     """
 
     encoder: Encoder
@@ -66,6 +70,8 @@ class Pretrained:
     previews: dict[str, Preview]
     normalization: Normalization | None = None
     compiled: bool = False
+    views: Sequence[int] = ()
+    snapshots: Snapshots | None = None
 
 
 def pretrain(
@@ -85,20 +91,24 @@ def pretrain(
         trial: Seeds weights, order, batches and pretext labels, each by itself.
         resume: Folder of the training's state, saved after each epoch; a training that goes on from it ends with the
             same bytes on a CPU as one that was never interrupted: it also keeps to compiled passes, or to those as
-            they are, whatever `compute` now says. None saves nothing.
+            they are, whatever `compute` now says. None saves nothing, and takes no snapshots.
 
     Raises:
+        ValueError: If snapshots are asked for and there is no such folder.
         StudyError: If schedule and fusion do not fit together.
         TesseraError: If a loss is not finite; names the task, the epoch and the learning rate.
     """
     checkpoint = Checkpoint(resume)
     training = checkpoint.resume(
-        lambda: _Training(source, dataset, labels, compute, trial), lambda fresh, state: fresh.load_state_dict(state)
+        lambda: _Training(source, dataset, labels, compute, trial, Snapshots(resume)),
+        lambda fresh, state: fresh.load_state_dict(state),
     )
     training.choose_passes()
     progress = Pace("pretrain_source", source.epochs, done=len(training.history))
     for epoch in range(len(training.history), source.epochs):
         row = training.epoch(epoch)
+        if epoch + 1 in source.snapshot_epochs:
+            training.snapshots.keep(epoch + 1, training.save_snapshot)
         checkpoint.save(training.state_dict(), f"epoch {epoch + 1} of {source.epochs}")
         losses = {key: value for key, value in row.items() if key.endswith(".loss") and isinstance(value, float)}
         progress.epoch(training.images[epoch], **losses)
@@ -109,9 +119,16 @@ class _Training:
     """The state of a pretraining between two epochs, and one epoch of it."""
 
     def __init__(
-        self, source: Source, dataset: Dataset, labels: Mapping[str, Mapping[str, Tensor]], compute: Compute, trial: int
+        self,
+        source: Source,
+        dataset: Dataset,
+        labels: Mapping[str, Mapping[str, Tensor]],
+        compute: Compute,
+        trial: int,
+        snapshots: Snapshots,
     ) -> None:
-        self.source, self.compute, self.trial = source, compute, trial
+        self.source, self.dataset, self.compute, self.trial = source, dataset, compute, trial
+        self.snapshots = snapshots
         self.draws = may_draw(dataset, "previews")
         self.schedule: Schedule = registry.load("schedule", source.schedule.name)(source.schedule)
         self.fusion: Fusion = registry.load("fusion", source.fusion.name)(source.fusion)
@@ -119,6 +136,7 @@ class _Training:
         self.history: list[Row] = []
         self.images: list[int] = []  # drawn in each epoch
         self.compiled = False
+        self.views: list[int] = []  # that the encoder was trained on in each epoch
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         self._optimizer_states: dict[str, Any] = {}
 
@@ -179,11 +197,48 @@ class _Training:
         self._check_finite(epoch, "held-out loss", {name: figures["loss"] for name, figures in validated.items()})
         encoder.load_state_dict(self.fusion.next_start())
         self.images.append(self.source.batch_size * sum(turn.batches for turn in turns))
+        self.views.append(feeds.views)
         self.history.append(self._row(epoch, turns, start, trained, validated, before, fused))
         return self.history[-1]
 
     def finish(self) -> Pretrained:
         """The exported encoder, with statistics of plain images, and what the training measured."""
+        self._hand_on()
+        learner = self.learner
+        metrics = summary(self.history, self.images) | learner.chance
+        if self.source.snapshot_epochs:
+            metrics["image_views"] = sum(self.views)
+        previews = make_previews(learner) if self.draws else {}
+        return Pretrained(
+            learner.encoder,
+            learner.heads.eval(),
+            learner.sharing.eval(),
+            self.history,
+            metrics,
+            previews,
+            compiled=self.compiled,
+            views=self.views,
+            snapshots=self.snapshots,
+        )
+
+    def save_snapshot(self, folder: Path) -> None:
+        """Writes what would be handed on if the training ended here; it goes on as if nothing had been asked."""
+        learner = self.learner
+        parts = (learner.encoder, learner.heads, learner.sharing)
+        before = [(part, copy_state(part)) for part in parts]
+        modes = [(module, module.training) for part in parts for module in part.modules()]
+        self._hand_on()
+        # Heads of tasks without labels answer nothing that anyone asks later.
+        kept = {head_key(task.key) for task in self.source.tasks if task.column is not None}
+        heads = nn.ModuleDict({name: head for name, head in learner.heads.items() if name in kept})
+        save_trained(self.source, self.dataset, learner.encoder, heads, learner.sharing, folder)
+        for part, state in before:
+            part.load_state_dict(state)
+        for module, mode in modes:
+            module.training = mode
+
+    def _hand_on(self) -> None:
+        """Brings encoder and supervised heads into the form in which they are handed on."""
         learner = self.learner
         if self.history:
             learner.encoder.load_state_dict(self.fusion.export())
@@ -194,12 +249,6 @@ class _Training:
         if labelled:
             network = TaskNetwork(learner.encoder, learner.sharing, labelled)
             reestimate_statistics(network, learner.plain_batches(), self.compute, of=[learner.sharing, network.heads])
-        metrics = summary(self.history, self.images) | learner.chance
-        previews = make_previews(learner) if self.draws else {}
-        return Pretrained(
-            learner.encoder, learner.heads.eval(), learner.sharing.eval(), self.history, metrics, previews,
-            compiled=self.compiled,
-        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next epochs depend on; random numbers need no state, as epochs seed their own."""
@@ -214,6 +263,8 @@ class _Training:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "history": self.history,
             "images": self.images,
+            "views": self.views,
+            "snapshots": self.snapshots.state_dict(),
             # Only where it is so: a state without a word of it was left by passes as they are written.
             **({"compiled": True} if self.compiled else {}),
         }
@@ -230,6 +281,10 @@ class _Training:
         self.compiled = "compiled" in state
         if len(self.images) != len(self.history):
             raise ValueError(f"it counts the images of {len(self.images)} epochs of {len(self.history)}")
+        if taken := self.source.snapshot_epochs:  # states of an older version have none, and no need of them
+            self.views = [int(number) for number in state["views"]]
+            done = [epoch for epoch in taken if epoch <= len(self.history)]
+            self.snapshots.load_state_dict(state["snapshots"], done)
         self.fusion.load_state_dict(state["fusion"])
         learner.encoder.load_state_dict(self.fusion.export())  # whether the window's weights fit shows here, not later
         for name in ("encoder", "heads", "sharing", "balancing", "regularizer"):

@@ -21,11 +21,10 @@ from tessera.multitask.batch_norm import batch_norms, reestimate_statistics
 from tessera.multitask.learner import Learner
 from tessera.multitask.pretrain import Pretrained
 from tessera.multitask.source import Source
+from tessera.multitask.store import CLASSIFIER
 from tessera.training.compute import Compute
 
 log = logging.getLogger("tessera")
-
-CLASSIFIER = "classifier"
 
 
 def load_pretrained(source: Source, dataset: Dataset, compute: Compute, trial: int) -> Pretrained:

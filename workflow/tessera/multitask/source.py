@@ -14,6 +14,7 @@ from tessera.multitask.fusion.options import FusionPart, NoFusionOptions
 from tessera.multitask.regularizers.options import NoRegularizerOptions, RegularizerPart
 from tessera.multitask.schedule.options import JointOptions, SchedulePart
 from tessera.multitask.sharing.options import HardSharingOptions, SharingPart
+from tessera.multitask.snapshots import SnapshotsField
 from tessera.registry import LATE, Checked
 from tessera.tasks.options.base import TaskPart
 from tessera.training.options import OptimizerOptions
@@ -51,6 +52,11 @@ class Source(Checked):
         None,
         description="A file of weights that the encoder takes over, of method `pretrained`: its path, or more of it.",
     )
+    snapshots: Annotated[SnapshotsField, LATE] = Field(
+        None,
+        description="Epochs at whose end the encoder is kept as it would be handed on, for `target.at`: `{every: 5}`, "
+        "or a list such as `[1, 2, 5]`. The training is the same with and without.",
+    )
 
     @property
     def has_classifier(self) -> bool:
@@ -58,6 +64,11 @@ class Source(Checked):
         if self.weights is not None:
             return self.weights.classifier
         return any(task.column == "class" for task in self.tasks)
+
+    @property
+    def snapshot_epochs(self) -> tuple[int, ...]:
+        """The epochs before the last at whose end the encoder is kept, ascending."""
+        return () if self.snapshots is None else self.snapshots.before(self.epochs)
 
     def clashes(self, whole: Any) -> Iterator[str]:
         names = [task.key for task in self.tasks]
@@ -67,6 +78,11 @@ class Source(Checked):
             yield (
                 f"weights is a trained encoder's file, but epochs is {self.epochs}, and nothing trains on from it: set "
                 "weights only where source.method is `pretrained`"
+            )
+        if self.epochs > 0 and self.snapshots is not None and (late := self.snapshots.after(self.epochs)) is not None:
+            yield (
+                f"snapshots: {late}, but the training ends after epoch {self.epochs} (`source.epochs`): choose epochs "
+                "up to it, at this scale under `at_scale`, or raise source.epochs"
             )
         if self.epochs > 0 and not names:
             yield "tasks is empty: name at least one, or use method `random` for an untrained encoder"

@@ -15,7 +15,17 @@ from tessera.data.labels import Column
 from tessera.data.normalization import Normalization
 from tessera.data.store import Dataset
 from tessera.errors import ArtifactError
-from tessera.models.store import HEADS, UNFIT, StoredEncoder, damaged, load_encoder, load_weights, save_weights
+from tessera.models.store import (
+    HEADS,
+    UNFIT,
+    StoredEncoder,
+    damaged,
+    load_encoder,
+    load_weights,
+    save_encoder,
+    save_heads,
+    save_weights,
+)
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.source import Source
 from tessera.multitask.task_network import TaskNetwork, head_key
@@ -23,6 +33,7 @@ from tessera.tasks.base import ImageStatistics
 from tessera.tasks.labelled import LabelledTask
 
 TASKS, SHARING = "tasks.json", "sharing.safetensors"
+CLASSIFIER = "classifier"  # the head of an encoder from a file
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,32 @@ class StoredTasks:
     tasks: Mapping[str, LabelledTask]
     network: TaskNetwork
     normalization: Normalization
+
+
+def save_trained(
+    source: Source,
+    dataset: Dataset,
+    encoder: nn.Module,
+    heads: nn.ModuleDict,
+    sharing: nn.Module,
+    folder: Path,
+    normalization: Normalization | None = None,
+) -> None:
+    """Writes all that is handed on: what `save_encoder`, `save_heads` and `save_tasks` write.
+
+    Args:
+        dataset: The source's.
+        heads: By `head_key`; of an encoder from a file `CLASSIFIER`, if it has one.
+        normalization: Of the images that the encoder was trained with; None: of the dataset.
+
+    Raises:
+        DivergedError: If a weight or a buffer is not finite.
+    """
+    save_encoder(encoder, source.encoder, normalization or dataset.normalization, folder)
+    supervised = [head_key(task.key) for task in source.tasks if task.column == "class"]
+    supervised += [name for name in heads if name == CLASSIFIER]
+    save_heads(heads, folder, supervised[0] if supervised else None, dataset.classes)
+    save_tasks(source, dataset, sharing, folder)
 
 
 def save_tasks(source: Source, dataset: Dataset, sharing: nn.Module, folder: Path) -> None:

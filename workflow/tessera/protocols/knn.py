@@ -43,7 +43,7 @@ class Knn(Protocol):
     """Accuracy of a weighted vote of the nearest labelled training images, by cosine of frozen features."""
 
     def reads(self) -> Sequence[Read]:
-        return [(self.options.layer, 1)]
+        return [(self.options.layer, self.options.pool_px)]
 
     def evaluate(
         self,
@@ -57,7 +57,7 @@ class Knn(Protocol):
         options = self.options
         features = self.features(measured, compute)
         known, test = features.labeled(labeled, "the train split"), features.labeled(dataset.test, "the test split")
-        memory, queries = (features.read(split, options.layer) for split in (known, test))
+        memory, queries = (features.read(split, options.layer, options.pool_px) for split in (known, test))
         memory_labels, labels = known.labels.to(compute.device), test.labels.to(compute.device)
         predictions = vote(queries, memory, memory_labels, len(dataset.classes), options.neighbors, options.temperature)
         arrays = {"labels": labels.cpu().numpy(), "predictions": predictions.cpu().numpy()}

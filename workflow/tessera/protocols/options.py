@@ -10,7 +10,7 @@ from tessera.errors import brief
 from tessera.figures import Figure, shares
 from tessera.multitask.source import Source
 from tessera.parts import PartOf
-from tessera.registry import Options, choices, suggest
+from tessera.registry import LATE, Options, choices, suggest
 
 ACCURACY = Figure(name="accuracy", unit="%", guesses=1)
 
@@ -135,6 +135,9 @@ class KnnOptions(ProtocolOptions):
 
     name: Literal["knn"] = "knn"
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
+    pool_px: Annotated[int, LATE] = Field(
+        1, ge=1, le=8, description="The map is average-pooled to this height and width."
+    )
     neighbors: int = Field(20, ge=1, description="Number of neighbours k, at most the labelled images.")
     temperature: float = Field(0.07, gt=0, description="A vote weighs exp(cosine / temperature).")
 
@@ -184,6 +187,9 @@ class TsneOptions(ProtocolOptions):
 
     name: Literal["tsne"] = "tsne"
     layer: str | None = Field(None, description="Layer of the encoder that is read; null: its last.")
+    pool_px: Annotated[int, LATE] = Field(
+        1, ge=1, le=8, description="The map is average-pooled to this height and width."
+    )
     points: int = Field(2_000, ge=5, le=10_000, description="Largest number of test images, drawn by the trial's seed.")
     perplexity: float = Field(30.0, gt=0, le=1_000, description="About how many neighbours count.")
 

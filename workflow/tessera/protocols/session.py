@@ -17,7 +17,7 @@ class Session:
     """A network, a dataset and a trial. A protocol finds what it would find in a process of its own, to the last bit.
 
     Args:
-        inputs: Role to artifact folder: `dataset`, and `network` or `source`.
+        inputs: Role to the folder that is read: `dataset`, and `network` or `source`.
         trial: Its number seeds whatever is drawn.
         options: Of the protocols to come, so that one pass gives the features of them all.
     """

@@ -60,7 +60,7 @@ class Tsne(Protocol):
     """
 
     def reads(self) -> Sequence[Read]:
-        return [(self.options.layer, 1)]
+        return [(self.options.layer, self.options.pool_px)]
 
     def evaluate(
         self,
@@ -78,7 +78,7 @@ class Tsne(Protocol):
         order = torch.randperm(len(part), generator=generator_of(trial, "tsne"))
         rows = order[: self.options.points].sort().values
         labels = part.labels.cpu()[rows].numpy()
-        points = shared.read(part, self.options.layer).cpu()[rows].numpy()
+        points = shared.read(part, self.options.layer, self.options.pool_px).cpu()[rows].numpy()
         coordinates = map_points(points, self.options.perplexity, seed_of(trial, "tsne"))
         nearest = NearestNeighbors(n_neighbors=1, n_jobs=1).fit(coordinates)
         predictions = labels[nearest.kneighbors(return_distance=False)[:, 0]]

@@ -8,7 +8,7 @@ from tessera.errors import StudyError
 from tessera.jobs import EvaluateTarget
 from tessera.study.chain import determining
 from tessera.study.grid import GridCell
-from tessera.study.schema import Experiment, Settings
+from tessera.study.schema import ALL, Experiment, Settings
 from tessera.study.settings import Keys, answers, paths_of, spelled
 from tessera.transfer.options.base import NoTransferOptions
 
@@ -51,10 +51,11 @@ def refuse_dropped(cell: GridCell, experiment: Experiment, untrained: bool, show
 def _answered(path: Keys, others: Settings, experiment: Experiment) -> bool:
     """Whether the other side, a row or a column, says by name why there is no source, or no training."""
     said = {other[:2] if other[0] == "source" else other[:1] for other in answers(others, "")}
-    if path[0] != "source":
-        return path[0] == "target" and not experiment.transfer.trains and ("transfer",) in said
-    no_source = not experiment.transfer.needs_source and ("transfer",) in said
     untrained = experiment.source.epochs == 0 and bool({("source", "method"), ("source", "epochs")} & said)
+    if path[0] != "source":
+        no_training = not experiment.transfer.trains and ("transfer",) in said
+        return path[0] == "target" and (no_training or (path[1:] == ("at",) and untrained))
+    no_source = not experiment.transfer.needs_source and ("transfer",) in said
     return no_source or untrained
 
 
@@ -86,6 +87,10 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
     key = path[1] if len(path) > 1 else ""
     if key in ("dataset", "protocol", "metric", "labels"):
         return ""
+    if key in ("layer", "pool_px"):
+        return "" if key in type(target.protocol).model_fields else _reads_no_layer(target.protocol.name, key)
+    if key == "at":
+        return _of_moment(experiment)
     if target.protocol.measures != "network":
         if key == "label_fraction":
             protocol = target.protocol
@@ -103,6 +108,26 @@ def _of_target(experiment: Experiment, path: Keys) -> str:
         return f"{does}, learns in one stage. Leave it out"
     why = "trains nothing" if key != "network" and not transfer.trains else how.get(key, str)()
     return f"transfer `{transfer.name}` {why}. Leave it out, or set `transfer.method` to another" if why else ""
+
+
+def _reads_no_layer(protocol: str, key: str) -> str:
+    others = registry.choices("protocol", lambda options: key in options.model_fields)
+    return (
+        f"protocol `{protocol}` reads no layer that can be chosen. Leave it out, or set `target.protocol` to {others}"
+    )
+
+
+def _of_moment(experiment: Experiment) -> str:
+    """Why it makes no difference when the source's encoder is read."""
+    source, target, transfer = experiment.source, experiment.target, experiment.transfer
+    of_network = target.protocol.measures == "network"
+    if of_network and not transfer.needs_source:
+        return f"transfer `{transfer.name}` reads no source. Leave it out, or set `transfer.method` to another"
+    if source.epochs == 0:
+        return "the source's encoder is not trained, and so has no snapshots. Leave it out"
+    if of_network and target.at == ALL:
+        return f"transfer `{transfer.name}` reads one encoder. Name an epoch, or leave it out for the last"
+    return ""
 
 
 def _without_first_stage(experiment: Experiment) -> bool:

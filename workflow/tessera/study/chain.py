@@ -15,6 +15,7 @@ from tessera.jobs import (
     StageSettings,
     TransferKnowledge,
 )
+from tessera.multitask.snapshots import SnapshotOptions
 from tessera.multitask.source import Source
 from tessera.own_code import own_code
 from tessera.registry import label
@@ -25,10 +26,13 @@ PACKING_THREADS = 8
 MOST_LETTERS = 200  # of the words of a name, since file systems take 255 with its key and what is put behind it
 
 
-def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[str, str], shown: str) -> list[Job]:
+def jobs_of_cell(
+    experiment: Experiment, trial: int, run: Run, known_code: dict[str, str], shown: str, at: int | None = None
+) -> list[Job]:
     """The jobs that fill one cell in one trial, the measuring one last.
 
     Args:
+        at: Epoch at whose end the source's encoder is read; None: the training's end.
         known_code: Own parts whose code was looked at already; those of this cell are added (`tessera.own_code`).
         shown: File, row and column, for messages.
 
@@ -37,6 +41,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
     """
     source, target, transfer = experiment.source, experiment.target, experiment.transfer
     column = f".{target.labels}" if target.labels is not None else ""
+    moment = f".epoch-{at}" if at is not None else ""
     jobs: list[Job] = []
     alone = run.model_copy(update={"gpus": 1})
 
@@ -88,9 +93,10 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             augmentation=learned.augmentation,
             label_fraction=learned.label_fraction,
             labels=learned.labels,
+            at=at,
         )
         words = f"{target.dataset.word()}{column}.{learned.views}.{label(source.encoder.name)}.{how_trained(source)}"
-        return add(settings, f"{words}.t{trial}", trial, **inputs)
+        return add(settings, f"{words}{moment}.t{trial}", trial, **inputs)
 
     def add_network(dataset: Job) -> Job:
         first, second = _epochs(experiment)
@@ -106,12 +112,13 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
             optimizer=target.optimizer,
             labels=target.labels,
             views=target.views if transfer.trains else RANDOM,
+            at=at if transfer.needs_source else None,
         )
         words = f"{target.dataset.word()}{column}.{label(target.network.name)}.{transfer.word()}"
         inputs = {"dataset": dataset}
         if transfer.needs_source:
             inputs["source"] = add_source()
-            words += f".from-{how_trained(source)}"
+            words += f".from-{how_trained(source)}{moment}"
             if settings.views != RANDOM and transfer.reads_features:
                 inputs["teacher"] = add_record(settings, **inputs)
         job = add(settings, f"{words}.t{trial}", trial, **inputs)
@@ -120,7 +127,7 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         return jobs[-1]
 
     dataset = add_dataset(target.dataset)
-    protocol, labels = target.protocol, target.labels
+    protocol, labels = target.reader(source), target.labels
     words = f"{target.dataset.word()}.{label(protocol.name)}"
     if protocol.measures == "network":
         network = add_network(dataset)
@@ -128,14 +135,14 @@ def jobs_of_cell(experiment: Experiment, trial: int, run: Run, known_code: dict[
         model, words = {"network": network}, f"{words}.{network.words.partition('.')[2]}"
     else:
         encoder = add_source()
-        model, words = {"source": encoder}, f"{words}{column}.{encoder.words}"
+        model, words = {"source": encoder}, f"{words}{column}{moment}.{encoder.words}"
         if encoder.trial is None:  # its name says no trial, and that of what is measured does
             words += f".t{trial}"
         if protocol.stage == ClusterTarget.stage:
-            settings = ClusterTarget(protocol=protocol, labels=labels)
+            settings = ClusterTarget(protocol=protocol, labels=labels, at=at)
         else:
             fraction = target.label_fraction if protocol.measures == "encoder" and protocol.reads_labels else 1.0
-            settings = EvaluateTarget(protocol=protocol, label_fraction=fraction, labels=labels)
+            settings = EvaluateTarget(protocol=protocol, label_fraction=fraction, labels=labels, at=at)
     add(settings, words, trial, dataset=dataset, **model)
     return jobs
 
@@ -157,7 +164,9 @@ def determining(source: Source) -> Source:
     """The settings that determine the result: an untrained encoder, or a file's, has no tasks and no optimiser."""
     if source.epochs > 0:
         tasks = tuple(task.at(source.dataset.pixels()) for task in source.tasks)
-        return source.model_copy(update={"tasks": tasks})
+        kept = source.snapshot_epochs  # however they are asked for; the last needs no snapshot
+        snapshots = SnapshotOptions(epochs=kept) if kept else None
+        return source.model_copy(update={"tasks": tasks, "snapshots": snapshots})
     return Source(
         dataset=source.dataset,
         encoder=source.encoder,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tessera.data.datasets.options.base import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
-from tessera.jobs import Cell, Job, PrepareDataset, SummarizeStudy
+from tessera.jobs import Cell, Job, Moment, PrepareDataset, SummarizeStudy
 from tessera.registry import label
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
@@ -191,7 +191,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
         )
 
     run = plan.config.run(name)
-    cells, errors, needed = [], dict[str, str](), dict[str, Job]()
+    cells, errors, needed, num_chains = [], dict[str, str](), dict[str, Job](), 0
     asked = plan.asked.setdefault(name, {})
     left_out: list[tuple[Place, str]] = []
     for grid_cell in grid_cells:
@@ -206,7 +206,11 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
                 experiment = with_checksums(experiment, plan.root, where)
                 if plan.config.strict:
                     experiment = experiment.strict()
-                chains = [jobs_of_cell(experiment, trial, run, plan.own_code, where) for trial in range(trials)]
+                moments = {
+                    at: [jobs_of_cell(experiment, trial, run, plan.own_code, where, at) for trial in range(trials)]
+                    for at in experiment.target.moments(experiment.source)
+                }
+                chains = [chain for of_moment in moments.values() for chain in of_moment]
                 refuse_older_datasets(experiment, chains[0], plan.root)
         except NoStandInError as reason:
             left_out.append((place, str(reason)))
@@ -221,8 +225,14 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
             plan.spared |= {job.folder for chain in chains for job in chain}
             continue
         needed |= {job.folder: job for chain in chains for job in chain}
-        artifacts = tuple(chain[-1].folder for chain in chains)
-        cells.append(_cell(grid_cell, experiment, artifacts, published.get(place)))
+        measured = {at: tuple(chain[-1].folder for chain in of_moment) for at, of_moment in moments.items()}
+        cells.append(_cell(grid_cell, experiment, measured, published.get(place)))
+        num_chains += len(chains)
+        if num_chains > MOST_CHAINS:
+            raise StudyError(
+                f"{shown}: `target.at`: {num_chains:,} measurements and more, with those of snapshots, but at most "
+                f"{MOST_CHAINS:,} are taken: keep fewer snapshots, lower `trials`, or make several studies"
+            )
         asked[cells[-1].row, cells[-1].column] = Asked(
             grid_cell.settings, resolver.method_of(grid_cell.settings), experiment
         )
@@ -279,7 +289,15 @@ def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
                 )
 
 
-def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], published: float | None) -> Cell:
+def _cell(
+    place: GridCell,
+    experiment: Experiment,
+    measured: Mapping[int | None, tuple[str, ...]],
+    published: float | None,
+) -> Cell:
+    """A cell of what is measured at each moment of the training, the last of them its own; None is its end."""
+    *_, artifacts = measured.values()
+    points = [Moment(epoch=at or experiment.source.epochs, artifacts=folders) for at, folders in measured.items()]
     protocol, metric = experiment.target.protocol, experiment.target.metric
     figures = protocol.figures(experiment.source)
     figure = next(figure for figure in figures if metric in (None, figure.name))
@@ -290,6 +308,7 @@ def _cell(place: GridCell, experiment: Experiment, artifacts: tuple[str, ...], p
         figure=figure,
         artifacts=artifacts,
         published=published,
+        along=tuple(points) if len(points) > 1 else (),
     )
 
 

@@ -19,6 +19,7 @@ from tessera.data.datasets.options.dense import (
 )
 from tessera.jobs import Comparison, Delta
 from tessera.models.weights import Weights
+from tessera.multitask.snapshots import SnapshotOptions
 from tessera.multitask.source import Source
 from tessera.parts import PART_OF
 from tessera.registry import Options
@@ -37,6 +38,7 @@ TABLES: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
         ("target", Target),
         ("optimizer", OptimizerOptions),
         ("weights", Weights),
+        ("snapshots", SnapshotOptions),
     ),
     "Scales and methods": (("scale", Scale), ("method", Method)),
     "Maps of pixels": (

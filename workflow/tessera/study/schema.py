@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tessera.data.datasets.options.base import DatasetPart
@@ -13,11 +13,20 @@ from tessera.jobs import Comparison, Delta
 from tessera.models.networks.options import Augmentation, NetworkOptions, NetworkPart, ReducedAlexNetOptions
 from tessera.multitask.source import Source
 from tessera.parts import PartOf, models_in, named
-from tessera.protocols.options import ClassificationProtocolOptions, ProtocolPart
+from tessera.protocols.options import ClassificationProtocolOptions, ProtocolOptions, ProtocolPart
 from tessera.registry import FAMILIES, LATE, Checked, Part, find, suggest
 from tessera.study.files import describe, dotted
 from tessera.training.options import OptimizerOptions
 from tessera.transfer.options.base import RANDOM, NoTransferOptions, TransferPart, ViewsWord, fixed_number
+
+LAST: Literal["last"] = "last"
+ALL: Literal["all"] = "all"
+
+
+def _moment(value: Any) -> Any:
+    if value in (LAST, ALL) or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError(f"should be `last`, `all` or an epoch, from 1 on, but is {brief(repr(value))}")
 
 
 class Target(Checked):
@@ -54,14 +63,55 @@ class Target(Checked):
         "that are drawn once a trial: then what a teacher says of them is computed once, for all rows with it.",
     )
     optimizer: OptimizerOptions = Field(OptimizerOptions(weight_decay=5e-4), description="Optimiser of both stages.")
+    at: Annotated[Literal["last", "all"] | int, LATE, BeforeValidator(_moment)] = Field(
+        LAST,
+        description="When in its training the source's encoder is read: at its end (`last`); at the end of an epoch "
+        "that `source.snapshots` keeps; or (`all`) at each of these, by what measures the encoder itself: then the "
+        "cell is that of the end, and a figure shows the course. An encoder without training is measured once.",
+    )
+    layer: Annotated[str | None, LATE] = Field(
+        None,
+        description="Layer of the encoder that protocols on frozen features read; null: the protocol's own choice.",
+    )
+    pool_px: Annotated[int | None, LATE] = Field(
+        None,
+        ge=1,
+        le=8,
+        description="Its map is average-pooled to this height and width; null: the protocol's own choice, mostly 1.",
+    )
 
     @field_validator("labels")
     @classmethod
     def _named_once(cls, value: str | None) -> str | None:
         return None if value == "class" else value  # one choice, one key
 
+    def reader(self, source: Source) -> ProtocolOptions:
+        """The protocol, which reads `layer` and `pool_px` if it reads a layer that can be chosen.
+
+        An encoder's last layer is what is read without a name, and so it has none: one choice, one key.
+        """
+        known: tuple[str, ...] = source.encoder.layers  # type: ignore[attr-defined]
+        layer = None if known and self.layer == known[-1] else self.layer
+        asked = {"layer": layer if self.layer is not None else ..., "pool_px": self.pool_px or ...}
+        fields = type(self.protocol).model_fields
+        return self.protocol.model_copy(
+            update={key: value for key, value in asked.items() if value is not ... and key in fields}
+        )
+
+    def moments(self, source: Source) -> tuple[int | None, ...]:
+        """Epochs at whose end the cell reads the source's encoder, ascending; None is the end of the training."""
+        if source.epochs == 0 or self.at == LAST:
+            return (None,)
+        if self.at == ALL:
+            return (*(source.snapshot_epochs if self.protocol.measures != "network" else ()), None)
+        assert isinstance(self.at, int)
+        return (self.at if self.at < source.epochs else None,)
+
     def clashes(self, whole: Any) -> Iterator[str]:
         yield from super().clashes(whole)
+        if whole.source.epochs > 0 and (self.protocol.measures != "network" or whole.transfer.needs_source):
+            yield from self._too_late(whole.source)
+        yield from self._no_such_layer(whole.source)
         if self.views != RANDOM and self.network.trainer != NetworkOptions.trainer:
             yield (
                 f"views: network `{self.network.name}` is shown a new view in every step, never `{self.views}`: leave "
@@ -88,6 +138,33 @@ class Target(Checked):
                 f"labels: protocol `{self.protocol.name}` scores {IN_WORDS[scores]}, but column `{self.labels}` of "
                 f"dataset `{dataset}` has {IN_WORDS[kinds[self.labels]]}. Columns that fit: {', '.join(fits)}"
             )
+
+    def _too_late(self, source: Source) -> Iterator[str]:
+        """Of moments that the source keeps nothing of."""
+        if self.at == ALL and source.snapshots is None and self.protocol.measures != "network":
+            yield (
+                "at: `all` measures every snapshot of the encoder, but the source keeps none: set source.snapshots, "
+                "such as `{every: 5}`, or leave at out"
+            )
+        if isinstance(self.at, int) and self.at not in (kept := (*source.snapshot_epochs, source.epochs)):
+            has = f"those of epochs {', '.join(map(str, kept[:-1]))}" if len(kept) > 1 else "none"
+            yield (
+                f"at: the source keeps no snapshot of epoch {self.at}: it has {has}, and the end, epoch {kept[-1]}. "
+                f"Name one of them, or add {self.at} to source.snapshots"
+            )
+
+    def _no_such_layer(self, source: Any) -> Iterator[str]:
+        """Of a layer that the encoder does not have, or that the protocol says otherwise."""
+        fields, known = type(self.protocol).model_fields, source.encoder.layers
+        if self.layer is not None and "layer" in fields and known and self.layer not in known:
+            name, listed = source.encoder.name, ", ".join(known)
+            yield f"layer: encoder `{name}` has no layer `{brief(self.layer)}`. Known: {listed}"
+        for key in ("layer", "pool_px"):
+            asked, own = getattr(self, key), getattr(self.protocol, key, None)
+            if key in fields and asked is not None and own not in (fields[key].default, asked):
+                yield (
+                    f"{key}: `{brief(str(asked))}`, but target.protocol.{key} is `{brief(str(own))}`: keep one of them"
+                )
 
 
 class Experiment(Checked):

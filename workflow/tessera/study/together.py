@@ -1,6 +1,7 @@
 """Which jobs one process makes: what is measured where it was made, or on the same features. Never imports torch."""
 
 import json
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ def together(jobs: Iterable[Job]) -> dict[str, Together]:
 
     A network is measured in the process that trained it, and an encoder by every protocol in the process that
     pretrained it: a measurement takes less than the start of a process. Where the encoder is made already, the process
-    of its first measurement makes the others. Clusterings, which train, have processes of their own.
+    of its first measurement makes the others. Snapshots of an encoder are measured one after another, by every protocol
+    each. Clusterings, which train, have processes of their own.
 
     Args:
         jobs: What is to be made.
@@ -45,5 +47,11 @@ def together(jobs: Iterable[Job]) -> dict[str, Together]:
             alike.setdefault(json.dumps([model, job.trial, run], sort_keys=True), [maker]).append(job)
         elif "source" in job.inputs:  # networks have a protocol each, which reads no features
             alike.setdefault(json.dumps([job.inputs, job.trial, run], sort_keys=True), []).append(job)
-    found = [Together(first, tuple(others)) for first, *others in alike.values() if others]
+    found = [Together(first, tuple(sorted(others, key=_at))) for first, *others in alike.values() if others]
     return {job.folder: one for one in found for job in (one.first, *one.others)}
+
+
+def _at(job: Job) -> float:
+    """The epoch of a snapshot that is measured; what is measured at the end comes last."""
+    at: float | None = job.settings.get("at")
+    return math.inf if at is None else at

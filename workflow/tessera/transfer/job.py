@@ -19,8 +19,8 @@ def train(
     """See `train_network`.
 
     Args:
-        inputs: Artifact folders: `dataset`; `source` where the method reads one; `teacher` where its features of
-            the views were recorded.
+        inputs: Folders that are read: `dataset`; `source` where the method reads one, or that of a snapshot of it;
+            `teacher` where its features of the views were recorded.
     """
     teacher = None
     if (source := inputs.get("source")) is not None:

@@ -13,6 +13,14 @@ from tessera.errors import brief
 from tessera.parts import PartOf
 from tessera.registry import LATE, Options
 
+# Of VGG, by depth: how many convolutions each block has.
+VGG_BLOCKS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+
+
+def _convolutions(blocks: tuple[int, ...]) -> list[str]:
+    """Names of the convolutions' maps, by how many each block has."""
+    return [f"conv{block}_{i}" for block, number in enumerate(blocks, start=1) for i in range(1, number + 1)]
+
 
 class EncoderOptions(Options):
     """What every encoder's options know.
@@ -30,8 +38,29 @@ class EncoderOptions(Options):
     def has_batch_norm(self) -> bool:
         return True
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Its `layer_channels` by name, from the input on; empty where only the encoder itself knows them."""
+        return ()
 
-class ResNet8Options(EncoderOptions):
+
+class _StageOptions(EncoderOptions):
+    """Of three stages behind a stem."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return ("stem", "stage1", "stage2", "stage3")
+
+
+class _TorchvisionOptions(EncoderOptions):
+    """Of torchvision's residual networks."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return ("stem", "layer1", "layer2", "layer3", "layer4")
+
+
+class ResNet8Options(_StageOptions):
     """CIFAR ResNet of one block a stage (6n+2, n = 1): small, for quick runs."""
 
     name: Literal["resnet8"] = "resnet8"
@@ -40,7 +69,7 @@ class ResNet8Options(EncoderOptions):
     width: ClassVar[int] = 1
 
 
-class ResNet26Options(EncoderOptions):
+class ResNet26Options(_StageOptions):
     """CIFAR ResNet of four blocks a stage (6n+2, n = 4): the paper's encoder for CIFAR."""
 
     name: Literal["resnet26"] = "resnet26"
@@ -61,7 +90,7 @@ def _whole_blocks(depth: int, period: int, rest: int) -> int:
     return depth
 
 
-class CifarResNetOptions(EncoderOptions):
+class CifarResNetOptions(_StageOptions):
     """CIFAR ResNet of any depth: three stages of n basic blocks, 16, 32 and 64 kernels times the width."""
 
     name: Literal["cifar_resnet"] = "cifar_resnet"
@@ -74,7 +103,7 @@ class CifarResNetOptions(EncoderOptions):
         return _whole_blocks(depth, 6, 2)
 
 
-class WideResNetOptions(EncoderOptions):
+class WideResNetOptions(_StageOptions):
     """Wide ResNet: three stages of pre-activation blocks, 16, 32 and 64 kernels times the width."""
 
     name: Literal["wide_resnet"] = "wide_resnet"
@@ -104,6 +133,10 @@ class AlexNetOptions(EncoderOptions):
     def has_batch_norm(self) -> bool:
         return False
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5")
+
 
 class VGG16Options(EncoderOptions):
     """VGG of thirteen convolutions, as torchvision has it."""
@@ -122,6 +155,10 @@ class VGG16Options(EncoderOptions):
     def has_batch_norm(self) -> bool:
         return self.batch_norm
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (*_convolutions(VGG_BLOCKS[16]), "pool5")
+
 
 class VGGOptions(EncoderOptions):
     """VGG of any depth with batch norms, and as many pooled blocks as small images need."""
@@ -136,6 +173,10 @@ class VGGOptions(EncoderOptions):
         "of 64 px, 5 as in the paper.",
     )
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (*_convolutions(VGG_BLOCKS[self.depth]), *(("pool5",) if self.pools == 5 else ()))
+
 
 class SegNetOptions(EncoderOptions):
     """SegNet: VGG-16 with batch norms and its mirror image, so that z is of the images' size."""
@@ -149,8 +190,13 @@ class SegNetOptions(EncoderOptions):
         "the paper's. z has a share of 64 channels.",
     )
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        up = [f"dec{b}_{i}" for b in range(5, 0, -1) for i in range(1, VGG_BLOCKS[16][b - 1] + 1)]
+        return (*_convolutions(VGG_BLOCKS[16]), *up)
 
-class ResNet18Options(EncoderOptions):
+
+class ResNet18Options(_TorchvisionOptions):
     """ResNet of 18 layers, with a stem for small images, or as torchvision has it."""
 
     name: Literal["resnet18"] = "resnet18"
@@ -161,7 +207,7 @@ class ResNet18Options(EncoderOptions):
     )
 
 
-class ResNet50Options(EncoderOptions):
+class ResNet50Options(_TorchvisionOptions):
     """ResNet of 50 layers, as torchvision has it."""
 
     name: Literal["resnet50"] = "resnet50"

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from tessera.models.encoders.base import AttentionPoint, Kept, StagedEncoder, Walk, pick, walk
-from tessera.models.encoders.options import AlexNetOptions, VGG16Options, VGGOptions
+from tessera.models.encoders.options import VGG_BLOCKS, AlexNetOptions, VGG16Options, VGGOptions
 
 POOLED = ".pooled"
-# Of VGG, by depth: how many convolutions each block has, and how many kernels.
-BLOCKS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+# Of VGG: how many kernels the convolutions of each block have.
 WIDTHS = (64, 128, 256, 512, 512)
 
 
@@ -217,7 +216,7 @@ class VGG16(_VGG):
     SHARES: ClassVar[dict[str, int]] = {"full": 1, "half": 2, "quarter": 4}
 
     def __init__(self, options: VGG16Options) -> None:
-        super().__init__(BLOCKS[16], self.SHARES[options.width], options.batch_norm, pools=5)
+        super().__init__(VGG_BLOCKS[16], self.SHARES[options.width], options.batch_norm, pools=5)
         self.options = options
 
 
@@ -239,7 +238,7 @@ class VGG(_VGG):
     """
 
     def __init__(self, options: VGGOptions) -> None:
-        super().__init__(BLOCKS[options.depth], 1, True, options.pools)
+        super().__init__(VGG_BLOCKS[options.depth], 1, True, options.pools)
         self.options = options
 
     def names_in_files(self, name: str) -> tuple[str, ...]:
