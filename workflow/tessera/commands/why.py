@@ -60,7 +60,7 @@ def _study(explainer: Explainer, summary: SummarizeStudy) -> list[str]:
 
 
 def _row(explainer: Explainer, row: RowOf) -> list[str]:
-    measured = [folder for cell in row.study.cells if cell.row == row.label for folder in cell.artifacts]
+    measured = [folder for cell in row.study.cells if cell.row == row.label for folder in cell.measured]
     needed = _below(explainer.plan, measured)
     jobs = [explainer.plan.jobs[folder] for folder in row.study.artifacts if folder in needed]
     return _jobs(explainer, f"Row '{row.label}' of {row.study.name}", jobs, [row.study])
@@ -278,7 +278,7 @@ def _rows_of(plan: Plan, studies: Iterable[SummarizeStudy] | None = None) -> dic
     found: dict[str, list[str]] = {}
     for summary in studies or (*plan.studies.values(), *plan.others.values()):
         for row in summary.rows:
-            measured = [folder for cell in summary.cells if cell.row == row for folder in cell.artifacts]
+            measured = [folder for cell in summary.cells if cell.row == row for folder in cell.measured]
             for folder in _below(plan, measured):
                 labels = found.setdefault(folder, [])
                 if row not in labels:

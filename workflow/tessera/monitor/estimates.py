@@ -13,8 +13,12 @@ from tessera.monitor.costs import cost_of
 from tessera.monitor.words import without_trial
 from tessera.provenance import hardware
 
-# How much is done, not what: two jobs that differ in these alone take times in proportion to the images they train on.
-_LENGTHS = ("epochs", "first_stage_epochs", "iterations", "batch_size", "statistics_batches", "optimizer")
+# How much is done, not what, or when in a training it is looked at: two jobs that differ in these alone take times in
+# proportion to the images they train on.
+_LENGTHS = (
+    *("epochs", "first_stage_epochs", "iterations", "batch_size", "statistics_batches", "optimizer"),
+    *("snapshots", "at"),
+)
 _FAR = 10.0  # a job ten times as long says little: start and end are no part of the proportion
 
 

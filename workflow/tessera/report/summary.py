@@ -13,6 +13,8 @@ from tessera.report.page.unfinished import FILE as UNFINISHED
 from tessera.report.pictures.album import make_album
 from tessera.report.records import versions
 from tessera.report.runs import Runs
+from tessera.report.tables.along import FILE as ALONG
+from tessera.report.tables.along import as_along_csv
 from tessera.report.tables.curves import curves
 from tessera.report.tables.latex import latex
 from tessera.report.tables.machine_readable import as_csv, as_json, as_metrics
@@ -22,6 +24,8 @@ from tessera.report.tables.table import Table, read_table
 
 def summarize(summary: SummarizeStudy, root: Path) -> str:
     """Writes `results/<study>/`: tables, report.html, metrics.json, curves.csv, figures/ and, last, the marker.
+
+    Where cells are measured along trainings, along.csv as well.
 
     Args:
         summary: The study's rows, columns, cells and artifacts.
@@ -49,6 +53,8 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
         "curves.csv": curves(root, summary.artifacts),
         "report.html": study_page(table, album, root),
     }
+    if table.courses:
+        files[ALONG] = as_along_csv(table.courses)
     marker = root / summary.marker
     remove_drafts(marker.parent)
     # First of all, so that no marker ever stands beside another configuration's tables, even after a crash here.
@@ -57,7 +63,8 @@ def summarize(summary: SummarizeStudy, root: Path) -> str:
     for name, content in files.items():
         replace_text(marker.parent / name, content)
     album.write(marker.parent / "figures")
-    (marker.parent / UNFINISHED).unlink(missing_ok=True)
+    for gone in (UNFINISHED, *(() if table.courses else (ALONG,))):
+        (marker.parent / gone).unlink(missing_ok=True)
     written = {f"figures/{name}": data for name, data in album.files.items()}
     written |= {name: content.encode() for name, content in files.items()}
     replace_text(marker, _dump(_provenance(table, root, written)))

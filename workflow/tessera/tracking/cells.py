@@ -83,7 +83,7 @@ class CellRun:
 
     Attributes:
         view: Its run, whose tag `tessera.shown` is a digest of the rest.
-        chain: The artifacts that led to its figure.
+        chain: The artifacts that led to its figure, and those of the same measured along the training.
     """
 
     view: RunView
@@ -105,11 +105,23 @@ def read_cells(
             if not chain:
                 continue
             try:
-                figure = json.loads((chains.root / folder / "metrics.json").read_text()).get(cell.metric)
+                figure = _figure(chains.root / folder, cell)
+                course = [
+                    (point.epoch, _figure(chains.root / point.artifacts[trial], cell))
+                    for point in cell.along
+                    if chains.manifest(point.artifacts[trial]) is not None
+                ]
             except (OSError, ValueError, AttributeError):
                 continue  # damaged: told of where its own run is written
-            view = _view(summary, cell, trial, chain, figure, asked.get((cell.row, cell.column)), varied)
-            yield f"{summary.name}: {cell.row} · {cell.column}", CellRun(view, tuple(chain))
+            view = _view(
+                summary, cell, trial, chain, course or [(0, figure)], asked.get((cell.row, cell.column)), varied
+            )
+            beside = [made for point in cell.along for made in chains.of(point.artifacts[trial])]
+            yield f"{summary.name}: {cell.row} · {cell.column}", CellRun(view, tuple(dict.fromkeys([*chain, *beside])))
+
+
+def _figure(folder: Path, cell: Cell) -> object:
+    return json.loads((folder / "metrics.json").read_text()).get(cell.metric)
 
 
 def _view(
@@ -117,10 +129,15 @@ def _view(
     cell: Cell,
     trial: int,
     chain: Mapping[str, Mapping[str, Any]],
-    figure: object,
+    course: Iterable[tuple[int, object]],
     asked: Asked | None,
     varied: Iterable[Keys],
 ) -> RunView:
+    """The run of a cell in a trial.
+
+    Args:
+        course: The cell's figure at steps, which are epochs where it is measured along a training; the last its own.
+    """
     seconds = sum(manifest["seconds"] for manifest in chain.values())
     folder = cell.artifacts[trial]
     _, end_ms = times_of(chain[folder])
@@ -130,8 +147,11 @@ def _view(
     if asked is not None:
         params |= _params(asked, varied, chain.values())
     metrics: list[Metric] = [("seconds", float(seconds), end_ms, 0)]
-    if isinstance(figure, int | float):
-        metrics.append((metric_name(cell.metric), float(figure), end_ms, 0))
+    metrics += [
+        (metric_name(cell.metric), float(figure), end_ms, step)
+        for step, figure in course
+        if isinstance(figure, int | float)
+    ]
     tags = {
         "stage": "cell",
         "study": summary.name,

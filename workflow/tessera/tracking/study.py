@@ -12,7 +12,7 @@ from tessera.jobs import SummarizeStudy
 from tessera.tracking.view import metric_name
 
 TABLE = "cells.json"
-_FILES = ("table.md", "table.csv", "table.tex", "table.json", "report.html")
+_FILES = ("table.md", "table.csv", "table.tex", "table.json", "along.csv", "report.html")
 _PICTURES = (".png", ".svg")
 _LONGEST_NOTE = 7500  # characters; a tag of MLflow holds 8000
 

@@ -150,7 +150,7 @@ def _sync(
 
 def _begun(summary: SummarizeStudy, studies: Mapping[str, Sequence[str]], root: Path) -> bool:
     """Whether anything of a study was measured that is its own, or all of it is there."""
-    measured = {folder for cell in summary.cells for folder in cell.artifacts}
+    measured = {folder for cell in summary.cells for folder in cell.measured}
     made = [folder for folder in measured if (root / folder / "artifact.json").exists()]
     # What another study has measured, and this one would share, is no beginning of this one.
     own = any(summary.name in studies.get(folder, (summary.name,))[:1] for folder in made)

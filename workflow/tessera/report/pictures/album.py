@@ -36,6 +36,7 @@ Maker = Callable[[SummarizeStudy, Path, Path], list[Picture]]  # study, working 
 # Name, maker as `module:function`: imported when a study is summarized. Pages show categories in this order: curves
 # and figures of everything first, then what single images look like, which no one should take for the result.
 PICTURES: dict[str, str] = {
+    "along": "tessera.report.pictures.along:draw_along",
     "pretraining": "tessera.report.pictures.training:draw_pretraining",
     "impact": "tessera.report.pictures.impact:draw_impact",
     "transfer": "tessera.report.pictures.training:draw_transfer",

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from tessera.report.tables.along import as_points
 from tessera.report.tables.filled import FilledCell
 from tessera.report.tables.table import Compared, Table
 from tessera.report.trials import Value, known
@@ -31,7 +32,7 @@ def as_json(table: Table, made: str) -> dict[str, Any]:
         "trials": summary.trials,
         "rows": list(summary.rows),
         "columns": list(summary.columns),
-        "cells": [_cell(figure) for figure in _ordered(table)],
+        "cells": [_cell(figure) | _along(table, figure) for figure in _ordered(table)],
         "comparisons": [_comparison(compared, table) for compared in table.comparisons],
         "unanswered": [
             {
@@ -117,6 +118,13 @@ def _cell(figure: FilledCell) -> dict[str, Any]:
         "artifacts": list(cell.artifacts),
         "metrics": {name: rounded(value) for name, value in figure.metrics.items()},
     }
+
+
+def _along(table: Table, figure: FilledCell) -> dict[str, Any]:
+    """The points of a cell that is measured along its training; nothing of others."""
+    place = figure.cell.row, figure.cell.column
+    course = next((course for course in table.courses if (course.row, course.column) == place), None)
+    return {"along": as_points(course)} if course is not None and course.points else {}
 
 
 def _comparison(compared: Compared, table: Table) -> dict[str, Any]:

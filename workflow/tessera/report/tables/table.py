@@ -10,6 +10,7 @@ from tessera.jobs import Cell, Comparison, SummarizeStudy
 from tessera.registry import suggest
 from tessera.report import trials as over_trials
 from tessera.report.records import Cost, chance, cost, figures
+from tessera.report.tables.along import Course, read_along
 from tessera.report.tables.delta import relative_changes
 from tessera.report.tables.filled import FilledCell
 from tessera.report.trials import Difference, Value, paired_difference
@@ -41,12 +42,17 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that the result files show."""
+    """Everything that the result files show.
+
+    Attributes:
+        courses: The cells of columns that are measured along trainings.
+    """
 
     summary: SummarizeStudy
     figures: dict[tuple[str, str], FilledCell]
     outcomes: tuple[Compared | Unanswered, ...]
     cost: Cost
+    courses: tuple[Course, ...] = ()
 
     @property
     def comparisons(self) -> tuple[Compared, ...]:
@@ -92,7 +98,7 @@ def read_table(summary: SummarizeStudy, root: Path, unfinished: bool = False) ->
         # What all are relative to has no cell of its own there: its mean is 0 by definition. Its trials spread, though.
         read, compared = read | {k: v for k, v in changes.items() if k[0] != summary.delta.against}, read | changes
     outcomes = [each for comparison in summary.compare for each in _compare(comparison, summary.columns, compared)]
-    return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts))
+    return Table(summary, read, tuple(outcomes), cost(root, summary.artifacts), read_along(summary, root))
 
 
 def _read_cell(cell: Cell, root: Path, unfinished: bool) -> FilledCell:
