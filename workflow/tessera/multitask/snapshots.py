@@ -74,6 +74,9 @@ class SnapshotOptions(Checked):
 def _listed(value: Any) -> Any:
     """`[1, 2, 5]` means `{epochs: [1, 2, 5]}`."""
     if isinstance(value, list | tuple):
+        for item in value:
+            if not isinstance(item, int) or isinstance(item, bool):
+                raise ValueError(f"should list epochs, as whole numbers, but one is {brief(repr(item))}")
         return {"epochs": value}
     if isinstance(value, bool | int | float | str):
         raise ValueError(f"should be `{{every: 5}}` or a list such as `[1, 2, 5]`, but is {brief(repr(value))}")
