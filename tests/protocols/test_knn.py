@@ -78,12 +78,14 @@ def test_more_neighbours_than_images_means_all(encoder: Encoder, dataset: Datase
     assert results[0].metrics == results[1].metrics
 
 
-def test_reads_the_layer(encoder: Encoder, dataset: Dataset, compute: Compute) -> None:
+@pytest.mark.parametrize("pool_px", [1, 2])
+def test_reads_the_layer(pool_px: int, encoder: Encoder, dataset: Dataset, compute: Compute) -> None:
     queries, memory = (
-        extract_features(encoder, split.images, dataset.normalization, compute, "stem")
+        extract_features(encoder, split.images, dataset.normalization, compute, "stem", pool_px)
         for split in (dataset.test, dataset.train)
     )
-    found = Knn(KnnOptions(layer="stem")).evaluate(
+    assert memory.shape[1] == 16 * pool_px**2
+    found = Knn(KnnOptions(layer="stem", pool_px=pool_px)).evaluate(
         Measured(encoder, dataset.normalization), dataset, dataset.train, compute, 0
     )
     expected = vote(queries, memory, dataset.train.labels, 3, 20, 0.07)

@@ -46,6 +46,21 @@ def test_networks_are_measured_alone() -> None:
     assert together([evaluation("classification", role="network"), evaluation("other", role="network")]) == {}
 
 
+def test_what_reads_one_snapshot_stands_together_whatever_the_plan_s_order() -> None:
+    """So each is loaded once, and all protocols read its features in one pass."""
+    source = pretraining()
+    jobs = [
+        evaluation(name, source=source.folder).model_copy(
+            update={"settings": {"protocol": {"name": name}, **({} if at is None else {"at": at})}}
+        )
+        for name in ("linear_probe", "knn")
+        for at in (2, 10, None)
+    ]
+    found = together([source, *jobs])[source.folder]
+    order = [(job.settings.get("at"), job.settings["protocol"]["name"]) for job in found.others]
+    assert order == [(at, name) for at in (2, 10, None) for name in ("linear_probe", "knn")]
+
+
 def pretraining(trial: int = 0) -> Job:
     return Job(stage="pretrain_source", words="a", version=1, trial=trial, settings={"source": {}}, inputs={})
 

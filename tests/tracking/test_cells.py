@@ -13,6 +13,7 @@ from tessera.tracking.cells import Chains, read_cells
 from tessera.tracking.view import RunView, read_view
 
 ROOT = Path(__file__).parents[2]
+ROWS = ("equal", "random")
 
 
 def write(job: Job, root: Path) -> None:
@@ -52,6 +53,44 @@ def cells(made: Plan) -> dict[str, RunView]:
     """Name to run."""
     found = read_cells(made.studies["quickstart"], made.asked["quickstart"], Chains(made.root))
     return {cell.view.name: cell.view for _, cell in found}
+
+
+@pytest.fixture
+def along(tmp_path: Path) -> Plan:
+    """A study along a training, as if all of it were made."""
+    for folder in ("scales", "methods"):
+        shutil.copytree(ROOT / "config" / folder, tmp_path / "config" / folder)
+    study = {
+        "title": "x",
+        "trials": 2,
+        "base": {
+            "source": {"dataset": "digits_m", "encoder": "resnet8", "tasks": ["rotation"], "snapshots": [1, 3]},
+            "target": {"dataset": "digits_m", "protocol": "knn", "at": "all"},
+        },
+        "at_scale": {"smoke": {"source": {"epochs": 5}}},
+        "grid": {"rows": {"source.method": ["equal", "random"]}},
+    }
+    (tmp_path / "config" / "studies").mkdir()
+    (tmp_path / "config" / "studies" / "small.yaml").write_text(json.dumps(study))
+    plan = make_plan({"studies": ["small"], "scale": "smoke"}, tmp_path)
+    for job in plan.jobs.values():
+        write(job, tmp_path)
+        accuracy = 40.0 + (job.trial or 0) + (job.settings.get("at") or 9)
+        (tmp_path / job.folder / "metrics.json").write_text(json.dumps({"accuracy": accuracy}))
+    return plan
+
+
+def test_a_cell_along_a_training_has_its_course_in_steps_and_its_measurements_beneath_it(along: Plan) -> None:
+    found = [cell for _, cell in read_cells(along.studies["small"], along.asked["small"], Chains(along.root))]
+    assert len(found) == 2 * 2  # one a cell and trial, as ever
+    equal, random = (next(cell for cell in found if cell.view.name == f"{row} · knn · trial 1") for row in ROWS)
+    courses = [[(step, value) for name, value, _, step in cell.view.metrics if name == "accuracy"] for cell in
+               (equal, random)]  # fmt: skip
+    assert courses == [[(1, 42.0), (3, 44.0), (5, 50.0)], [(0, 50.0)]]
+    measured = [folder for folder in equal.chain if folder.startswith("artifacts/target/")]
+    assert {along.jobs[folder].settings.get("at") for folder in measured} == {1, 3, None}
+    assert {along.jobs[folder].trial for folder in measured} == {1}
+    assert ("seconds", 30.0) in [metric[:2] for metric in equal.view.metrics]  # of what led to the figure
 
 
 def test_every_cell_has_a_run_in_every_trial(cells: dict[str, RunView], made: Plan) -> None:
