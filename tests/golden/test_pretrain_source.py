@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "dgr": {"schedule": "joint", "tasks": ["rotation", "classification"], "regularizer": "dgr"},
     "pta": {"schedule": "joint", "tasks": ["rotation", "classification"], "regularizer": {"name": "pta", "heads": 2}},
+    "simclr": {"schedule": "joint", "tasks": ["rotation", {"name": "simclr", "batch_norm": True, "blur": 0.5}]},
     "msvl": {"encoder": "resnet26", "schedule": "round_robin", "sharing": {"name": "lasso", "weight": 0.01}},
 }  # fmt: skip
 # Times, and figures that jump where two numbers are nearly equal.

@@ -60,8 +60,9 @@ def test_chance_is_that_of_a_held_out_batch() -> None:
     assert learner.chance["simclr.chance_accuracy"] == pytest.approx(1 / 9)
 
 
-def test_images_that_a_batch_shows_are_told_apart_beyond_chance() -> None:
-    source = tiny_source(tasks=[SIMCLR], epochs=8, iterations=12, optimizer={"learning_rate": 0.1})
+def test_held_out_images_are_told_apart_beyond_chance() -> None:
+    mild = {"name": "simclr", "hidden": [64], "dim": 32, "color": 0.0, "gray": 0.0, "least_area": 0.5}
+    source = tiny_source(tasks=[mild], epochs=4, iterations=12, optimizer={"learning_rate": 0.05})
     row = pretrain(source, tiny_dataset(), {}, COMPUTE, 0, None).history[-1]
-    assert row["simclr.validation_accuracy"] > 2 * row["simclr.chance_accuracy"]
-    assert row["simclr.validation_loss"] < row["simclr.chance_loss"]
+    assert row["simclr.validation_accuracy"] > 3 * row["simclr.chance_accuracy"]
+    assert row["simclr.validation_loss"] < 0.9 * row["simclr.chance_loss"]

@@ -77,10 +77,9 @@ class Distortions(NamedTuple):
     def _on(self, device: torch.device) -> "Distortions":
         # One small copy to the device: a row an image.
         parts = [part.float().view(len(self.flips), -1) for part in self]
-        moved = torch.cat(parts, dim=1).to(device, non_blocking=True).split([part.shape[1] for part in parts], dim=1)
-        return Distortions(
-            *(part.to(own.dtype).view(own.shape) for part, own in zip(moved, self, strict=True))  # type: ignore[arg-type]
-        )
+        moved = torch.cat(parts, dim=1).to(device, non_blocking=True)
+        columns = torch.split(moved, [part.shape[1] for part in parts], dim=1)
+        return Distortions(*(part.to(own.dtype).view(own.shape) for part, own in zip(columns, self, strict=True)))
 
 
 def draw(number: int, side: int, generator: torch.Generator, strengths: Strengths) -> Distortions:
@@ -126,14 +125,16 @@ def draw_crops(number: int, side: int, generator: torch.Generator, least_area: f
     Shape:
         returns: (number, 4) int64, px.
     """
-    areas = side**2 * (least_area + (1 - least_area) * torch.rand(number, TRIES, generator=generator))
-    shapes = (math.log(WIDEST) * (2 * torch.rand(number, TRIES, generator=generator) - 1)).exp()
+    # In float64, so that no processor's rounding moves a border by a pixel.
+    areas, shapes = torch.rand(2, number, TRIES, generator=generator, dtype=torch.float64)
+    areas = side**2 * (least_area + (1 - least_area) * areas)
+    shapes = (math.log(WIDEST) * (2 * shapes - 1)).exp()
     tries = torch.stack([(areas / shapes).sqrt(), (areas * shapes).sqrt()], dim=2).round().long()
     fits = ((tries > 0) & (tries <= side)).all(dim=2)
     sizes = tries[torch.arange(number), fits.int().argmax(dim=1)]  # the first that fits
     sizes = torch.where(fits.any(dim=1, keepdim=True), sizes, side)
     rooms = side - sizes
-    places = (torch.rand(number, 2, generator=generator) * (rooms + 1)).floor().long().minimum(rooms)
+    places = (torch.rand(number, 2, generator=generator, dtype=torch.float64) * (rooms + 1)).long()
     return torch.cat([places, sizes], dim=1)
 
 
