@@ -125,42 +125,49 @@ sys.path[:0] = {paths!r}
 import torch
 torch.set_num_threads(1)
 from hashlib import sha256
-from multitask_stand_ins import tiny_dataset, tiny_source
+from multitask_stand_ins import tiny_source, two_labels
 from tessera.multitask.pretrain import pretrain
+from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
-compute = Compute(torch.device("cpu"), sys.argv[1], compile=True, kept=Path(sys.argv[2]))
-epochs, resume = int(sys.argv[3]), Path(sys.argv[4])
-if epochs == 1:  # killed after its first epoch
-    from tessera.training.checkpoint import Checkpoint
+precision, kept, state, stops = sys.argv[1:]
+compute = Compute(torch.device("cpu"), precision, compile=True, kept=Path(kept))
+if stops == "stops":  # killed after its first epoch
     save = Checkpoint.save
     Checkpoint.save = lambda self, *about: (save(self, *about), sys.exit(0))
-trained = pretrain(tiny_source(encoder="resnet8", epochs=2, iterations=2), tiny_dataset(), {{}}, compute, 0, resume)
+trained = pretrain(tiny_source(**{settings!r}), two_labels(), {{}}, compute, 0, Path(state))
 assert trained.compiled
 weights = b"".join(value.numpy().tobytes() for value in trained.encoder.state_dict().values())
-print(sha256(weights).hexdigest(), trained.history[-1]["turn.loss"])
+print(sha256(weights).hexdigest(), *(row[{figure!r}] for row in trained.history))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_kernels_give_the_same_bytes_in_every_process(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "parts", "figure"),
+    [
+        ("float32", OMEGA, "turn.loss"),
+        ("bfloat16", {}, "turn.loss"),
+        ("float32", {"tasks": LABELLED, "schedule": SHARED, "balancing": "pcgrad"}, "classification.loss"),
+    ],
+    ids=["omega", "bfloat16", "shared input"],
+)
+def test_kernels_give_the_same_bytes_in_every_process(
+    precision: str, parts: dict[str, Any], figure: str, tmp_path: Path
+) -> None:
     tests = Path(__file__).parents[1]
     paths = [str(tests / "multitask"), str(tests), str(tests.parent / "workflow")]
+    settings = {"encoder": "resnet8", "epochs": 2, "iterations": 4, **parts}
 
-    def run(kept: str, epochs: int, state: str) -> list[str]:
-        arguments = [precision, str(tmp_path / kept), str(epochs), str(tmp_path / state / "state")]
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT.format(paths=paths), *arguments], capture_output=True, text=True, check=True
-        )
+    def run(kept: str, state: str, stops: str = "") -> list[str]:
+        script = SCRIPT.format(paths=paths, settings=settings, figure=figure)
+        words = [precision, str(tmp_path / kept), str(tmp_path / state / "state"), stops]
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
-    digest, loss = run("one", 2, "whole")
-    assert run("one", 1, "resumed") == []
-    resumed, _ = run("another", 2, "resumed")  # its kernels are made anew
-    assert resumed == digest
-    plain = pretrain(
-        tiny_source(encoder="resnet8", epochs=2, iterations=2), tiny_dataset(), {},
-        Compute(torch.device("cpu"), precision), 0, None,
-    )  # fmt: skip
-    assert float(loss) == pytest.approx(plain.history[-1]["turn.loss"], rel=0.02)
+    digest, *losses = run("one", "whole")
+    assert run("one", "resumed", "stops") == []
+    assert run("another", "resumed")[0] == digest  # its kernels are made anew
+    plain = pretrain(tiny_source(**settings), two_labels(), {}, Compute(torch.device("cpu"), precision), 0, None)
+    assert list(map(float, losses)) == pytest.approx([row[figure] for row in plain.history], rel=0.05)
