@@ -159,7 +159,7 @@ def plain_training(source: Any, trial: int) -> dict[str, Tensor]:
         torch.manual_seed(seed_of(trial, "dropout", epoch, drawn_by))
         optimizer = make_optimizer(source.optimizer, ([encoder, head], 1.0))
         for step, rows in enumerate(index):
-            rate = learning_rate_at(source.optimizer, (epoch + step / source.iterations) / source.epochs)
+            rate = learning_rate_at(source.optimizer, epoch + step / source.iterations, source.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = task.make_batch(split.images[rows], {}, generator)

@@ -22,7 +22,8 @@ def pretrain_source(job: StageJob[PretrainSource]) -> None:
     if source.weights is not None:
         pretrained = load_pretrained(source, dataset, compute, job.trial)
     else:
-        pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume)
+        pretrained = pretrain(source, dataset, labels, compute, job.trial, job.resume, job.states)
+    job.extends = pretrained.extends
     if pretrained.compiled:
         job.made_with["compiled"] = True
     encoder, heads, sharing = pretrained.encoder, pretrained.heads, pretrained.sharing

@@ -24,7 +24,7 @@ from typing import Any
 
 from tessera.errors import ArtifactError
 from tessera.files import draft_of, remove_drafts, replace_bytes, replace_text, settle, sha256_of
-from tessera.jobs import FOLDERS, STAGES, Job
+from tessera.jobs import KINDS, STAGES, Job
 from tessera.manifest import MANIFEST, DamagedError, Manifest, check, inspect, parse_manifest
 from tessera.provenance import git_state, hardware
 
@@ -39,10 +39,17 @@ _LIBRARIES = ("tessera", "torch", "torchvision", "numpy", "scipy", "scikit-learn
 
 def resume_folder(job: Job) -> Path:
     """What a job keeps between processes: lock, training state, draft, and a copy of the manifest."""
-    return Path("resume", FOLDERS[job.stage], job.name)
+    return Path("resume", KINDS[job.stage].folder, job.name)
 
 
-def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to_restore: bool = False) -> Path:
+def publish(
+    job: Job,
+    draft: Path,
+    seconds: float,
+    device: Mapping[str, Any],
+    to_restore: bool = False,
+    extends: Mapping[str, Any] | None = None,
+) -> Path:
     """Completes a draft with its manifest and moves it to its place; returns the artifact's folder.
 
     Args:
@@ -51,6 +58,7 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to
         device: Of the manifest's `hardware`: what it ran on.
         to_restore: Leave it to the job's own process, which is to come, to put the manifest there (`restore`):
             Snakemake warns of an output that is there before its job.
+        extends: Of a training that went on from another's state: which, and how much of `seconds` that one took.
 
     Raises:
         ArtifactError: If the stage made nothing.
@@ -72,6 +80,7 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to
         "git": git_state(Path(__file__).parent),
         "hardware": {**hardware(), **device},
         "seconds": round(seconds, 3),
+        **({"extends": dict(extends)} if extends else {}),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files.items()},
     }
@@ -79,18 +88,23 @@ def publish(job: Job, draft: Path, seconds: float, device: Mapping[str, Any], to
     folder = Path(job.folder)
     if kept := _complete(folder):
         log.warning("%s: another process has made it meanwhile; that one is kept", folder)
-        replace_text(resume_folder(job) / MANIFEST, kept)
+        _keep_copy(job, kept)
         shutil.rmtree(draft)
         return folder
     # The copy comes first: Snakemake deletes its declared output, artifact.json, when it was killed before it noted
     # the job as done. The copy then tells the next run that everything is there.
-    replace_text(resume_folder(job) / MANIFEST, text)
+    _keep_copy(job, text)
     if not to_restore:
         replace_text(draft / MANIFEST, text)
     settle(draft)  # the training's state goes next
     folder.parent.mkdir(parents=True, exist_ok=True)
     _place(draft, folder)
     return folder
+
+
+def _keep_copy(job: Job, manifest: str) -> None:
+    if job.stage in STAGES:  # of nothing else does Snakemake know
+        replace_text(resume_folder(job) / MANIFEST, manifest)
 
 
 def _complete(folder: Path) -> str:
@@ -252,7 +266,7 @@ def code_hash(stage: str) -> str:
     """Hash of the package's code that determines a stage's results."""
     package = Path(__file__).parent
     digest = sha256()
-    for room in STAGES[stage].rooms:
+    for room in KINDS[stage].rooms:
         for path in sorted((package / room).rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]

@@ -31,6 +31,7 @@ class Run(Checked):
     mlflow_uri: str | None = None
     mlflow_experiment: str = "tessera"
     studies: tuple[str, ...] = ()
+    keep_state: bool = True
 
 
 class Job(Checked):
@@ -60,7 +61,7 @@ class Job(Checked):
     @property
     def folder(self) -> str:
         """The artifact's folder, relative to the working directory."""
-        return f"artifacts/{FOLDERS[self.stage]}/{self.name}"
+        return f"artifacts/{KINDS[self.stage].folder}/{self.name}"
 
     @property
     def manifest(self) -> str:
@@ -86,7 +87,7 @@ def key_of(
     """
     content: list[Any] = [stage, version, trial, settings]
     content.append({role: folder.rpartition("-")[2] for role, folder in inputs.items()})
-    if STAGES[stage].computes and precision != "auto":
+    if KINDS[stage].computes and precision != "auto":
         content.append(precision)
     if own_code:
         content.append({"own_code": own_code})
@@ -154,6 +155,21 @@ class PretrainSource(StageSettings):
     version: ClassVar[int] = 2
 
     source: Source
+
+
+class TrainingState(StageSettings):
+    """A training where its end begins, for a longer one that goes on from there. Inputs: those of the pretraining.
+
+    No stage of its own: a pretraining leaves it beside its artifact (`tessera.states`), and none needs it.
+    """
+
+    stage: ClassVar[str] = "state"
+    folder: ClassVar[str] = "states"
+    rooms: ClassVar[tuple[str, ...]] = PretrainSource.rooms
+    version: ClassVar[int] = PretrainSource.version
+
+    source: dict[str, Any] = Field(description="Settings of the source, without those of its end.")
+    epochs: int = Field(ge=1, description="Epochs that are done.")
 
 
 class RecordTeacher(ReadsEncoder):
@@ -233,6 +249,8 @@ STAGES: dict[str, type[StageSettings]] = {
     )
 }
 FOLDERS = {name: cls.folder for name, cls in STAGES.items()}
+# Of what lies under artifacts/: what stages make, and what one leaves besides.
+KINDS: dict[str, type[StageSettings]] = {**STAGES, TrainingState.stage: TrainingState}
 
 
 class Comparison(Checked):

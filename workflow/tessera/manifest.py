@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tessera.errors import ArtifactError
 from tessera.files import sha256_of
-from tessera.jobs import FOLDERS, key_of
+from tessera.jobs import KINDS, key_of
 
 MANIFEST = "artifact.json"
 CHECKED_BYTES = 64 * 2**20  # larger inputs are checked by size alone when they are read
@@ -47,7 +47,7 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Manifest":
-        if self.kind not in FOLDERS:
+        if self.kind not in KINDS:
             raise ValueError(f"there is no stage {self.kind!r}")
         for name in self.files:
             if not is_inside(name):
@@ -99,8 +99,8 @@ def read_manifest(folder: Path, place: Path) -> Manifest:
         raise DamagedError(f"{folder}: {MANIFEST} cannot be read ({error})") from None
     except OSError as error:  # rights, or the disk: to move the artifact would not help
         raise ArtifactError(f"{folder}: {MANIFEST} cannot be read ({error.strerror})") from None
-    if (manifest.name, FOLDERS[manifest.kind]) != (place.name, place.parent.name):
-        where = f"{FOLDERS[manifest.kind]}/{manifest.name}"
+    if (manifest.name, KINDS[manifest.kind].folder) != (place.name, place.parent.name):
+        where = f"{KINDS[manifest.kind].folder}/{manifest.name}"
         raise DamagedError(f"{place}: {MANIFEST} is that of another artifact, {where}")
     return manifest
 

@@ -26,6 +26,7 @@ from tessera.jobs import STAGES, Job, StageSettings
 from tessera.manifest import MANIFEST, read_manifest
 from tessera.own_code import refuse_other_code
 from tessera.provenance import peak_memory_mb
+from tessera.states import States
 from tessera.stopping import Stopped, stoppable
 from tessera.tracking.live import watch
 from tessera.training.checkpoint import reached
@@ -57,6 +58,8 @@ class StageJob(Generic[S]):
         beside: Settings of all jobs of this stage in this process, its own among them.
         kept: What the jobs of one process leave each other, by name.
         made_with: What the manifest's `hardware` is to say beside device, precision and threads.
+        extends: For the manifest, of a training that went on from another's state: which, and the `seconds` that were
+            spent before, which are a part of what the artifact took.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class StageJob(Generic[S]):
         self.trial = job.trial or 0
         self.output = artifacts.resume_folder(job) / "output"
         self.resume = artifacts.resume_folder(job) / "state"
+        self.extends: Mapping[str, Any] | None = None
 
     @cached_property
     def compute(self) -> "Compute":
@@ -90,6 +94,12 @@ class StageJob(Generic[S]):
         device = torch.device(self.device.type)
         repeat_exactly(device)
         return Compute(device, self.run.precision, self.device.number, self.run.compile, artifacts.COMPILED)
+
+    @property
+    def states(self) -> States:
+        """What shorter trainings left this one, and where it leaves its own state."""
+        precision = str(self.compute.dtype).removeprefix("torch.")
+        return States(self.job, self.resume, precision, lambda: _describe(self))
 
     def save_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps a training's figures, one line an epoch."""
@@ -232,8 +242,9 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restor
     start = time.monotonic()
     log.info("%s: %s", job.stage, job.name, extra={"device": stage_job.device.id})
     make(stage_job)
-    seconds = time.monotonic() - start
-    published = artifacts.publish(job, stage_job.output, seconds, _describe(stage_job), to_restore)
+    seconds, extends = time.monotonic() - start, stage_job.extends
+    whole = seconds + (float(extends["seconds"]) if extends else 0.0)
+    published = artifacts.publish(job, stage_job.output, whole, _describe(stage_job), to_restore, extends)
     shutil.rmtree(stage_job.resume)
     log.info("%s: done in %.1f s", published, seconds)
 

@@ -263,7 +263,7 @@ class Learner:
     def _learning_rates(self, turn: Turn, epoch: int) -> Iterator[float]:
         for step in range(len(turn.steps)):
             part = turn.begin + (turn.end - turn.begin) * step / len(turn.steps)
-            yield learning_rate_at(self.source.optimizer, (epoch + part) / self.source.epochs)
+            yield learning_rate_at(self.source.optimizer, epoch + part, self.source.epochs)
 
 
 def _seeded(build: Callable[[], Any], *words: int | str) -> Any:

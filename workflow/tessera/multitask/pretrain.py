@@ -31,6 +31,7 @@ from tessera.multitask.source import Source
 from tessera.multitask.store import save_trained
 from tessera.multitask.task_network import TaskNetwork, head_key
 from tessera.multitask.validation import validate
+from tessera.states import CARRIED, Found, States
 from tessera.tasks.base import Preview
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compiled import Compiled, chooses_compiled, works, worth_a_look
@@ -60,6 +61,8 @@ class Pretrained:
         compiled: Whether its steps called a compiled encoder.
         views: Image views that the encoder was trained on, by epoch.
         snapshots: Of the source's `snapshot_epochs`; None where nothing was trained.
+        extends: The state of another training that this one went on from: its folder (`state`), the `epochs` that were
+            done in it, and the `seconds` that they took; None where it began anew.
     """
 
     encoder: Encoder
@@ -72,6 +75,7 @@ class Pretrained:
     compiled: bool = False
     views: Sequence[int] = ()
     snapshots: Snapshots | None = None
+    extends: dict[str, Any] | None = None
 
 
 def pretrain(
@@ -81,6 +85,7 @@ def pretrain(
     compute: Compute,
     trial: int,
     resume: Path | None,
+    states: States | None = None,
 ) -> Pretrained:
     """Trains the source's encoder; without epochs, only its batch-norm statistics are estimated.
 
@@ -92,6 +97,8 @@ def pretrain(
         resume: Folder of the training's state, saved after each epoch; a training that goes on from it ends with the
             same bytes on a CPU as one that was never interrupted: it also keeps to compiled passes, or to those as
             they are, whatever `compute` now says. None saves nothing, and takes no snapshots.
+        states: What shorter trainings left, where this one goes on from the longest, to the same bytes on a CPU; and
+            where it leaves its own. None: it does neither.
 
     Raises:
         ValueError: If snapshots are asked for and there is no such folder.
@@ -99,16 +106,32 @@ def pretrain(
         TesseraError: If a loss is not finite; names the task, the epoch and the learning rate.
     """
     checkpoint = Checkpoint(resume)
-    training = checkpoint.resume(
-        lambda: _Training(source, dataset, labels, compute, trial, Snapshots(resume)),
-        lambda fresh, state: fresh.load_state_dict(state),
-    )
+
+    def begin() -> _Training:
+        return checkpoint.resume(
+            lambda: _Training(source, dataset, labels, compute, trial, snapshots()),
+            lambda fresh, state: fresh.load_state_dict(state),
+        )
+
+    def snapshots() -> Snapshots:
+        return Snapshots(None if resume is None else resume / CARRIED)
+
+    training = begin()
+    for found in states.beyond(len(training.history)) if states is not None else ():
+        if training.history:
+            training = _Training(source, dataset, labels, compute, trial, snapshots())
+        if states is not None and states.gives(found, training.extend):
+            break
+        training = begin()
     training.choose_passes()
     progress = Pace("pretrain_source", source.epochs, done=len(training.history))
     for epoch in range(len(training.history), source.epochs):
         row = training.epoch(epoch)
         if epoch + 1 in source.snapshot_epochs:
             training.snapshots.keep(epoch + 1, training.save_snapshot)
+        if states is not None:
+            # Before the next state takes the place of the last: a kill leaves one to come here again.
+            states.keep(epoch + 1, training.state_dict, training.seconds)
         checkpoint.save(training.state_dict(), f"epoch {epoch + 1} of {source.epochs}")
         losses = {key: value for key, value in row.items() if key.endswith(".loss") and isinstance(value, float)}
         progress.epoch(training.images[epoch], **losses)
@@ -137,6 +160,7 @@ class _Training:
         self.images: list[int] = []  # drawn in each epoch
         self.compiled = False
         self.views: list[int] = []  # that the encoder was trained on in each epoch
+        self.extends: dict[str, Any] | None = None
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         self._optimizer_states: dict[str, Any] = {}
 
@@ -217,6 +241,7 @@ class _Training:
             metrics,
             previews,
             compiled=self.compiled,
+            extends=self.extends,
             views=self.views,
             snapshots=self.snapshots,
         )
@@ -250,6 +275,11 @@ class _Training:
             network = TaskNetwork(learner.encoder, learner.sharing, labelled)
             reestimate_statistics(network, learner.plain_batches(), self.compute, of=[learner.sharing, network.heads])
 
+    @property
+    def seconds(self) -> float:
+        """What its epochs took, in whichever process they ran."""
+        return sum(float(row["seconds"]) for row in self.history)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next epochs depend on; random numbers need no state, as epochs seed their own."""
         learner = self.learner
@@ -267,10 +297,23 @@ class _Training:
             "snapshots": self.snapshots.state_dict(),
             # Only where it is so: a state without a word of it was left by passes as they are written.
             **({"compiled": True} if self.compiled else {}),
+            "extends": self.extends,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def extend(self, found: Found) -> None:
+        """Goes on from the state of a shorter training, whose last epoch may have no snapshot: it is taken now."""
+        self.load_state_dict(found.content, extends=True)
+        if len(self.history) != found.epochs:
+            raise ValueError(f"it is of {len(self.history)} epochs, not {found.epochs}")
+        if found.epochs in self.source.snapshot_epochs:
+            self.snapshots.keep(found.epochs, self.save_snapshot)
+        self.extends = {"state": found.folder, "epochs": found.epochs, "seconds": round(self.seconds, 3)}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, extends: bool = False) -> None:
         """Goes on from such a state.
+
+        Args:
+            extends: It is that of a shorter training.
 
         Raises:
             Exception: Whatever comes of one that does not fit; this training is then to be thrown away.
@@ -279,11 +322,12 @@ class _Training:
         check_course(state["history"], epochs, ({"epoch": epoch + 1} for epoch in range(epochs)))
         self.history, self.images = list(state["history"]), [int(number) for number in state["images"]]
         self.compiled = "compiled" in state
+        self.extends = state.get("extends")  # which a state of before has not
         if len(self.images) != len(self.history):
             raise ValueError(f"it counts the images of {len(self.images)} epochs of {len(self.history)}")
         if taken := self.source.snapshot_epochs:  # states of an older version have none, and no need of them
             self.views = [int(number) for number in state["views"]]
-            done = [epoch for epoch in taken if epoch <= len(self.history)]
+            done = [epoch for epoch in taken if epoch <= len(self.history) - extends]
             self.snapshots.load_state_dict(state["snapshots"], done)
         self.fusion.load_state_dict(state["fusion"])
         learner.encoder.load_state_dict(self.fusion.export())  # whether the window's weights fit shows here, not later
@@ -328,7 +372,7 @@ class _Training:
     def _check_finite(self, epoch: int, figure: str, losses: Mapping[str, float]) -> None:
         for name, loss in losses.items():
             if not isfinite(loss):
-                rate = learning_rate_at(self.source.optimizer, (epoch + 0.5) / self.source.epochs)
+                rate = learning_rate_at(self.source.optimizer, epoch + 0.5, self.source.epochs)
                 raise TesseraError(
                     f"pretrain_source: the {figure} of task `{name}` is {loss} in epoch {epoch + 1}, at learning rate "
                     f"{rate:.4g}. {self._cure}"
@@ -350,7 +394,7 @@ class _Training:
     ) -> Row:
         row: Row = {
             "epoch": epoch + 1,
-            "learning_rate": learning_rate_at(self.source.optimizer, (epoch + 0.5) / self.source.epochs),
+            "learning_rate": learning_rate_at(self.source.optimizer, epoch + 0.5, self.source.epochs),
             "seconds": time.monotonic() - start,
             "order": " > ".join(" + ".join(turn.tasks) for turn in turns),
         }

@@ -48,6 +48,12 @@ class Source(Checked):
         200, ge=1, description="Plain batches from which batch-norm statistics are re-estimated in the end."
     )
 
+    keep_state: Annotated[bool | None, LATE] = Field(
+        None,
+        description="Keep the training's state where its end begins, so that a longer training goes on from there: "
+        "about three times the size of the encoder. null: wherever the learning rate before does not depend on the "
+        "end (`optimizer.schedule` is `wsd`, or `constant` without `warmup`). In no key.",
+    )
     weights: Annotated[WeightsField, LATE] = Field(
         None,
         description="A file of weights that the encoder takes over, of method `pretrained`: its path, or more of it.",
@@ -70,6 +76,11 @@ class Source(Checked):
         """The epochs before the last at whose end the encoder is kept, ascending."""
         return () if self.snapshots is None else self.snapshots.before(self.epochs)
 
+    @property
+    def unmoved_epochs(self) -> int:
+        """Epochs at the beginning that are the same in a longer training: after them its state is kept."""
+        return self.optimizer.unmoved_epochs(self.epochs)
+
     def clashes(self, whole: Any) -> Iterator[str]:
         names = [task.key for task in self.tasks]
         if len(set(names)) < len(names):
@@ -86,3 +97,13 @@ class Source(Checked):
             )
         if self.epochs > 0 and not names:
             yield "tasks is empty: name at least one, or use method `random` for an untrained encoder"
+        if self.epochs > 0 and (why := self.optimizer.too_long_for(self.epochs)):
+            yield f"{why}, or raise source.epochs"
+        if self.keep_state and self.epochs == 0:
+            yield "keep_state is true, but epochs is 0, so that nothing is trained: leave it out"
+        elif self.keep_state and not self.unmoved_epochs:
+            yield (
+                f"keep_state is true, but no epoch of this training is the same in a longer one: set "
+                f"optimizer.schedule (now `{self.optimizer.schedule}`) to `constant` or `wsd`, and optimizer.warmup "
+                f"(now {self.optimizer.warmup:g}) to 0; optimizer.warmup_epochs warms up"
+            )

@@ -43,6 +43,7 @@ def jobs_of_cell(
     column = f".{target.labels}" if target.labels is not None else ""
     moment = f".epoch-{at}" if at is not None else ""
     jobs: list[Job] = []
+    run = run.model_copy(update={"keep_state": source.keep_state is not False})
     alone = run.model_copy(update={"gpus": 1})
 
     def add(settings: StageSettings, words: str, trial: int | None, **inputs: Job) -> Job:
@@ -99,7 +100,7 @@ def jobs_of_cell(
         return add(settings, f"{words}{moment}.t{trial}", trial, **inputs)
 
     def add_network(dataset: Job) -> Job:
-        first, second = _epochs(experiment)
+        first, second = experiment.stage_epochs
         settings = TransferKnowledge(
             transfer=transfer,
             network=transfer.network_of(target.network, source.encoder),
@@ -166,7 +167,7 @@ def determining(source: Source) -> Source:
         tasks = tuple(task.at(source.dataset.pixels()) for task in source.tasks)
         kept = source.snapshot_epochs  # however they are asked for; the last needs no snapshot
         snapshots = SnapshotOptions(epochs=kept) if kept else None
-        return source.model_copy(update={"tasks": tasks, "snapshots": snapshots})
+        return source.model_copy(update={"tasks": tasks, "snapshots": snapshots, "keep_state": None})
     return Source(
         dataset=source.dataset,
         encoder=source.encoder,
@@ -175,14 +176,3 @@ def determining(source: Source) -> Source:
         statistics_batches=source.statistics_batches,
         weights=source.weights,
     )
-
-
-def _epochs(experiment: Experiment) -> tuple[int, int]:
-    """Epochs of the first and of the second stage; a method without a first stage may get the epochs of both."""
-    transfer, target = experiment.transfer, experiment.target
-    if not transfer.trains:
-        return 0, 0
-    if transfer.two_stage:
-        return target.first_stage_epochs, target.epochs
-    total = target.budget == "total" and not target.network.one_stage
-    return 0, target.epochs + (target.first_stage_epochs if total else 0)

@@ -316,7 +316,8 @@ def _add(plan: Plan, job: Job, study: str) -> None:
     """Takes a job in, and notes that this study needs it."""
     known = plan.jobs.setdefault(job.folder, job)
     if study not in known.run.studies:
-        merged = known.run.model_copy(update={"studies": (*known.run.studies, study)})
+        keeps = known.run.keep_state or job.run.keep_state
+        merged = known.run.model_copy(update={"studies": (*known.run.studies, study), "keep_state": keeps})
         plan.jobs[job.folder] = known.model_copy(update={"run": merged})
 
 

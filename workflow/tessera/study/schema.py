@@ -117,6 +117,9 @@ class Target(Checked):
                 f"views: network `{self.network.name}` is shown a new view in every step, never `{self.views}`: leave "
                 "it out"
             )
+        if self.protocol.measures == "network" and (stages := [number for number in whole.stage_epochs if number]):
+            if why := self.optimizer.too_long_for(min(stages)):
+                yield f"{why}, or raise the target's epochs"
         if self.augmentation == "none" and fixed_number(self.views) > 1:
             yield f"views: `{self.views}` of images that are not augmented are all the same: say `fixed 1`"
         kinds, dataset, scores = self.dataset.label_columns(), self.dataset.name, self.protocol.scores
@@ -186,6 +189,17 @@ class Experiment(Checked):
         if found:
             raise ValidationError.from_exception_data(type(self).__name__, found)
         return self
+
+    @property
+    def stage_epochs(self) -> tuple[int, int]:
+        """Epochs of the first and of the second stage; a method without a first stage may get the epochs of both."""
+        transfer, target = self.transfer, self.target
+        if not transfer.trains:
+            return 0, 0
+        if transfer.two_stage:
+            return target.first_stage_epochs, target.epochs
+        total = target.budget == "total" and not target.network.one_stage
+        return 0, target.epochs + (target.first_stage_epochs if total else 0)
 
     def strict(self) -> Self:
         """The same, of datasets that refuse what is damaged instead of passing it over."""

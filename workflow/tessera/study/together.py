@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tessera.jobs import EvaluateTarget, Job
 
@@ -41,9 +41,9 @@ def together(jobs: Iterable[Job]) -> dict[str, Together]:
         if job.stage != EvaluateTarget.stage:
             continue
         model = job.inputs.get("network") or job.inputs["source"]
-        run = job.run.model_dump(mode="json", exclude={"studies"})
+        run = _how(job)
         maker = made_here.get(model)
-        if maker is not None and maker.run.model_dump(mode="json", exclude={"studies"}) == run:
+        if maker is not None and _how(maker) == run:
             alike.setdefault(json.dumps([model, job.trial, run], sort_keys=True), [maker]).append(job)
         elif "source" in job.inputs:  # networks have a protocol each, which reads no features
             alike.setdefault(json.dumps([job.inputs, job.trial, run], sort_keys=True), []).append(job)
@@ -55,3 +55,8 @@ def _at(job: Job) -> float:
     """The epoch of a snapshot that is measured; what is measured at the end comes last."""
     at: float | None = job.settings.get("at")
     return math.inf if at is None else at
+
+
+def _how(job: Job) -> dict[str, Any]:
+    """How a job runs, as far as one process cannot run jobs in two ways."""
+    return job.run.model_dump(mode="json", exclude={"studies", "keep_state"})

@@ -70,7 +70,9 @@ def cure(options: OptimizerOptions, section: str) -> str:
         words += f", or set {key}.clip_norm (now null)"
     else:
         words += f" or {key}.clip_norm (now {options.clip_norm:g})"
-    return words + (f", or set {key}.warmup." if options.warmup == 0 else ".")
+    warmup = "warmup_epochs" if options.schedule == "wsd" else "warmup"
+    warms_up = options.warmup > 0 or options.warmup_epochs > 0
+    return words + ("." if warms_up else f", or set {key}.{warmup}.")
 
 
 def check_course(history: Any, epochs: int, course: Iterable[Mapping[str, Any]]) -> None:

@@ -1,0 +1,192 @@
+"""States of trainings as artifacts: a longer training goes on from the one that a shorter one left.
+
+Where the learning rate does not depend on a training's end, all trainings of the same settings have the same beginning,
+whatever their epochs. So each keeps its state where its end begins (`Source.unmoved_epochs`), under the key of all that
+the beginning depends on. No artifact needs a state: without one a training starts anew, and ends with the same bytes.
+
+Never imports torch, save where a state is read or written.
+"""
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tessera import artifacts, shortages
+from tessera.errors import ArtifactError
+from tessera.jobs import Job, PretrainSource, TrainingState
+from tessera.manifest import MANIFEST
+from tessera.multitask.source import Source
+
+log = logging.getLogger("tessera")
+
+STATE = "state.pt"
+CARRIED = "carried"  # folder of what a training writes epoch by epoch, which a longer one would write as well
+# Settings of the end: the export of the encoder and, of the optimiser, the course of the learning rate save its warm-up.
+_END = {"epochs", "statistics_batches"}
+_COURSE = {"schedule", "milestones", "factor", "warmup", "decay_epochs", "decay"}
+
+
+def unmoved_epochs(job: Job) -> int:
+    """Epochs at a job's beginning that are the same in a longer training; 0 where there are none, or it trains not."""
+    if job.stage != PretrainSource.stage:
+        return 0
+    return Source.model_validate(job.settings["source"]).unmoved_epochs
+
+
+def state_of(job: Job, epochs: int) -> Job:
+    """The state of a pretraining after so many of its unmoved epochs, as a job, whose key and folder are the state's."""
+    source = {name: value for name, value in job.settings["source"].items() if name not in _END}
+    source["optimizer"] = {name: value for name, value in source["optimizer"].items() if name not in _COURSE}
+    # Those that the state carries; one of its own last epoch can be taken from it.
+    snapshots = [epoch for epoch in (source.pop("snapshots", None) or {}).get("epochs", ()) if epoch < epochs]
+    if snapshots:
+        source["snapshots"] = snapshots
+    settings = TrainingState(source=source, epochs=epochs).model_dump(mode="json")
+    words = f"{job.words}.e{epochs}"
+    return job.model_copy(update={"stage": TrainingState.stage, "words": words, "settings": settings})
+
+
+def kept(root: Path, job: Job, unmoved: int, beyond: int = 0) -> Iterator[Job]:
+    """The states on disk that a pretraining can go on from, the longest first.
+
+    Args:
+        unmoved: `unmoved_epochs` of the job.
+        beyond: Epochs that it has done already.
+    """
+    pattern = re.compile(rf"{re.escape(job.words)}\.e(\d+)-[0-9a-f]+")
+    names = (path.parent.name for path in (root / "artifacts" / TrainingState.folder).glob(f"*/{MANIFEST}"))
+    epochs = {int(found[1]) for name in names if (found := pattern.fullmatch(name))}
+    for number in sorted(epochs, reverse=True):
+        if beyond < number <= unmoved:
+            state = state_of(job, number)
+            if (root / state.manifest).exists():  # else that of other settings
+                yield state
+
+
+class Found(NamedTuple):
+    """A state on disk.
+
+    Attributes:
+        folder: Where it lies.
+        epochs: How many are done.
+        content: What a training is to go on from, on the CPU.
+    """
+
+    folder: str
+    epochs: int
+    content: dict[str, Any]
+
+
+class States:
+    """The states of one pretraining: those that it may go on from, and the one that it keeps.
+
+    Args:
+        job: The pretraining.
+        resume: Its folder of what it needs to go on; what it writes into `CARRIED` there goes with its states.
+        precision: That it computes with: a state of another precision is another training's.
+        describe: What it runs on, as manifests say it.
+    """
+
+    def __init__(self, job: Job, resume: Path, precision: str, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self.job, self.resume, self.precision, self.describe = job, resume, precision, describe
+        self.unmoved = unmoved_epochs(job)
+
+    def beyond(self, epochs: int) -> Iterator[Found]:
+        """States of more epochs than these, the longest first; what cannot be used is passed over with a word."""
+        for state in kept(Path(), self.job, self.unmoved, epochs):
+            folder = Path(state.folder)
+            try:
+                artifacts.verify(folder, whole=True)
+                made_with = _precision_of(folder)
+                content = _read(folder / STATE)
+            except (ArtifactError, ValueError) as error:
+                log.warning(
+                    "%s; the training does without it", str(error).removesuffix("; the next run makes it again.")
+                )
+                continue
+            if made_with != self.precision:
+                log.warning("%s: it is of precision %s, not %s: not used", folder, made_with, self.precision)
+                continue
+            yield Found(state.folder, state.settings["epochs"], content)
+
+    def gives(self, found: Found, to: Callable[[Found], None]) -> bool:
+        """Whether a training could take a state over, with what it carries; it is to be thrown away where not.
+
+        Args:
+            to: Puts the state into the training, and raises whatever it likes where it does not fit.
+        """
+        if (carried := Path(found.folder, CARRIED)).is_dir():
+            shutil.copytree(carried, self.resume / CARRIED, copy_function=_unless_there, dirs_exist_ok=True)
+        try:
+            to(found)
+        except Exception as error:
+            if shortages.describe(error) is not None:
+                raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            log.warning("%s: does not fit this training (%s): not used", found.folder, reason)
+            return False
+        log.info("goes on from %s, the state after epoch %d of a shorter training", found.folder, found.epochs)
+        return True
+
+    def keep(self, epochs: int, state: Callable[[], Mapping[str, Any]], seconds: float) -> None:
+        """Keeps the training's state, where its end begins now, and none is there.
+
+        Args:
+            epochs: How many are done.
+            state: Gives what `Found.content` is to be.
+            seconds: What they took, in all.
+        """
+        if epochs != self.unmoved or not self.job.run.keep_state:
+            return
+        mine = state_of(self.job, epochs)
+        folder = Path(mine.folder)
+        if folder.exists():
+            try:
+                artifacts.verify(folder, whole=True)
+            except ArtifactError as error:
+                log.warning("%s", error)
+            else:
+                return
+        import torch
+
+        draft = self.resume / "kept"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        torch.save(dict(state()), draft / STATE)
+        if (self.resume / CARRIED).is_dir():
+            shutil.copytree(self.resume / CARRIED, draft / CARRIED)
+        published = artifacts.publish(mine, draft, seconds, self.describe())
+        log.info("%s: the state after epoch %d is kept, for a longer training", published, epochs)
+
+
+def _unless_there(source: str, target: str) -> str:
+    """Copies a file, save over one that the training itself has written: its own state may count on that one."""
+    return target if Path(target).exists() else shutil.copy2(source, target)
+
+
+def _precision_of(folder: Path) -> str:
+    hardware = json.loads((folder / MANIFEST).read_text()).get("hardware")
+    return str(hardware.get("precision", "")) if isinstance(hardware, dict) else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a state file holds.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
+    except Exception as error:  # whatever torch raises of a file that it cannot read
+        if shortages.describe(error) is not None:
+            raise
+        raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())[:200]})") from error
+    return content
