@@ -16,6 +16,7 @@ from tessera.files import replace_text
 from tessera.monitor.failures import Failures
 from tessera.report import marker
 from tessera.study.config import Config
+from tessera.study.extending import extensions
 from tessera.study.files import read_yaml
 from tessera.jobs import FOLDERS, Job, SummarizeStudy
 from tessera.study.plan import Plan, make_plan
@@ -112,6 +113,21 @@ TOGETHER = together(
     and (not STAGES_ASKED or job.stage in STAGES_ASKED)
 )
 
+# A longer training waits for the shorter one whose state it goes on from, where both are to be made. Whoever asks for
+# artifacts by name gets those alone, from whatever states there are.
+EXTENDS = (
+    {}
+    if any(word.startswith("artifacts/") for word in sys.argv)
+    else extensions(
+        [
+            job
+            for job in PLAN.jobs_of(ASKED or PLAN.studies).values()
+            if not Path(job.manifest).exists()
+        ],
+        Path(),
+    )
+)
+
 
 # Asked for a picture or a report, Snakemake runs nothing: it is shown the whole graph.
 SHOWS = {"--dag", "--rulegraph", "--filegraph", "--d3dag", "--report"} & {
@@ -136,6 +152,8 @@ def inputs_of_job(wildcards):
     job = JOBS[wildcards.job]
     # Another's process makes it: it waits for that one, and finds itself made.
     others = [one.folder for one in first_of(job) if one.folder != job.folder]
+    if job.folder in EXTENDS and EXTENDS[job.folder].after is not None:
+        others.append(EXTENDS[job.folder].after.folder)
     return manifests_for(job.manifest, dict.fromkeys([*job.inputs.values(), *others]))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tessera.jobs import FOLDERS, Job, SummarizeStudy
+from tessera.jobs import KINDS, Job, SummarizeStudy
 from tessera.study.config import Config
 from tessera.study.plan import Plan
 from tessera.tracking.dvc import STAGES, SUMMARIZE, commit, complete_stages, gather, why, why_not
@@ -218,6 +218,6 @@ def test_a_stage_is_complete_when_nothing_is_missing_that_was_asked_for(tmp_path
 def test_stages_of_dvc_are_those_of_the_plan() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert set(stages) == STAGES
-    assert {f"artifacts/{folder}" for folder in FOLDERS.values()} | {"results"} == {
+    assert {f"artifacts/{kind.folder}" for kind in KINDS.values()} | {"results"} == {
         next(iter(out)) for stage in stages.values() for out in stage["outs"]
     }

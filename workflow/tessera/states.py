@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,26 +19,27 @@ from tessera import artifacts, shortages
 from tessera.errors import ArtifactError
 from tessera.jobs import Job, PretrainSource, TrainingState
 from tessera.manifest import MANIFEST
-from tessera.multitask.source import Source
+from tessera.training.options import OptimizerOptions
 
 log = logging.getLogger("tessera")
 
 STATE = "state.pt"
 CARRIED = "carried"  # folder of what a training writes epoch by epoch, which a longer one would write as well
-# Settings of the end: the export of the encoder and, of the optimiser, the course of the learning rate save its warm-up.
+# Settings of the end: the encoder's export and, of the optimiser, the course of the learning rate save its warm-up.
 _END = {"epochs", "statistics_batches"}
 _COURSE = {"schedule", "milestones", "factor", "warmup", "decay_epochs", "decay"}
 
 
 def unmoved_epochs(job: Job) -> int:
     """Epochs at a job's beginning that are the same in a longer training; 0 where there are none, or it trains not."""
-    if job.stage != PretrainSource.stage:
+    source = job.settings.get("source", {}) if job.stage == PretrainSource.stage else {}
+    if not source.get("epochs"):
         return 0
-    return Source.model_validate(job.settings["source"]).unmoved_epochs
+    return OptimizerOptions.model_validate(source.get("optimizer", {})).unmoved_epochs(source["epochs"])
 
 
 def state_of(job: Job, epochs: int) -> Job:
-    """The state of a pretraining after so many of its unmoved epochs, as a job, whose key and folder are the state's."""
+    """The state of a pretraining after so many of its unmoved epochs, as a job: its key and folder are the state's."""
     source = {name: value for name, value in job.settings["source"].items() if name not in _END}
     source["optimizer"] = {name: value for name, value in source["optimizer"].items() if name not in _COURSE}
     # Those that the state carries; one of its own last epoch can be taken from it.
@@ -65,6 +66,12 @@ def kept(root: Path, job: Job, unmoved: int, beyond: int = 0) -> Iterator[Job]:
             state = state_of(job, number)
             if (root / state.manifest).exists():  # else that of other settings
                 yield state
+
+
+def states_kept(jobs: Iterable[Job]) -> set[str]:
+    """Folders of the states that these jobs leave: they are needed while the studies are, so as to extend them."""
+    unmoved = [(job, epochs) for job in jobs if (epochs := unmoved_epochs(job))]
+    return {state_of(job, epochs).folder for job, epochs in unmoved}
 
 
 class Found(NamedTuple):

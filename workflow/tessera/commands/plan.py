@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tessera.commands.options import add_studies, chosen, say
@@ -12,6 +12,7 @@ from tessera.jobs import STAGES
 from tessera.monitor.estimates import Estimate, Estimates
 from tessera.monitor.standing import SUMMARIZE, Standing, State, look
 from tessera.monitor.words import count, device_time
+from tessera.study.extending import Extension, extensions
 from tessera.study.plan import Plan
 
 HELP = "what would run, what is made already, and how long the rest will take"
@@ -41,11 +42,16 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     """Says what would run: jobs of each kind, what is made already, and what the rest will take. Starts nothing."""
     names = chosen(plan, options.studies)
     estimates = Estimates.of(plan.root, plan.config.device)
+    standings = look(plan, names)
+    extended = estimates.extended = extensions(
+        (each.job for each in standings if each.job is not None and each.state is not State.DONE), plan.root
+    )
     rows = [
-        Row(standing, estimates.of_job(standing.job) if standing.job is not None else None)
-        for standing in look(plan, names)
+        Row(standing, estimates.of_job(standing.job) if standing.job is not None else None) for standing in standings
     ]
     parts = [_head(plan, names, rows), _stages(rows)]
+    if extended:
+        parts.append("\n".join(["Go on from the state of a shorter training:", *_extended(extended)]))
     if options.jobs:
         parts.append(_every(rows))
     elif largest := _largest(rows):
@@ -141,6 +147,17 @@ def _largest(rows: Iterable[Row]) -> str:
     if len(known) < 2:
         return ""
     return "\n".join(["The longest to do:", *(f"  {device_time(seconds):>8}  {name}" for seconds, name in largest)])
+
+
+def _extended(extended: Mapping[str, Extension]) -> Iterator[str]:
+    for folder, extension in extended.items():
+        where = "which is there" if extension.after is None else f"which {extension.after.name} leaves"
+        yield from wrapped(
+            f"{folder.rpartition('/')[2]}: after epoch {extension.state.settings['epochs']} "
+            f"({extension.share:.0%} of it), {where}",
+            2,
+            4,
+        )
 
 
 def _every(rows: Iterable[Row]) -> str:

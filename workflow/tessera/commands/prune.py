@@ -20,6 +20,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove also what only other studies need than those that the configuration names, or other scales",
     )
+    command.add_argument(
+        "--states",
+        action="store_true",
+        help="remove also the states from which a longer training of a study would go on: it would begin anew",
+    )
     command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     command.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -66,6 +71,11 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
 
 
 def _needs(plan: Plan, options: argparse.Namespace) -> Needs:
+    needs = _all_needs(plan, options)
+    return Needs(prune.without_states(needs.folders), needs.unknown) if options.states else needs
+
+
+def _all_needs(plan: Plan, options: argparse.Namespace) -> Needs:
     if options.only_configured:
         return prune.needed_by_chosen(plan)
     try:

@@ -15,6 +15,7 @@ from tessera.explain.words import change_lines, some, wrapped
 from tessera.jobs import STAGES, Job, SummarizeStudy
 from tessera.monitor.standing import State, look
 from tessera.monitor.words import count, duration, shortened
+from tessera.study.extending import extensions
 from tessera.study.plan import Plan
 
 HELP = "why a job or a study would run: which setting, which input, since which artifact"
@@ -176,6 +177,8 @@ def _job(explainer: Explainer, folder: str) -> list[str]:
     rows = _rows_of(plan).get(folder, [])
     lines += wrapped(f"needed by: {', '.join(job.run.studies)}" + (f"; rows {some(rows)}" if rows else ""), 2, 2)
     lines += ["", *_answer(explainer, why)]
+    if why.reason is not Reason.MADE:
+        lines += _goes_on(explainer, job)
     if job.inputs:
         lines += ["", "Inputs"]
         for role, needed in job.inputs.items():
@@ -183,6 +186,17 @@ def _job(explainer: Explainer, folder: str) -> list[str]:
             state = "made" if needed in explainer.shelf.made else absent
             lines += wrapped(f"{role}: {shortened(needed.rpartition('/')[2], 52)}: {state}", 2, 2)
     return lines
+
+
+def _goes_on(explainer: Explainer, job: Job) -> list[str]:
+    """From which state it would go on, where there is one, or will be."""
+    plan = explainer.plan
+    to_do = [other for other in plan.jobs_of(job.run.studies).values() if other.folder not in explainer.shelf.made]
+    extension = extensions(to_do, plan.root).get(job.folder)
+    if extension is None:
+        return []
+    where = extension.state.folder if extension.after is None else f"that {extension.after.name} is to leave"
+    return wrapped(f"It would go on after epoch {extension.state.settings['epochs']}, from the state {where}", 0, 2)
 
 
 def _answer(explainer: Explainer, why: Why) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,6 +12,7 @@ from tessera.jobs import STAGES, Job
 from tessera.monitor.costs import cost_of
 from tessera.monitor.words import without_trial
 from tessera.provenance import hardware
+from tessera.study.extending import Extension
 
 # How much is done, not what, or when in a training it is looked at: two jobs that differ in these alone take times in
 # proportion to the images they train on.
@@ -61,12 +62,16 @@ class Estimates:
 
     Args:
         machine: Processor and device, as manifests name them, of the jobs to come.
+
+    Attributes:
+        extended: Folders of the jobs to come that go on from a state, to it: the rest of their epochs is estimated.
     """
 
     def __init__(self, machine: tuple[str, str]) -> None:
         self.machine = machine
         self.past: dict[str, list[Past]] = {}
         self.every: list[Past] = []
+        self.extended: Mapping[str, Extension] = {}
 
     @classmethod
     def of(cls, root: Path, device: str = "auto") -> "Estimates":
@@ -100,6 +105,12 @@ class Estimates:
 
         Any time of this machine counts more than one of another. None where nothing has run that says anything.
         """
+        whole = self._of_whole(job)
+        if whole is None or job.folder not in self.extended:
+            return whole
+        return replace(whole, seconds=whole.seconds * (1 - self.extended[job.folder].share))
+
+    def _of_whole(self, job: Job) -> Estimate | None:
         kinds, images = kinds_of(job.stage, job.name, job.settings, job.inputs), images_of(job.settings)
         for is_here in (True, False):
             for kind in kinds:

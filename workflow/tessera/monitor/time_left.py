@@ -48,7 +48,7 @@ def time_left(standings: Sequence[Standing], estimates: Estimates, places: int, 
     clock = 0.0
     missing = {folder for _, folder in busy} | waiting.keys()
     while busy or waiting:
-        for folder in _ready(waiting, missing)[: max(0, max(1, places) - len(busy))]:
+        for folder in _ready(waiting, missing, estimates)[: max(0, max(1, places) - len(busy))]:
             heapq.heappush(busy, (clock + waiting.pop(folder)[1], folder))
         if not busy:
             break  # the rest waits for what will not come
@@ -85,8 +85,13 @@ def _is_guessed(standing: Standing, estimates: Estimates) -> bool:
     return estimate is None or estimate.rough
 
 
-def _ready(waiting: Mapping[str, tuple[Job, float]], missing: set[str]) -> list[str]:
-    return [folder for folder, (job, _) in waiting.items() if missing.isdisjoint(job.inputs.values())]
+def _ready(waiting: Mapping[str, tuple[Job, float]], missing: set[str], estimates: Estimates) -> list[str]:
+    after = {folder: item.after.folder for folder, item in estimates.extended.items() if item.after is not None}
+    return [
+        folder
+        for folder, (job, _) in waiting.items()
+        if missing.isdisjoint(job.inputs.values()) and after.get(folder) not in missing
+    ]
 
 
 def _epochs_after(settings: Mapping[str, object], what: str, epochs: int) -> int:

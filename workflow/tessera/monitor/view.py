@@ -10,6 +10,7 @@ from tessera.devices import visible_devices
 from tessera.monitor.estimates import Estimates
 from tessera.monitor.standing import Standing, State, look, strangers
 from tessera.monitor.time_left import TimeLeft, rest_of, time_left
+from tessera.study.extending import extensions
 from tessera.study.plan import Plan
 
 SETTLED_S = 15.0  # Snakemake tries a failed job again at once, where it is told to, and plans before it starts one
@@ -74,6 +75,8 @@ class Watcher:
         now = time.time()
         standings = look(self.plan, self.studies)
         self._learn(standings)
+        to_do = (item.job for item in standings if item.job is not None and item.state is not State.DONE)
+        self.estimates.extended = extensions(to_do, self.plan.root)
         running = [standing for standing in standings if standing.state is State.RUNNING and standing.job is not None]
         self.most = max(self.most, len(running))
         return View(

@@ -63,17 +63,30 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study's artifacts took to make, once each."""
+    """What a study's artifacts took to make, once each.
+
+    Attributes:
+        seconds: Of all, each as if nothing had been done before it.
+        extended: The part of them that trainings had of a shorter one's state: it was computed once, and counts with
+            each training that went on from there.
+    """
 
     artifacts: int
     seconds: float
     hardware: tuple[str, ...]
+    extended: float = 0.0
 
     def sentence(self) -> str:
         """One line for a reader."""
         where = f", on {' and '.join(self.hardware)}" if self.hardware else ""
         plural = "" if self.artifacts == 1 else "s"
-        return f"{self.artifacts} artifact{plural}, {duration(self.seconds)} of compute{where}."
+        text = f"{self.artifacts} artifact{plural}, {duration(self.seconds)} of compute{where}."
+        if not self.extended:
+            return text
+        return (
+            f"{text} Each training counts whole, though some went on from the state of a shorter one, which saved "
+            f"{duration(self.extended)} of that."
+        )
 
 
 def cost(root: Path, folders: Iterable[str]) -> Cost:
@@ -81,7 +94,13 @@ def cost(root: Path, folders: Iterable[str]) -> Cost:
     abouts = [manifest(root / folder) for folder in folders]
     seconds = sum(float(about.get("seconds") or 0) for about in abouts)
     names = {_hardware(about.get("hardware")) for about in abouts}
-    return Cost(len(abouts), seconds, tuple(sorted(names - {""})))
+    return Cost(len(abouts), seconds, tuple(sorted(names - {""})), sum(map(seconds_before, abouts)))
+
+
+def seconds_before(about: Mapping[str, Any]) -> float:
+    """What of an artifact's seconds was spent in another training, whose state it went on from."""
+    extends = about.get("extends")
+    return float(extends.get("seconds") or 0) if isinstance(extends, Mapping) else 0.0
 
 
 def versions(root: Path, folders: Iterable[str]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from tessera.data.datasets.options.base import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
 from tessera.jobs import Cell, Job, Moment, PrepareDataset, SummarizeStudy
 from tessera.registry import label
+from tessera.states import states_kept
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
 from tessera.study.comparisons import refuse_comparisons
@@ -162,7 +163,7 @@ def needed_by_studies(config: Config, root: Path) -> tuple[set[str], dict[str, s
             _plan_study(plan, presets, path.stem, path)
         except StudyError as error:
             failed[shown_path(path, root)] = str(error)
-    return {*plan.jobs, *plan.spared}, failed
+    return {*plan.jobs, *states_kept(plan.jobs.values()), *plan.spared}, failed
 
 
 def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> SummarizeStudy | None:
@@ -222,7 +223,8 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
             continue
         if (missing := _missing_images(plan, chains[0])) is not None:
             left_out.append((place, missing))
-            plan.spared |= {job.folder for chain in chains for job in chain}
+            spared = [job for chain in chains for job in chain]
+            plan.spared |= {*(job.folder for job in spared), *states_kept(spared)}
             continue
         needed |= {job.folder: job for chain in chains for job in chain}
         measured = {at: tuple(chain[-1].folder for chain in of_moment) for at, of_moment in moments.items()}

@@ -117,9 +117,9 @@ class Target(Checked):
                 f"views: network `{self.network.name}` is shown a new view in every step, never `{self.views}`: leave "
                 "it out"
             )
-        if self.protocol.measures == "network" and (stages := [number for number in whole.stage_epochs if number]):
-            if why := self.optimizer.too_long_for(min(stages)):
-                yield f"{why}, or raise the target's epochs"
+        stages = [epochs for epochs in whole.stage_epochs if epochs > 0 and self.protocol.measures == "network"]
+        if stages and (why := self.optimizer.too_long_for(min(stages))):
+            yield f"{why}, or raise the target's epochs"
         if self.augmentation == "none" and fixed_number(self.views) > 1:
             yield f"views: `{self.views}` of images that are not augmented are all the same: say `fixed 1`"
         kinds, dataset, scores = self.dataset.label_columns(), self.dataset.name, self.protocol.scores

@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock
 
 from tessera.files import remove_drafts, replace_text
-from tessera.jobs import FOLDERS
+from tessera.jobs import FOLDERS, KINDS
 from tessera.study.plan import Plan
 
 SUMMARIZE = "summarize_study"
@@ -74,7 +74,7 @@ def commit(root: Path, complete: Collection[str]) -> str | None:
     """
     stages = [*FOLDERS, SUMMARIZE]
     try:
-        for folder in (*(f"artifacts/{folder}" for folder in FOLDERS.values()), "results"):
+        for folder in (*(f"artifacts/{kind.folder}" for kind in KINDS.values()), "results"):
             (root / folder).mkdir(parents=True, exist_ok=True)  # DVC asks for every output
         gather(root)
         command = [sys.executable, "-m", "dvc", "commit", "--force", *stages]

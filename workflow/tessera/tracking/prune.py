@@ -11,8 +11,9 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from tessera.errors import StudyError
-from tessera.jobs import FOLDERS
+from tessera.jobs import KINDS, TrainingState
 from tessera.manifest import MANIFEST
+from tessera.states import states_kept
 from tessera.study.config import Config
 from tessera.study.files import parse
 from tessera.study.plan import Plan, needed_by_studies
@@ -21,8 +22,13 @@ LOCK = ".lock"
 STATES = ("state", "output")  # of a training that goes on
 SHOWN = 40  # folders that are named before the question
 
-Reason = Literal["artifact", "state", "damaged"]
-TITLES = {"artifact": "", "state": "state of a job that is done or not needed", "damaged": "damaged, set aside"}
+Reason = Literal["artifact", "extendable", "state", "damaged"]
+TITLES = {
+    "artifact": "",
+    "extendable": "state that a longer training would go on from",
+    "state": "state of a job that is done or not needed",
+    "damaged": "damaged, set aside",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Waste:
     """A folder that can go.
 
     Attributes:
-        reason: `artifact` (no study needs it), `state` (of a finished or unneeded job) or `damaged`.
+        reason: `artifact` (no study needs it), `extendable` (the state of a training that none needs to be able to
+            extend), `state` (of a finished or unneeded job) or `damaged`.
         bytes: What its removal frees: nothing of what a link leads to.
         stamp: Changes when something in it does.
     """
@@ -56,7 +63,13 @@ class Waste:
 
 def needed_by_chosen(plan: Plan) -> Needs:
     """What the studies need that the plan's configuration names."""
-    return Needs({*plan.jobs_of(plan.studies), *plan.spared})
+    jobs = plan.jobs_of(plan.studies)
+    return Needs({*jobs, *states_kept(jobs.values()), *plan.spared})
+
+
+def without_states(needed: Iterable[str]) -> set[str]:
+    """What is needed for results: all but states."""
+    return {folder for folder in needed if not folder.startswith(f"artifacts/{TrainingState.folder}/")}
 
 
 def needed_by_any(plan: Plan, configurations: Mapping[str, Mapping[str, Any]]) -> Needs:
@@ -89,20 +102,21 @@ def needed_by_any(plan: Plan, configurations: Mapping[str, Mapping[str, Any]]) -
 def find_waste(root: Path, needed: Iterable[str]) -> list[Waste]:
     """Artifacts that are not needed, states of jobs that are finished or not needed, damaged artifacts; largest first.
 
-    A job that runs at the moment keeps its state, and its inputs stay.
+    Before all come the states that longer trainings could go on from: what they save, time gives back. A job that runs
+    at the moment keeps its state, and its inputs stay.
     """
     kept = {*needed, *_inputs_in_use(root)}
     found: list[tuple[Path, Reason]] = []
-    for stage_folder in FOLDERS.values():
+    for stage_folder in (kind.folder for kind in KINDS.values()):
         for folder in _folders(root / "artifacts" / stage_folder):
             if f"artifacts/{stage_folder}/{folder.name}" not in kept:
-                found.append((folder, "artifact"))
+                found.append((folder, "extendable" if stage_folder == TrainingState.folder else "artifact"))
         for folder in _folders(root / "resume" / stage_folder):
             if _is_left(root, folder, kept) and not _is_running(folder):
                 found.append((folder, "state"))
     found += [(folder, "damaged") for folder in _folders(root / "resume" / "damaged")]
     waste = [Waste(folder, reason, *_look(folder)) for folder, reason in found]
-    return sorted(waste, key=lambda item: (-item.bytes, item.folder))
+    return sorted(waste, key=lambda item: (item.reason != "extendable", -item.bytes, item.folder))
 
 
 def remove(root: Path, waste: Iterable[Waste], needed: Iterable[str]) -> list[str]:
@@ -125,9 +139,9 @@ def remove(root: Path, waste: Iterable[Waste], needed: Iterable[str]) -> list[st
                     stayed.append(f"{shown}: stays, for its job runs now")
                 elif _look(item.folder)[1] != item.stamp:
                     stayed.append(f"{shown}: stays, for it has changed since")
-                elif item.reason == "artifact" and f"artifacts/{stage}/{name}" in kept:
+                elif item.reason in ("artifact", "extendable") and f"artifacts/{stage}/{name}" in kept:
                     stayed.append(f"{shown}: stays, for it is needed by now")
-                elif item.reason == "artifact":
+                elif item.reason in ("artifact", "extendable"):
                     _remove(item.folder)
                 elif _is_left(root, item.folder, kept):
                     _empty(item.folder, f"artifacts/{stage}/{name}" in kept)

@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tessera.jobs import SummarizeStudy
+from tessera.jobs import SummarizeStudy, TrainingState
 from tessera.monitor.standing import SILENT_S
 from tessera.study.plan import Asked
 from tessera.told import FILE, read_told
@@ -126,6 +126,8 @@ def _sync(
             if summary.name in places.studies:
                 _sync_cells(store, done, summary, asked.get(summary.name, {}), runs, chains, places)
     for manifest in sorted(root.glob("artifacts/*/*/artifact.json")):
+        if manifest.parent.parent.name == TrainingState.folder:
+            continue  # it says nothing that the training which left it does not say
         artifact = manifest.parent.relative_to(root).as_posix()
         needed_by = studies.get(artifact, ())
         run = runs.get(artifact)

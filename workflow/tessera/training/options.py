@@ -92,7 +92,7 @@ class OptimizerOptions(Checked):
         return max(0, epochs - (self.decay_epochs or 0))
 
     def too_long_for(self, epochs: int) -> str:
-        """Why the warm-up and the decay do not fit into so many epochs, without the key of these; nothing if they do."""
+        """Why warm-up and decay do not fit into so many epochs, without the key of these; nothing if they do."""
         taken = self.warmup_epochs + (self.decay_epochs or 0)
         if taken <= epochs:
             return ""

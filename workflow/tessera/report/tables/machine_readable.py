@@ -47,6 +47,7 @@ def as_json(table: Table, made: str) -> dict[str, Any]:
         "cost": {
             "artifacts": table.cost.artifacts,
             "seconds": round(table.cost.seconds, 1),
+            **({"extended_seconds": round(table.cost.extended, 1)} if table.cost.extended else {}),
             "hardware": list(table.cost.hardware),
         },
     }

@@ -1,0 +1,53 @@
+"""Which trainings go on from the state of a shorter one: on disk, or of one that is made before. Never imports torch."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tessera.jobs import Job, PretrainSource
+from tessera.states import kept, state_of, unmoved_epochs
+
+
+class Extension(NamedTuple):
+    """What a training goes on from.
+
+    Attributes:
+        state: Its state, as a job.
+        after: The training to be made first, which leaves the state; None: it is there.
+        share: Of its epochs, those that are done in it.
+    """
+
+    state: Job
+    after: Job | None
+    share: float
+
+
+def extensions(jobs: Iterable[Job], root: Path) -> dict[str, Extension]:
+    """Artifact folder to what its training goes on from; those that begin anew are left out.
+
+    Of several states the longest. None is made for its own sake: what is made already is not made again for its state.
+
+    Args:
+        jobs: What is to be made.
+        root: The project's folder.
+    """
+    alike: dict[str, list[tuple[int, Job]]] = {}
+    for job in jobs:
+        if job.stage == PretrainSource.stage and (unmoved := unmoved_epochs(job)):
+            alike.setdefault(state_of(job, 1).key, []).append((unmoved, job))
+    found = {}
+    for group in alike.values():
+        ordered = sorted(group, key=lambda item: item[0])
+        for place, (unmoved, job) in enumerate(ordered):
+            before = [item for item in ordered[:place] if item[1].run.keep_state]
+            there = next(kept(root, job, unmoved), None)
+            done = 0 if there is None else there.settings["epochs"]
+            if before and before[-1][0] > done:
+                done, after = before[-1]
+                state = state_of(job, done)
+            elif there is not None:
+                state, after = there, None
+            else:
+                continue
+            found[job.folder] = Extension(state, after, done / job.settings["source"]["epochs"])
+    return found
