@@ -11,6 +11,9 @@ from tessera.__main__ import main
 from tessera.artifacts import resume_folder
 from tessera.explain import nearest
 from tessera.jobs import Job, PretrainSource
+from tessera.monitor.estimates import Estimates
+from tessera.states import state_of
+from tessera.study.extending import extensions
 from tessera.study.plan import Plan
 
 Edit = Callable[[Any], None]
@@ -249,3 +252,35 @@ def test_many_artifacts_are_looked_through_quickly(edited: Any, monkeypatch: pyt
     assert len(to_do) == 16
     assert len(compared) <= 12 * len(to_do)
     assert {change.key for why in to_do for change in why.changes} == {"source.batch_size"}
+
+
+def test_a_training_that_goes_on_from_a_state_says_so_and_what_is_left_is_estimated(edited: Any, tessera: Any) -> None:
+    edited.set("base/source/optimizer", {"schedule": "wsd", "decay_epochs": 2})
+    edited.set("grid/columns", {"target.protocol": ["knn"]})
+    edited.set("grid/rows", [{"label": "short", "source.method": "equal", "source.epochs": 6}])
+    edited.config["trials"] = 1
+    plan = edited.make(seconds=60.0)
+    (short,) = (job for job in plan.jobs.values() if job.stage == "pretrain_source")
+    long_row = {"label": "long", "source.method": "equal", "source.epochs": 12}
+    longest = {"label": "longest", "source.method": "equal", "source.epochs": 20}
+    edited.set("grid/rows", [*edited.study["grid"]["rows"], long_row, longest])
+    plan = edited.write()
+    _, long, longest_job = (job for job in plan.jobs.values() if job.stage == "pretrain_source")
+    assert "go on" not in tessera("why", long.name), "its state is gone"
+    edited.make_one(state_of(short, 4))
+    said = " ".join(tessera("why", long.name).split())
+    assert f"It would go on after epoch 4, from the state {state_of(short, 4).folder}" in said
+    said = " ".join(tessera("why", longest_job.name).split())
+    assert f"after epoch 10, from the state that {long.name} is to leave" in said
+    said = " ".join(tessera("plan").split())
+    assert "Go on from the state of a shorter training:" in said
+    assert f"{long.name}: after epoch 4 (33% of it), which is there" in said
+    assert f"{longest_job.name}: after epoch 10 (50% of it), which {long.name} leaves" in said
+    estimates = Estimates(("a processor", "cpu"))
+    estimates.learn(plan.root / short.manifest)
+    whole = estimates.of_job(long)
+    estimates.extended = extensions([long], plan.root)
+    rest = estimates.of_job(long)
+    assert whole is not None
+    assert rest is not None
+    assert (whole.seconds, rest.seconds) == (pytest.approx(120.0), pytest.approx(80.0))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tessera.figures import Figure
-from tessera.report.records import chance
+from tessera.report.records import chance, cost
 
 
 @pytest.fixture
@@ -38,3 +38,17 @@ def test_chance_is_that_of_the_label_column_that_was_read(root: Path) -> None:
         content = {"inputs": {"dataset": "data"}, "settings": {"labels": column} if column else {}}
         (root / "plain" / "artifact.json").write_text(json.dumps(content))
         assert chance(root, "plain", Figure(name="accuracy", unit="%", guesses=1)) == guess
+
+
+def test_a_training_that_was_extended_counts_whole_and_what_that_saved_is_said(root: Path) -> None:
+    for name, about in {
+        "short": {"seconds": 100.0},
+        "long": {"seconds": 7500.0, "extends": {"state": "artifacts/states/s", "epochs": 3, "seconds": 90.0}},
+    }.items():
+        (root / name).mkdir()
+        (root / name / "artifact.json").write_text(json.dumps(about))
+    found = cost(root, ["short", "long"])
+    assert (found.seconds, found.extended) == (7600.0, 90.0)
+    assert "2 artifacts, 2.1 h of compute. Each training counts whole" in found.sentence()
+    assert "the state of a shorter one, which saved 2 min of that." in found.sentence()
+    assert "saved" not in cost(root, ["short"]).sentence()

@@ -10,9 +10,10 @@ from filelock import FileLock
 
 from tessera.__main__ import main
 from tessera.jobs import Job, SummarizeStudy
+from tessera.states import state_of
 from tessera.study.config import Config
 from tessera.study.plan import Plan
-from tessera.tracking.prune import Waste, describe, find_waste, needed_by_chosen, remove
+from tessera.tracking.prune import Waste, describe, find_waste, needed_by_chosen, remove, without_states
 
 NEEDED = Job(stage="pretrain_source", words="needed", version=1, trial=0, settings={}, inputs={})
 OTHER = Job(stage="pretrain_source", words="other", version=1, trial=0, settings={}, inputs={})
@@ -215,3 +216,26 @@ def test_a_mistake_in_the_configuration_is_one_line(
     assert "`device`: should be 'auto', 'cpu' or 'cuda', but is 'tpu'" in capsys.readouterr().err
     assert main(["sync", "--config", "device"]) == 1
     assert "`device` should be KEY=VALUE; if it is a study, name it before `--config`" in capsys.readouterr().err
+
+
+def test_states_go_first_and_stay_while_a_study_needs_their_training(plan: Plan, tmp_path: Path) -> None:
+    optimizer = {"schedule": "wsd", "decay_epochs": 1}
+    settings = {"source": {"epochs": 5, "optimizer": optimizer}}
+    job = Job(stage="pretrain_source", words="long", version=1, trial=0, settings=settings, inputs={})
+    plan.jobs[job.folder] = job
+    chosen = plan.studies["chosen"]
+    plan.studies["chosen"] = chosen.model_copy(update={"artifacts": (*chosen.artifacts, job.folder)})
+    mine, shorter = state_of(job, 4), state_of(job, 2)
+    write(tmp_path / job.folder)
+    write(tmp_path / OTHER.folder, 5000)
+    write(tmp_path / mine.folder, 10)
+    write(tmp_path / shorter.folder, 20)
+    assert [(item.folder.name, item.reason) for item in waste_of(plan)] == [
+        (shorter.name, "extendable"), (OTHER.name, "artifact"),
+    ]  # fmt: skip
+    assert "(state that a longer training would go on from)" in describe(waste_of(plan)).splitlines()[1]
+    needed = without_states(needed_by_chosen(plan).folders)
+    waste = find_waste(plan.root, needed)
+    assert [item.folder.name for item in waste] == [shorter.name, mine.name, OTHER.name]
+    assert remove(plan.root, waste, needed) == []
+    assert sorted(path.name for path in tmp_path.glob("artifacts/*/*")) == [job.name]

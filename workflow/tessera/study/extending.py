@@ -1,4 +1,4 @@
-"""Which trainings go on from the state of a shorter one: on disk, or of one that is made before. Never imports torch."""
+"""Which trainings go on from the state of a shorter one, on disk or of one that is made before. Never imports torch."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +22,11 @@ class Extension(NamedTuple):
     share: float
 
 
+def _leaves(job: Job, state: Job) -> bool:
+    """Whether a training leaves this state: one with other snapshots on the way leaves another."""
+    return job.run.keep_state and state_of(job, state.settings["epochs"]).key == state.key
+
+
 def extensions(jobs: Iterable[Job], root: Path) -> dict[str, Extension]:
     """Artifact folder to what its training goes on from; those that begin anew are left out.
 
@@ -39,7 +44,7 @@ def extensions(jobs: Iterable[Job], root: Path) -> dict[str, Extension]:
     for group in alike.values():
         ordered = sorted(group, key=lambda item: item[0])
         for place, (unmoved, job) in enumerate(ordered):
-            before = [item for item in ordered[:place] if item[1].run.keep_state]
+            before = [(epochs, other) for epochs, other in ordered[:place] if _leaves(other, state_of(job, epochs))]
             there = next(kept(root, job, unmoved), None)
             done = 0 if there is None else there.settings["epochs"]
             if before and before[-1][0] > done:

@@ -85,7 +85,13 @@ Settings are laid over each other, the later over the earlier: options of parts 
 the method's preset, `base`, the preset's `fixed` keys where the row or column names the method, and the row's and
 column's own. What `at_scale` says of a scale lies over that scale's own file, and beneath all others. Mappings merge; a
 part that is named anew starts afresh.""",
-    "Settings": """A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
+    "Settings": """Where the learning rate's beginning does not depend on its end (`optimizer.schedule` is `wsd`, or
+`constant` with `warmup` at 0), a training keeps its state where its end begins, in `artifacts/states/`, and a longer
+one of the same settings goes on from the longest state there is: of this study, where the shorter training is made
+first, or of an earlier one. Keys, figures and, on a processor, bytes are those of a training in one go; a damaged state
+is set aside, and without any a training begins anew.
+
+A part is written as its name, or as a mapping with `name` (a transfer may say `method`) and its
 options: `tasks: [jigsaw, {name: colorization, neighbors: 10}]`. A list of transfers is one training in which their
 terms are added: `transfer: [attention, {method: soft_targets, weight: 0.9}]`.
 
