@@ -18,6 +18,7 @@ from tessera.models.store import load_classifier, load_encoder
 from tessera.multitask.pretrain import Pretrained, pretrain
 from tessera.multitask.snapshots import SnapshotOptions, handed_on, views_at
 from tessera.multitask.store import load_tasks, save_trained
+from tessera.states import CARRIED
 from tessera.training.compute import Compute
 
 COMPUTE = Compute(torch.device("cpu"), "float32")
@@ -122,7 +123,7 @@ def test_without_its_snapshots_a_state_is_set_aside_in_words(
     harm: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = run(tmp_path, snapshots=[1])
-    file = handed_on(tmp_path, 1) / "encoder.safetensors"
+    file = handed_on(tmp_path / CARRIED, 1) / "encoder.safetensors"
     sound = file.read_bytes()
     if harm == "gone":
         file.unlink()
@@ -135,7 +136,7 @@ def test_without_its_snapshots_a_state_is_set_aside_in_words(
 
 
 def test_a_snapshot_whose_state_was_not_saved_is_taken_again(tmp_path: Path) -> None:
-    left = handed_on(tmp_path, 1)
+    left = handed_on(tmp_path / CARRIED, 1)
     left.mkdir(parents=True)
     (left / "encoder.safetensors").write_bytes(b"of an epoch that is to be trained again")
     run(tmp_path, snapshots=[1])

@@ -309,6 +309,53 @@ def test_what_a_training_writes_along_goes_with_its_state() -> None:
     assert longest.settings["epochs"] == 4
 
 
+def kept_bytes(output: Path) -> dict[str, bytes]:
+    """What a training hands over of its snapshots."""
+    return {str(path.relative_to(output)): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
+
+
+def handed(pretrained: Pretrained, output: Path) -> dict[str, bytes]:
+    assert pretrained.snapshots is not None
+    pretrained.snapshots.hand_over(output, pretrained.views)
+    return kept_bytes(output)
+
+
+@pytest.mark.parametrize("optimizer", [WSD, {"learning_rate": 0.05, "schedule": "constant"}])
+@pytest.mark.parametrize("method", ["joint", "tte"])
+def test_an_extended_training_has_the_snapshots_of_one_in_one_go(
+    method: str, optimizer: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also of the epoch at whose end the shorter one ended, which needed no snapshot of it."""
+    about = {**METHODS[method], "optimizer": optimizer, "snapshots": {"epochs": [1, 3, 4]}}
+    short, long = (
+        source_of(epochs, **{**about, "snapshots": {"epochs": at}}) for epochs, at in ((3, [1]), (5, [1, 3, 4]))
+    )
+    train(short, states_for(short))
+    extended = train(long, states_for(long))
+    assert extended.extends is not None
+    mine = handed(extended, tmp_path / "extended")
+    assert {name.split("/")[1] for name in mine} == {"epoch_1", "epoch_3", "epoch_4", "index.json"}
+    shutil.rmtree("artifacts")
+    shutil.rmtree("resume")
+    whole = train(long, states_for(long))
+    assert whole.extends is None
+    assert handed(whole, tmp_path / "whole") == mine
+    assert_same(extended, whole)
+
+
+def test_a_state_without_the_snapshots_that_are_asked_for_is_another_state() -> None:
+    short = source_of(3)
+    train(short, states_for(short))
+    asked = source_of(5, snapshots={"epochs": [1]})
+    assert train(asked, states_for(asked)).extends is None
+    later = source_of(5, snapshots={"epochs": [2, 4]})  # after epoch 2, where the state is, nothing is lacking
+    assert train(later, states_for(later)).extends == {**later_state(short), "seconds": pytest.approx(0, abs=60)}
+
+
+def later_state(short: Source) -> dict[str, Any]:
+    return {"state": state_of(job_of(short), 2).folder, "epochs": 2}
+
+
 def test_a_state_that_is_there_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     train(source_of(3), states_for(source_of(3)))
     monkeypatch.setattr(states_page.artifacts, "publish", None)  # whoever calls it fails

@@ -325,8 +325,10 @@ class _Training:
         self.extends = state.get("extends")  # which a state of before has not
         if len(self.images) != len(self.history):
             raise ValueError(f"it counts the images of {len(self.images)} epochs of {len(self.history)}")
-        if taken := self.source.snapshot_epochs:  # states of an older version have none, and no need of them
-            self.views = [int(number) for number in state["views"]]
+        self.views = [int(number) for number in state.get("views", ())]  # which a state of before has not
+        if taken := self.source.snapshot_epochs:
+            if len(self.views) != len(self.history):
+                raise ValueError(f"it counts the views of {len(self.views)} epochs of {len(self.history)}")
             done = [epoch for epoch in taken if epoch <= len(self.history) - extends]
             self.snapshots.load_state_dict(state["snapshots"], done)
         self.fusion.load_state_dict(state["fusion"])
