@@ -15,6 +15,7 @@ MOST_WORKERS = 4  # each holds a GB: torch, and what the tests import
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run the tests that need minutes")
+    parser.addoption("--device", choices=("cpu", "cuda"), help="what tests marked `gpu` compute on; default: a GPU")
     parser.addoption("--threads", type=int, default=1, help="threads of torch in each test")
 
 
@@ -37,6 +38,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") is None and not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU; on a processor with --device=cpu"))
     if config.getoption("--runslow"):
         for item in items:
             if "slow" in item.keywords and item.get_closest_marker("timeout") is None:

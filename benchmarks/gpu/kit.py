@@ -1,0 +1,246 @@
+"""`make gpu`: the steps in their order, each in a process of its own that writes its result before the next begins."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from benchmarks.gpu import checks, page
+from benchmarks.gpu.options import ROOT, Kit
+from tessera.devices import LEASE_DIR, lease
+from tessera.files import replace_text
+from tessera.provenance import git_state
+
+LEAST_S = 15.0  # with less left nothing is begun
+STOP_S = 90.0  # until a step that was told to stop is ended
+MARGIN = 0.85  # of the time left: what a table is planned with
+FIRST, WHOLE = "table 4, first", "table 4"
+CODE = ("workflow/tessera", "benchmarks/gpu", "tests/gpu", "config/studies/table4.yaml", "config/scales/paper.yaml")
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of the kit's steps.
+
+    Attributes:
+        run: What it does, in its own process: from the kit and the seconds that it has to what it found.
+        most_s: Seconds after which it is stopped.
+    """
+
+    name: str
+    run: Callable[[Kit, float], Found]
+    most_s: float
+
+    @property
+    def file(self) -> str:
+        return "".join(letter if letter.isalnum() else "_" for letter in self.name).replace("__", "_") + ".json"
+
+
+def steps_of(kit: Kit) -> list[Step]:
+    """All steps, the most telling first. What needs torch is imported when it runs."""
+    found = [Step("machine", _machine, 120)]
+    found += [Step(f"tests {name}", _tests(name), 240) for name in checks.FILES]
+    found += [Step(f"steps {case.name}", _benchmark(index), 180) for index, case in enumerate(kit.size.cases)]
+    found += [Step("processes on one device", _processes, 120), Step("stacked trials", _stacked, 90)]
+    return [*found, Step(FIRST, _first_table, 420), Step(WHOLE, _whole_table, 3600)]
+
+
+def _machine(kit: Kit, _: float) -> Found:
+    from benchmarks.gpu import machine
+
+    return machine.measure(kit)
+
+
+def _tests(name: str) -> Callable[[Kit, float], Found]:
+    return lambda kit, _: checks.run_tests(kit, name)
+
+
+def _benchmark(index: int) -> Callable[[Kit, float], Found]:
+    def run(kit: Kit, _: float) -> Found:
+        from benchmarks.gpu import training_steps
+
+        return training_steps.measure_steps(kit, kit.size.cases[index])
+
+    return run
+
+
+def _processes(kit: Kit, _: float) -> Found:
+    from benchmarks.gpu import training_steps
+
+    return training_steps.measure_processes(kit)
+
+
+def _stacked(kit: Kit, _: float) -> Found:
+    from benchmarks.gpu import training_steps
+
+    return training_steps.measure_stacked(kit)
+
+
+def _first_table(kit: Kit, seconds: float) -> Found:
+    from benchmarks.gpu import table
+
+    return table.measure(kit, kit.size.first_share, seconds)
+
+
+def _whole_table(kit: Kit, seconds: float) -> Found:
+    """At the share that the first table's times say fits; once begun, a later call goes on at that share."""
+    from benchmarks.gpu import table
+
+    planned = kit.work / "share.json"
+    if not planned.exists():
+        first = read(kit, FIRST)["found"]
+        share = share_that_fits(first, seconds)
+        if share < 2 * first["share"]:
+            return {"cut off": f"{seconds:.0f} s were left: too few for a longer training than the first table's"}
+        replace_text(planned, json.dumps({"share": share}))
+    share = json.loads(planned.read_text(encoding="utf-8"))["share"]
+    return table.measure(kit, share, seconds)
+
+
+def share_that_fits(first: Found, seconds: float) -> float:
+    """The share of the paper's steps for which the time is enough, to two digits, 1 at most.
+
+    A run costs what its processes take beside training, whatever its length, and the training, which grows with it.
+
+    >>> share_that_fits({"share": 0.002, "seconds_of_run": 150.0, "training": {"a": 30.0, "b": 20.0}}, 1000.0)
+    0.03
+    """
+    training = sum(first["training"].values())
+    beside = max(0.0, first["seconds_of_run"] - training)
+    share = first["share"] * (MARGIN * seconds - beside) / max(training, 1e-9)
+    return min(1.0, float(f"{max(0.0, share):.2g}"))
+
+
+def code_hash() -> str:
+    """A hash of the code whose behaviour the results are of."""
+    digest = sha256()
+    for part in CODE:
+        paths = [ROOT / part] if (ROOT / part).is_file() else sorted((ROOT / part).rglob("*.py"))
+        for path in paths:
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def identity(kit: Kit, device_id: str | None) -> Found:
+    """What a result is of: another device, code or scale asks for a new one."""
+    return {"device": kit.device, "id": device_id, "scale": kit.scale, "code": code_hash()}
+
+
+def read(kit: Kit, name: str) -> Found:
+    """The result of a step, as it is on disk; empty where there is none."""
+    step = next(step for step in steps_of(kit) if step.name == name)
+    try:
+        found: Found = json.loads((kit.out / step.file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def run_all(kit: Kit) -> int:
+    """Runs what is not done yet, in order, while there is time; returns 1 where something failed, else 0."""
+    begun = time.monotonic()
+    for folder in (kit.out, kit.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    left, bad = list[str](), list[str]()
+    with lease(kit.device) as device:
+        # What the steps start leases as well: of this process's device, in a folder that knows of no other lease.
+        os.environ[LEASE_DIR] = str(kit.work / "leases")
+        whose, steps = identity(kit, device.id), steps_of(kit)
+        for number, step in enumerate(steps, 1):
+            before = read(kit, step.name)
+            if before.get("of") == whose and before["state"] == "done":
+                print(f"[{number:2}/{len(steps)}] {step.name}: done before", flush=True)
+                continue
+            seconds = 60 * kit.minutes - (time.monotonic() - begun)
+            if seconds < LEAST_S:
+                left.append(step.name)
+                continue
+            if step.name == WHOLE and read(kit, FIRST).get("of") == whose and read(kit, FIRST)["state"] != "done":
+                left.append(step.name)
+                continue
+            state = _run_step(kit, step, min(step.most_s, seconds), whose)
+            print(f"[{number:2}/{len(steps)}] {step.name}: {state} ({time.monotonic() - begun:.0f} s)", flush=True)
+            if state == "failed":
+                bad.append(step.name)
+            elif state == "cut off":
+                left.append(step.name)
+            page.write(kit, [(step.name, read(kit, step.name)) for step in steps])
+        page.write(kit, [(step.name, read(kit, step.name)) for step in steps])
+    print(f"results: {kit.out / 'index.html'}")
+    if left:
+        print(f"not done: {', '.join(left)}. Another call goes on from here.")
+    if bad:
+        print(f"failed: {', '.join(bad)}. The page says how; another call tries what failed again.")
+    return 1 if bad else 0
+
+
+def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
+    """Runs a step in a process of its own, and writes what became of it."""
+    log, draft, start = kit.work / step.file.replace(".json", ".log"), kit.work / "found.json", time.monotonic()
+    draft.unlink(missing_ok=True)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "workflow")])
+    # Asked for by deterministic products of matrices, before CUDA begins.
+    environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **os.environ, "PYTHONPATH": path}
+    inner = max(1.0, seconds - STOP_S / 3) if seconds > STOP_S else seconds
+    words = [sys.executable, "-m", "benchmarks.gpu", "--step", step.name, "--kit", kit.words()]
+    words += ["--seconds", f"{inner:.0f}", "--write", str(draft)]
+    late = False
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:
+            _stop(process)
+    try:
+        found: Found = json.loads(draft.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    state = _state(found, process.returncode, late)
+    if state != "done" and not found:
+        found = {"log": log.read_text(encoding="utf-8", errors="replace")[-3000:]}
+    result = {
+        "step": step.name,
+        "state": state,
+        "seconds": time.monotonic() - start,
+        "of": whose,
+        "git": git_state(ROOT),
+        "when": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "found": found,
+    }
+    replace_text(kit.out / step.file, json.dumps(result, indent=1) + "\n")
+    return state
+
+
+def _state(found: Found, code: int, late: bool) -> str:
+    if found.get("failed"):
+        return "failed"
+    if late or "cut off" in found:
+        return "cut off"
+    return "done" if code == 0 and found else "failed"
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def run_step(kit: Kit, name: str, seconds: float) -> Found:
+    """What a step finds, in this process."""
+    step = next(step for step in steps_of(kit) if step.name == name)
+    return step.run(kit, seconds)

@@ -1,0 +1,124 @@
+"""What the kit is told, and the sizes that follow from it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAPER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size of the step's benchmark.
+
+    Attributes:
+        px: Side of the images.
+        batch: Images of a task's batch.
+    """
+
+    encoder: str
+    px: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.encoder}, {self.px} px, batches of {self.batch}"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How big everything is.
+
+    Attributes:
+        matmul: Side of the matrices that the peak is measured with.
+        copy_mb: Size of what is copied to measure the memory's bandwidth.
+        steps: Steps of each task in a timed turn.
+        rounds: Timed turns; medians are told.
+        compiler: Backend of `torch.compile`.
+        processes: How many trainings share the device at once, one after the other.
+        stacked: Trials that are trained by one call.
+        table_rows: Rows of Table 4; None: all.
+        first_share: Share of the paper's steps in a first table, which also says how long more would take.
+    """
+
+    cases: tuple[Case, ...]
+    matmul: int
+    copy_mb: int
+    steps: int
+    rounds: int
+    compiler: str
+    processes: tuple[int, ...]
+    stacked: int
+    table_rows: tuple[str, ...] | None
+    first_share: float
+
+
+SIZES = {
+    "full": Size(
+        cases=(
+            Case("resnet26", 32, PAPER_BATCH),
+            Case("resnet26", 32, 128),
+            Case("resnet26", 32, 256),
+            Case("resnet50", 64, 128),
+            Case("resnet50", 64, 256),
+        ),
+        matmul=8192,
+        copy_mb=1024,
+        steps=20,
+        rounds=7,
+        compiler="inductor",
+        processes=(1, 2, 4),
+        stacked=3,
+        table_rows=None,
+        first_share=0.002,
+    ),
+    "smoke": Size(
+        cases=(Case("resnet8", 32, 8),),
+        matmul=256,
+        copy_mb=16,
+        steps=1,
+        rounds=1,
+        compiler="eager",  # tries the way there, not the kernels, which take a processor's compiler half a minute
+        processes=(1, 2),
+        stacked=2,
+        table_rows=("TTE, FSP",),
+        first_share=0.0002,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What `make gpu` was told.
+
+    Attributes:
+        device: `cuda` or `cpu`.
+        scale: Name of the sizes.
+        minutes: How long all of it may take.
+        out: Folder of the results.
+        work: Folder of what is only needed on the way.
+    """
+
+    device: str
+    scale: str
+    minutes: float
+    out: Path
+    work: Path
+
+    @property
+    def size(self) -> Size:
+        return SIZES[self.scale]
+
+    def words(self) -> str:
+        """Itself, for a process of one step."""
+        return json.dumps(
+            {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        )
+
+    @classmethod
+    def of(cls, words: str) -> "Kit":
+        """What `words` gave."""
+        told: dict[str, Any] = json.loads(words)
+        return cls(**{**told, "out": Path(told["out"]), "work": Path(told["work"])})

@@ -1,0 +1,67 @@
+"""What is tested on a GPU: the device, how precisely to compute on it, and that nothing waits for it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from tessera.training.compute import Compute, repeat_exactly
+
+sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `gpu_cases`
+
+Unread = Callable[[], AbstractContextManager[None]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device") or "cuda")
+
+
+@pytest.fixture
+def compute(device: torch.device) -> Compute:
+    """The device, without autocast."""
+    return Compute(device, "float32")
+
+
+@pytest.fixture(autouse=True)
+def exact_products() -> Iterator[None]:
+    """Products and convolutions of float32 as they are, not rounded to TF32, so that they are near a processor's."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture
+def unread(device: torch.device) -> Unread:
+    """A context in which whatever waits for a GPU is an error: reading a value, or a copy that is waited for."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        if device.type != "cuda":
+            yield
+            return
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return context
+
+
+@pytest.fixture
+def repeatable(device: torch.device) -> Iterator[None]:
+    """As a job computes; afterwards as before."""
+    repeat_exactly(device)
+    yield
+    torch.use_deterministic_algorithms(False)
