@@ -1,5 +1,6 @@
 # make quickstart   the whole chain in minutes, on this machine as it is
 # make test         tests            make lint   style, types, rules            make lock   newer versions of everything
+# make gpu          what only a GPU can show, in 25 minutes; again: goes on where it stopped; DEVICE=cpu SCALE=smoke: tries the way
 # make environment TORCH=cpu         PyTorch's small builds, for machines without a GPU; TORCH=default: the lock's again
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -10,7 +11,7 @@ READY := .venv/ready
 MADE_WITH := $(or $(shell cat $(READY) 2>/dev/null),default)
 TORCH ?= $(MADE_WITH)
 
-.PHONY: quickstart test lint lock environment
+.PHONY: quickstart test lint lock gpu environment
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -19,12 +20,20 @@ quickstart: $(READY)
 test: $(READY)
 	$(BIN)/pytest $(ARGS)
 
+DEVICE ?= cuda
+SCALE ?= full
+MINUTES ?= 25
+
+gpu: $(READY)
+	PYTHONPATH=workflow $(BIN)/python -m benchmarks.gpu --device $(DEVICE) --scale $(SCALE) --minutes $(MINUTES) $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/mypy workflow/scripts/*.py envs/*.py
+	$(BIN)/mypy benchmarks/gpu/*.py
 	$(BIN)/snakemake --lint
 
 # The same versions for Python 3.11 to 3.13, on any platform, with checksums.

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.gpu.options import ROOT, Kit
 from benchmarks.gpu.recording import outcomes
 
-FILES = ("test_parts", "test_steps", "test_repeats", "test_targets", "test_processes")
+FILES = ("test_parts", "test_repeats", "test_targets", "test_processes")
 SECONDS_A_TEST = 120
 
 
@@ -19,6 +19,7 @@ def run_tests(kit: Kit, name: str) -> dict[str, Any]:
     words = [sys.executable, "-m", "pytest", f"tests/gpu/{name}.py", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     words += ["-p", "benchmarks.gpu.recording", f"--device={kit.device}", f"--record={record}", "--color=no"]
     words += [f"--timeout={SECONDS_A_TEST}", "-m", "gpu"]
+    words += ["-k", kit.size.tests] if kit.size.tests else []
     path = os.pathsep.join([str(ROOT), str(ROOT / "workflow")])
     done = subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdout=sys.stderr)
     found = outcomes(record)

@@ -40,6 +40,7 @@ class Size:
         processes: How many trainings share the device at once, one after the other.
         stacked: Trials that are trained by one call.
         table_rows: Rows of Table 4; None: all.
+        tests: Which of the tests, as an expression of pytest's -k; empty: all.
         first_share: Share of the paper's steps in a first table, which also says how long more would take.
     """
 
@@ -52,6 +53,7 @@ class Size:
     processes: tuple[int, ...]
     stacked: int
     table_rows: tuple[str, ...] | None
+    tests: str
     first_share: float
 
 
@@ -72,6 +74,7 @@ SIZES = {
         processes=(1, 2, 4),
         stacked=3,
         table_rows=None,
+        tests="",
         first_share=0.002,
     ),
     "smoke": Size(
@@ -84,6 +87,7 @@ SIZES = {
         processes=(1, 2),
         stacked=2,
         table_rows=("TTE, FSP",),
+        tests="rotation-float32 or resnet8 or hard or joint-float32 or fsp or knn or two_processes or waits or memory",
         first_share=0.0002,
     ),
 }

@@ -30,7 +30,9 @@ def step_of(name: str, compute: Compute, unread: Any = None) -> tuple[TaskBatch,
     made = cls.prepare(part.at(PX), PX, data, generator_of(0))  # type: ignore[attr-defined]
     task = cls(part.at(PX), ImageStatistics.of(data), made, compute.device)  # type: ignore[attr-defined]
     torch.manual_seed(0)
-    encoder = compute.place(registry.load("encoder", "resnet8")(registry.find("encoder", "resnet8").options(name="resnet8")))
+    encoder = compute.place(
+        registry.load("encoder", "resnet8")(registry.find("encoder", "resnet8").options(name="resnet8"))
+    )
     head = compute.place(task.build_head(encoder.num_features))
     split = data.train.subset(torch.arange(BATCH))
     labels = task.labels_of(split)
@@ -121,9 +123,7 @@ def fitting(family: str, name: str, how: str) -> Any:
 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(("family", "name"), PARTS)
-def test_a_pretraining_with_the_part_is_near_a_processor_s(
-    family: str, name: str, how: str, compute: Compute
-) -> None:
+def test_a_pretraining_with_the_part_is_near_a_processor_s(family: str, name: str, how: str, compute: Compute) -> None:
     asked = None if family == "schedule" and how != "own inputs" else fitting(family, name, how)
     if asked is None:
         return  # the study language refuses it there
@@ -154,7 +154,7 @@ def test_a_fusion_s_epochs_are_near_a_processor_s(name: str, compute: Compute) -
 def test_a_balancing_s_step_waits_at_most_to_read_what_it_solves_for(
     name: str, how: str, compute: Compute, unread: Any, device: torch.device
 ) -> None:
-    """Of losses nothing is read; of gradients the Gram matrix, a few numbers, since they are solved for on a processor."""
+    """Of losses nothing is read; of gradients the Gram matrix, a few numbers that are solved for on a processor."""
     asked = fitting("balancing", name, how)
     if asked is None or asked.balancing.compares != "nothing" or asked.balancing.looks_ahead:
         pytest.skip("reads a few numbers in each step, as it is made to" if asked else "refused in the plan")

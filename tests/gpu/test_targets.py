@@ -1,0 +1,125 @@
+"""Students, and what is measured of them: every transfer method, network and protocol on the device."""
+
+from typing import Any
+
+import pytest
+import torch
+from gpu_cases import CPU, dataset, same_bytes
+
+from tessera import registry
+from tessera.data.detection import Objects
+from tessera.data.store import label_subset
+from tessera.jobs import TransferKnowledge
+from tessera.models.heads.vectors import VectorHead
+from tessera.models.store import StoredClassifier
+from tessera.models.trained import Trained
+from tessera.protocols import PARTS as PROTOCOLS
+from tessera.protocols.base import Measured
+from tessera.training.compute import Compute
+from tessera.training.randomness import generator_of
+from tessera.transfer.teacher import Teacher
+from tessera.transfer.train import train_network
+
+SMALL: dict[str, dict[str, Any]] = {
+    "soft_targets": {"probe_epochs": 2, "probe_hidden": [16], "clusters": 5},
+    "cetl": {"fisher_batches": 1, "width": 8},
+    "crd": {"negatives": 20, "width": 8},
+    "combination": {"of": [{"method": "fsp", "mode": "joint"}, {"method": "attention"}]},
+    "clustering": {"iterations": 4, "update_interval": 2, "restarts": 2, "batch_size": 16, "tolerance": 0.0},
+    "few_shot": {"shots": 2, "queries": 2, "episodes": 5},
+}
+METHODS = sorted(registry.parts("transfer"))
+
+
+def teacher(compute: Compute) -> Teacher:
+    """Untrained, with a classifier of its own."""
+    data = dataset()
+    torch.manual_seed(5)
+    options = registry.find("encoder", "resnet8").options(name="resnet8")
+    encoder = compute.place(registry.load("encoder", "resnet8")(options))
+    head = VectorHead(encoder.num_features, (6,), len(data.classes)).eval().to(compute.device)
+    return Teacher(encoder, options, data.normalization, StoredClassifier(head, (6,), data.classes))
+
+
+def student(name: str, compute: Compute, epochs: int = 1, **changes: Any) -> Trained:
+    """Two stages of an epoch each, at most, of two steps."""
+    content = {
+        "transfer": {"name": name, **SMALL.get(name, {})},
+        "network": {"name": "reduced_alexnet", "width": "quarter", "hidden": 16},
+        "label_fraction": 1.0,
+        "epochs": epochs,
+        "first_stage_epochs": 1,
+        "iterations": 2,
+        "batch_size": 8,
+        "augmentation": "crop_flip",
+        "optimizer": {"learning_rate": 0.01},
+        **changes,
+    }
+    needs: Any = registry.find("transfer", name).options
+    given = teacher(compute) if needs.needs_source else None
+    asked = TransferKnowledge.model_validate(content)
+    return train_network(asked, given, dataset(compute.device), compute, 0, None)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_student_s_losses_are_near_a_processor_s(name: str, compute: Compute) -> None:
+    found, expected = student(name, compute), student(name, Compute(CPU, "float32"))
+    assert all(tensor.device.type == compute.device.type for tensor in found.network.state_dict().values())
+    assert all(tensor.isfinite().all() for tensor in found.network.state_dict().values())
+    first, right = (history[:1] for history in (found.history, expected.history))
+    # Dropout draws by the device's own generator, so that a stage with labels is near and not the same.
+    assert [row["loss"] for row in first] == pytest.approx([row["loss"] for row in right], rel=0.25)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_student_is_finite_in_bfloat16(name: str, device: torch.device) -> None:
+    found = student(name, Compute(device, "bfloat16"))
+    assert all(tensor.isfinite().all() for tensor in found.network.state_dict().values())
+
+
+@pytest.mark.usefixtures("repeatable")
+@pytest.mark.parametrize("name", ["none", "soft_targets", "fsp", "cetl", "crd"])
+def test_a_student_repeats_to_the_byte(name: str, compute: Compute) -> None:
+    one, other = (student(name, compute, epochs=2).network.state_dict() for _ in range(2))
+    assert same_bytes(one, other) == []
+
+
+def test_a_student_sees_views_that_were_drawn_once(compute: Compute) -> None:
+    assert student("attention", compute, views="fixed 2").history
+
+
+FROZEN = sorted(
+    name
+    for name, part in PROTOCOLS.items()
+    if (part.options.scores, part.options.measures) == ("class", "encoder")  # type: ignore[attr-defined]
+)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_protocol_measures_as_on_a_processor(name: str, compute: Compute) -> None:
+    found = []
+    for where in (compute, Compute(CPU, "float32")):
+        data = dataset(where.device)
+        part = registry.find("protocol", name)
+        protocol = registry.load("protocol", name)(part.options(name=name, **SMALL.get(name, {})))
+        labeled = data.train.subset(label_subset(data.train.labels, 1.0, generator_of(0, "labels")))
+        measured = Measured(teacher(where).encoder, data.normalization)
+        found.append(protocol.evaluate(measured, data, labeled, where, 0).metrics)
+    assert found[0].keys() == found[1].keys()
+    for figure, value in found[1].items():
+        assert value is None or found[0][figure] == pytest.approx(value, abs=15)  # percent, of 32 images
+
+
+def test_a_detector_takes_a_step(compute: Compute) -> None:
+    torch.manual_seed(0)
+    options = registry.find("network", "ssd300").options(name="ssd300", encoder="vgg16")
+    encoder = registry.load("encoder", "vgg16")(options.encoder)  # type: ignore[attr-defined]
+    network = compute.place(registry.load("network", "ssd300")(options, encoder, 3)).train()
+    images = torch.rand(2, 3, 300, 300, generator=torch.Generator().manual_seed(1)).to(compute.device)
+    boxes = torch.tensor([[30.0, 30.0, 180.0, 210.0], [90.0, 60.0, 270.0, 240.0]])
+    objects = [Objects(boxes[:n], torch.arange(n), torch.zeros(n, dtype=torch.bool)).to(compute.device) for n in (1, 2)]
+    losses = network.losses(images.contiguous(memory_format=torch.channels_last), objects)
+    sum(losses[name] for name in ("localization", "classification")).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    with torch.no_grad():
+        assert len(network.eval().detect(images)) == 2
