@@ -15,7 +15,7 @@ MOST_WORKERS = 4  # each holds a GB: torch, and what the tests import
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run the tests that need minutes")
-    parser.addoption("--device", choices=("cpu", "cuda"), help="what tests marked `gpu` compute on; default: a GPU")
+    parser.addoption("--device", choices=("cpu", "cuda", "pretended"), help="what tests marked `gpu` compute on")
     parser.addoption("--threads", type=int, default=1, help="threads of torch in each test")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import pretended_cuda
 from tessera.training.compute import Compute, repeat_exactly
 
 sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `gpu_cases`
@@ -22,8 +23,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def device(request: pytest.FixtureRequest) -> torch.device:
-    return torch.device(request.config.getoption("--device") or "cuda")
+def pretended(request: pytest.FixtureRequest) -> bool:
+    """Whether the GPU is made up (tests/pretended_cuda.py)."""
+    return bool(request.config.getoption("--device") == "pretended")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest, pretended: bool) -> Iterator[torch.device]:
+    if not pretended:
+        yield torch.device(request.config.getoption("--device") or "cuda")
+        return
+    if "bfloat16" in request.node.name:
+        pytest.skip("autocast needs a GPU that is there")
+    with pretended_cuda.pretended_cuda():
+        yield torch.device("cuda")
 
 
 @pytest.fixture
@@ -42,8 +55,11 @@ def exact_products() -> Iterator[None]:
 
 
 @pytest.fixture
-def unread(device: torch.device) -> Unread:
+def unread(device: torch.device, pretended: bool) -> Unread:
     """A context in which whatever waits for a GPU is an error: reading a value, or a copy that is waited for."""
+
+    if pretended:
+        return pretended_cuda.unread
 
     @contextmanager
     def context() -> Iterator[None]:

@@ -72,10 +72,10 @@ class View:
             return seen[:, 0]
         seen = seen.float()
         if kind == "normal_map":
-            across = 1 - 2 * self.flips.to(maps.device).view(-1, 1, 1)
+            across = 1 - 2 * self.flips.to(maps.device, non_blocking=True).view(-1, 1, 1)
             return torch.stack([seen[:, 0] * across, seen[:, 1], seen[:, 2]], dim=1)
         if self.scales is not None:
-            scales = self.scales.to(maps.device).view(-1, 1, 1, 1)
+            scales = self.scales.to(maps.device, non_blocking=True).view(-1, 1, 1, 1)
             seen = seen * scales if kind == "disparity_map" else seen / scales
         return seen[:, 0]
 
@@ -93,7 +93,7 @@ class View:
         """Where the centres of the window's pixels lie, (N, h) and (N, w), float32, px from the image's corner."""
         assert self.scales is not None
         flips, down, right = self._placed(device)
-        scales = self.scales.to(device)[:, None]
+        scales = self.scales.to(device, non_blocking=True)[:, None]
         rows = down + (torch.arange(self.shape[0], device=device) + 0.5) / scales
         columns = torch.arange(self.shape[1], device=device)
         columns = torch.where(flips == 1, self.shape[1] - 1 - columns, columns)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tessera.data.constants import constant
 from tessera.data.images import image_batches
 from tessera.data.store import Split
 from tessera.data.views import View
@@ -129,7 +130,7 @@ def gray(images: Tensor) -> Tensor:
         images: (N, 3, H, W) uint8.
         returns: the same.
     """
-    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
+    weights = constant(LUMA, images.device, torch.int32).view(1, 3, 1, 1)
     luma = (images.int() * weights).sum(dim=1, keepdim=True, dtype=torch.int32)
     return ((luma + 2**15) >> 16).to(torch.uint8).repeat(1, 3, 1, 1)
 

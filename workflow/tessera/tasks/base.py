@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tessera.data.constants import constant
 from tessera.data.labels import MAPS, Column
 from tessera.data.store import Dataset, Split
 from tessera.data.views import View, draw, middle
@@ -145,14 +146,14 @@ class Task(ABC):
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """From [0, 1] to the encoder's input: (x - mean) / std per channel. (N, 3, H, W) float32."""
-        mean = torch.tensor(self.statistics.mean, device=pixels.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.statistics.std, device=pixels.device).view(1, 3, 1, 1)
+        mean = constant(self.statistics.mean, pixels.device).view(1, 3, 1, 1)
+        std = constant(self.statistics.std, pixels.device).view(1, 3, 1, 1)
         return (pixels - mean) / std
 
     def denormalize(self, inputs: Tensor) -> Tensor:
         """The inverse of `normalize`, as pictures: (N, 3, H, W) float32 to uint8 on the CPU."""
-        mean = torch.tensor(self.statistics.mean, device=inputs.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.statistics.std, device=inputs.device).view(1, 3, 1, 1)
+        mean = constant(self.statistics.mean, inputs.device).view(1, 3, 1, 1)
+        std = constant(self.statistics.std, inputs.device).view(1, 3, 1, 1)
         return to_bytes(inputs * std + mean)
 
 

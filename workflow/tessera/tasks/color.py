@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from tessera.data.constants import constant
+
 Bins = Literal["official313", "gamut_nn"]
 
 STEP = 10  # Lab units between neighbouring bins
@@ -52,8 +54,8 @@ def lab_from_rgb(colors: Tensor) -> Tensor:
         colors: (…, 3) float, sRGB, 0 to 1.
         returns: (…, 3): L 0 to 100, a -86 to 98, b -108 to 94.
     """
-    xyz = linear_from_srgb(colors) @ torch.tensor(XYZ, dtype=colors.dtype, device=colors.device).T
-    x, y, z = _lab_curve(xyz / torch.tensor(WHITE, dtype=colors.dtype, device=colors.device)).unbind(-1)
+    xyz = linear_from_srgb(colors) @ constant(XYZ, colors.device, colors.dtype).T
+    x, y, z = _lab_curve(xyz / constant(WHITE, colors.device, colors.dtype)).unbind(-1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1)
 
 
@@ -69,8 +71,8 @@ def rgb_from_lab(colors: Tensor) -> Tensor:
     curve = torch.stack([middle + a / 500, middle, middle - b / 200], dim=-1)
     edge = 6 / 29
     ratio = torch.where(curve > edge, curve**3, 3 * edge**2 * (curve - 4 / 29))
-    xyz = ratio * torch.tensor(WHITE, dtype=colors.dtype, device=colors.device)
-    linear = xyz @ torch.tensor(FROM_XYZ, dtype=colors.dtype, device=colors.device).T
+    xyz = ratio * constant(WHITE, colors.device, colors.dtype)
+    linear = xyz @ constant(FROM_XYZ, colors.device, colors.dtype).T
     return srgb_from_linear(linear.clamp_min(0)).clamp_max(1)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tessera.data.constants import constant
 from tessera.tasks.base import TaskBatch
 from tessera.tasks.options.puzzles import JigsawOptions
 from tessera.tasks.puzzle import GRAY, Puzzle, standardize
@@ -35,6 +36,6 @@ class Jigsaw(Puzzle):
             drawn.to(images.device, non_blocking=True) for drawn in (permutation, gray, corners)
         )
         tiles = self._cut(images, corners, self.permutations[permutation]).float()
-        luma = torch.einsum("nctp,c->ntp", tiles, torch.tensor(GRAY, device=tiles.device))
+        luma = torch.einsum("nctp,c->ntp", tiles, constant(GRAY, tiles.device))
         tiles = torch.where(gray[:, None, None, None], luma[:, None], tiles)
         return TaskBatch(self._enlarge(standardize(tiles, dims=(-1,))), permutation)

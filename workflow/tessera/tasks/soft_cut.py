@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tessera.data.constants import constant
+
 Offset = tuple[int, int]
 EMPTY = 1e-12  # pixels; a segment with less is empty
 
@@ -45,7 +47,7 @@ def pair_weights(intensity: Tensor, offsets: list[Offset], sigma_intensity: floa
     scale = 1 / math.log(2)
     distances = [scale * (down**2 + right**2) / sigma_position**2 for down, right in offsets]
     squares = differences.mul_(math.sqrt(scale) / sigma_intensity).square_()
-    return squares.add_(intensity.new_tensor(distances).view(1, -1, 1, 1)).neg_().exp2_()
+    return squares.add_(constant(distances, intensity.device, intensity.dtype).view(1, -1, 1, 1)).neg_().exp2_()
 
 
 def neighborhood_sum(maps: Tensor, weights: Tensor, offsets: list[Offset]) -> Tensor:

@@ -175,9 +175,11 @@ class _Training:
     def _with_labels(self, views: Views, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         recorded = None
         if self.recorded is not None and self.images.fixed is not None and views.chosen is not None:
-            which = torch.stack([views.chosen // self.images.fixed.images, rows]).to(self.recorded.device)
+            which = torch.stack([views.chosen // self.images.fixed.images, rows]).to(
+                self.recorded.device, non_blocking=True
+            )
             recorded = self.recorded[which[0], which[1]]
-        index = self.images.index[rows].to(labels.device)
+        index = self.images.index[rows].to(labels.device, non_blocking=True)
         if self.settings.transfer.differentiates_input:
             pixels = views.pixels.requires_grad_()
             views = views._replace(pixels=pixels, inputs=self.images.normalize(pixels))
