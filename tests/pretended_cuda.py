@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
@@ -145,6 +146,8 @@ class PretendedCuda(TorchFunctionMode):
         if func is Tensor.new_tensor and isinstance(args[0], OnGpu):
             _tell("new_tensor copies and waits")
             return OnGpu(Tensor.new_tensor(args[0].inner, *args[1:], **kwargs))
+        if func is F.one_hot and isinstance(args[0], OnGpu):  # makes a tensor below Python, on a processor
+            return OnGpu(F.one_hot(args[0].inner, *args[1:], **kwargs))
         if func is Tensor.to:
             return self._to(*args, **kwargs)
         if func in (

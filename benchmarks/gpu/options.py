@@ -40,6 +40,7 @@ class Size:
         processes: How many trainings share the device at once, one after the other.
         stacked: Trials that are trained by one call.
         table_rows: Rows of Table 4; None: all.
+        table_encoder: The table's encoder.
         tests: Which of the tests, as an expression of pytest's -k; empty: all.
         first_share: Share of the paper's steps in a first table, which also says how long more would take.
     """
@@ -53,6 +54,7 @@ class Size:
     processes: tuple[int, ...]
     stacked: int
     table_rows: tuple[str, ...] | None
+    table_encoder: str
     tests: str
     first_share: float
 
@@ -74,6 +76,7 @@ SIZES = {
         processes=(1, 2, 4),
         stacked=3,
         table_rows=None,
+        table_encoder="resnet26",
         tests="",
         first_share=0.002,
     ),
@@ -87,7 +90,8 @@ SIZES = {
         processes=(1, 2),
         stacked=2,
         table_rows=("TTE, FSP",),
-        tests="rotation-float32 or resnet8 or hard or joint-float32 or fsp or knn or two_processes or waits or memory",
+        table_encoder="resnet8",
+        tests="rotation-float32 or waits and rotation or hard-own or adam-float32 or knn or two_processes or lease",
         first_share=0.0002,
     ),
 }

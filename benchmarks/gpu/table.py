@@ -96,7 +96,9 @@ def lay_out(folder: Path, name: str, size: Size, dataset: dict[str, Any], share:
     for part in LINKED:
         if not (folder / part).is_symlink():
             (folder / part).symlink_to(ROOT / part)
-    shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
+    for part in ("scales", "methods"):  # and no other study, each of which every call of Snakemake would plan
+        shutil.copytree(ROOT / "config" / part, folder / "config" / part, dirs_exist_ok=True)
+    (folder / "config" / "studies" / "published").mkdir(parents=True, exist_ok=True)
     config = {
         "studies": [name],
         "scale": name,
@@ -132,6 +134,7 @@ def study_of(studies: Path, name: str, size: Size, dataset: dict[str, Any]) -> d
     """`table4`, one column and one trial of it."""
     study: dict[str, Any] = yaml.safe_load((ROOT / "config" / "studies" / "table4.yaml").read_text())
     study |= {"trials": 1}
+    study["base"]["source"]["encoder"] = size.table_encoder
     del study["compare"]  # with one trial nothing can be said of noise
     column = {"label": COLUMN, "source.dataset+target.dataset": dataset}
     rows = [row for row in study["grid"]["rows"] if size.table_rows is None or row["label"] in size.table_rows]

@@ -235,24 +235,23 @@ def measure_stacked(kit: Kit) -> Found:
     """
     torch.set_num_threads(1)
     case, device, number = kit.size.cases[0], torch.device(kit.device), kit.size.stacked
-    compute = Compute(device)
+    dtype = Compute(
+        device
+    ).dtype  # of weights as well: autocast does not go with `vmap`, and speed is all that is asked
     part = registry.find("encoder", case.encoder).options(name=case.encoder)
-    encoders = [compute.place(registry.load("encoder", case.encoder)(part)).train() for _ in range(number)]
-    views = torch.randn(case.batch, 3, case.px, case.px, device=device).contiguous(memory_format=torch.channels_last)
+    encoders = [registry.load("encoder", case.encoder)(part).to(device, dtype).train() for _ in range(number)]
+    views = torch.randn(case.batch, 3, case.px, case.px, device=device).to(dtype)
 
     def apart() -> None:
         for encoder in encoders:
-            with compute.autocast():
-                z = encoder(views)
-            z.float().square().mean().backward()
+            encoder(views).float().square().mean().backward()
             encoder.zero_grad(set_to_none=True)
 
     def stacked() -> Callable[[], Any]:
         weights, buffers = stack_module_state(encoders)
 
         def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-            with compute.autocast():
-                z: Tensor = functional_call(encoders[0], (weights, buffers), (views,))
+            z: Tensor = functional_call(encoders[0], (weights, buffers), (views,))
             return z.float().square().mean()
 
         return partial(vmap(grad(loss)), weights, buffers)

@@ -10,6 +10,7 @@ from label_maps import MAP_COLUMNS, label_maps
 from tessera import registry
 from tessera.data.labels import Column
 from tessera.data.store import Dataset, Split
+from tessera.multitask.schedule.base import Schedule
 from tessera.multitask.source import Source
 from tessera.training.randomness import generator_of
 
@@ -71,6 +72,12 @@ def prepared(of: Source, data: Dataset) -> dict[str, dict[str, Tensor]]:
         part.name: registry.load("task", part.name).prepare(part.at(PX), PX, data, generator_of(0, part.name))
         for part in of.tasks
     }
+
+
+def schedule_of(of: Source) -> Schedule:
+    """The source's schedule."""
+    made: Schedule = registry.load("schedule", of.schedule.name)(of.schedule)
+    return made
 
 
 def tensors(value: Any) -> list[Tensor]:

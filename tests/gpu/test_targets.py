@@ -62,7 +62,9 @@ def student(name: str, compute: Compute, epochs: int = 1, **changes: Any) -> Tra
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_student_s_losses_are_near_a_processor_s(name: str, compute: Compute) -> None:
+def test_a_student_s_losses_are_near_a_processor_s(name: str, compute: Compute, pretended: bool) -> None:
+    if pretended and name == "jacobian":
+        pytest.skip("second derivatives make zeros below Python, where the made-up GPU is a processor")
     found, expected = student(name, compute), student(name, Compute(CPU, "float32"))
     assert all(tensor.device.type == compute.device.type for tensor in found.network.state_dict().values())
     assert all(tensor.isfinite().all() for tensor in found.network.state_dict().values())

@@ -1,0 +1,188 @@
+"""The kit for GPUs, on a processor: what is done once, what goes on, what its page says; and all of it, small."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # lets tests import `benchmarks`
+
+from benchmarks.gpu import kit as steps  # noqa: E402
+from benchmarks.gpu import page, table  # noqa: E402
+from benchmarks.gpu.options import SIZES, Kit  # noqa: E402
+from tessera.study.plan import make_plan  # noqa: E402
+
+Found = dict[str, Any]
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
+    for name in ("CUDA_VISIBLE_DEVICES", "TESSERA_LEASE_DIR"):
+        monkeypatch.setenv(name, "")  # so that what a lease sets is undone as well
+    return Kit("cpu", "smoke", 1.0, tmp_path / "out", tmp_path / "work")
+
+
+@pytest.fixture
+def ran(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The steps that are run: two make-believe ones, without processes; `second` fails until a file says otherwise."""
+    names: list[str] = []
+
+    def run(kit: Kit, step: steps.Step, seconds: float, whose: Found) -> str:
+        names.append(step.name)
+        state = "failed" if step.name == "second" and not (kit.work / "mended").exists() else "done"
+        kit.out.joinpath(step.file).write_text(
+            json.dumps({"state": state, "of": whose, "found": {}, "seconds": 1.0, "when": "", "git": None})
+        )
+        return state
+
+    two = [steps.Step("first", lambda *_: {}, 9), steps.Step("second", lambda *_: {}, 9)]
+    monkeypatch.setattr(steps, "steps_of", lambda _: two)
+    monkeypatch.setattr(steps, "_run_step", run)
+    return names
+
+
+def test_another_call_runs_what_failed_and_nothing_else(kit: Kit, ran: list[str]) -> None:
+    assert steps.run_all(kit) == 1
+    assert steps.run_all(kit) == 1
+    (kit.work / "mended").touch()
+    assert steps.run_all(kit) == 0
+    assert steps.run_all(kit) == 0
+    assert ran == ["first", "second", "second", "second"]
+
+
+def test_results_of_other_code_are_made_again(kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (kit.work / "mended").parent.mkdir(parents=True)
+    (kit.work / "mended").touch()
+    steps.run_all(kit)
+    monkeypatch.setattr(steps, "code_hash", lambda: "other")
+    steps.run_all(kit)
+    assert ran == ["first", "second"] * 2
+
+
+def test_nothing_is_begun_when_the_time_is_over(kit: Kit, ran: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    late = Kit(kit.device, kit.scale, 0.1, kit.out, kit.work)
+    assert steps.run_all(late) == 0
+    assert ran == []
+    assert "not done: first, second. Another call goes on from here." in capsys.readouterr().out
+    assert "not begun" in (kit.out / "index.html").read_text()
+
+
+PROCESS = """
+import sys, time
+from benchmarks.gpu.__main__ import main
+from benchmarks.gpu import kit
+def slow(*_):
+    print("begins", flush=True)
+    time.sleep(60)
+def broken(*_):
+    raise RuntimeError("no such kernel")
+kit.steps_of = lambda _: [kit.Step("slow", slow, 9), kit.Step("broken", broken, 9)]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("name", "state"), [("slow", "cut off"), ("broken", "failed")])
+def test_a_step_that_is_late_is_cut_off_and_one_that_breaks_tells_its_log(
+    name: str, state: str, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen: Any = subprocess.Popen
+    monkeypatch.setattr(
+        steps.subprocess, "Popen", lambda words, **more: popen([words[0], "-c", PROCESS, *words[3:]], **more)
+    )
+    kit.out.mkdir()
+    kit.work.mkdir()
+    step = steps.Step(name, lambda *_: {}, 9)
+    assert steps._run_step(kit, step, 6.0, {}) == state
+    result = json.loads((kit.out / step.file).read_text())
+    assert ("begins" if name == "slow" else "no such kernel") in result["found"]["log"]
+
+
+@pytest.mark.parametrize("scale", SIZES)
+@pytest.mark.parametrize("share", [0.002, 0.07, 1.0])
+def test_the_table_s_study_can_be_planned(
+    scale: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
+    folder, size = tmp_path / "table4", SIZES[scale]
+    dataset, told = table.choose_dataset(Kit("cpu", scale, 1.0, tmp_path, tmp_path))
+    assert dataset == {"name": "digits_m"}
+    assert "made here" in told
+    table.lay_out(folder, "tried", size, dataset, share, "cpu")
+    plan = make_plan(yaml.safe_load((folder / "config" / "config.yaml").read_text()), folder)
+    assert not plan.failed
+    study = plan.studies["tried"]
+    assert study.columns == ("CIFAR-10",)
+    assert len(study.rows) == (9 if scale == "full" else 1)
+    assert all(cell.published for cell in study.cells)
+    sources = [job for job in plan.jobs.values() if job.stage == "pretrain_source"]
+    assert sources
+    if scale == "full":
+        steps_of = [job.settings["source"]["epochs"] * job.settings["source"]["iterations"] for job in sources]
+        assert all(number == pytest.approx(100_000 * share, rel=0.1) for number in steps_of)
+        assert {job.settings["source"]["batch_size"] for job in sources} == {64}
+
+
+def test_an_archive_of_cifar10_goes_before_made_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESSERA_DATA", str(tmp_path))
+    full = Kit("cpu", "full", 1.0, tmp_path, tmp_path)
+    (tmp_path / table.ARCHIVE).touch()
+    assert table.choose_dataset(full)[0]["path"] == table.ARCHIVE
+    (tmp_path / table.ORIGINAL[0]).mkdir()
+    assert table.choose_dataset(full) == ({"name": "cifar10"}, "CIFAR-10")
+
+
+def test_the_page_tells_shares_failures_and_what_is_not_there() -> None:
+    about = {"state": "done", "seconds": 1.0, "when": "today", "git": None}
+    ways = {"eager": {"seconds": 2.0, "first_s": 3.0}, "CUDA graph": {"failed": "RuntimeError: <not> captured"}}
+    found = {"precision": "bfloat16", "methods": {"joint": {"images": 100, "operations": 4e12, "ways": ways}}}
+    cells = [{"row": "TTE, FSP", "mean": 50.0, "published": 90.43}]
+    results: list[tuple[str, Found]] = [
+        ("machine", {**about, "found": {"gpu": "A", "peak_bfloat16": 8e12}}),
+        ("tests test_parts", {**about, "found": {"counts": {"failed": 1}, "failed": {"a::b": "it <broke>"}}}),
+        ("steps small", {**about, "found": found}),
+        ("table 4", {**about, "found": {
+            "share": 0.01, "dataset": "CIFAR-10", "seconds_of_run": 9.0, "training": {"a": 4.0}, "cells": cells,
+        }}),
+        ("later", {}),
+    ]  # fmt: skip
+    told = page.render("cuda", "full", results)
+    for words in ("25.0 %", ">50<", "RuntimeError: &lt;not&gt; captured", "it &lt;broke&gt;", "90.43", "not begun"):
+        assert words in told
+    assert "No GPU" not in told
+    assert "No GPU" in page.render("cpu", "smoke", results)
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Callable[[], str]:
+    """The kit as `make gpu DEVICE=cpu SCALE=smoke` calls it, with folders of its own."""
+    words = ["--device", "cpu", "--scale", "smoke", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.gpu", *words],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "out" / "index.html").read_text()
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_all_of_it_runs_on_a_processor_and_says_so(call: Callable[[], str], tmp_path: Path) -> None:
+    call()
+    results = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
+    assert len(results) == len(steps.steps_of(Kit("cpu", "smoke", 1.0, tmp_path, tmp_path)))
+    assert {result["state"] for result in results} == {"done"}
+    told = (tmp_path / "out" / "index.html").read_text()
+    assert "No GPU: this ran on a processor" in told
+    assert "skipped: a processor is not leased" in told
+    assert call().count("done before") == len(results)
