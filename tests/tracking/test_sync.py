@@ -55,6 +55,7 @@ def silent_server() -> Iterator[str]:
 def test_each_artifact_has_one_run_however_often_it_is_synced(uri: str, write_artifact: Write, tmp_path: Path) -> None:
     for index in range(3):
         write_artifact(tmp_path / f"artifacts/source/e{index}-0000000{index}", key=f"0000000{index}")
+    write_artifact(tmp_path / "artifacts/states/e0.e2-00000004", kind="state", key="00000004")  # shown with e0
     assert sync(uri, "tessera", {}, tmp_path).recorded == 3
     write_artifact(tmp_path / "artifacts/source/e3-00000003", key="00000003")
     again = sync(uri, "tessera", {"artifacts/source/e0-00000000": ["a", "b"]}, tmp_path)
