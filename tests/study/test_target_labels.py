@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,6 +106,7 @@ class Mixed(DatasetOptions):
 )  # fmt: skip
 def test_the_column_is_of_the_kind_that_the_protocol_scores(labels: str | None, words: str | None) -> None:
     target = Target.model_construct(dataset=Mixed(name="mixed"), protocol=KnnOptions(), labels=labels)
-    lines = list(target.clashes(None))
+    source = SimpleNamespace(epochs=0, encoder=SimpleNamespace(layers=()))
+    lines = list(target.clashes(SimpleNamespace(source=source, stage_epochs=())))
     assert [words in line for line in lines if words] == ([True] if words else []), lines
     assert bool(lines) == bool(words)

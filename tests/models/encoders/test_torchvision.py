@@ -12,9 +12,10 @@ from torch.testing import assert_close
 
 from tessera import registry
 from tessera.models.encoders.base import Encoder
+from tessera.models.encoders.halving import HalvingConvolution, guard_halving
 from tessera.models.encoders.options import AlexNetOptions, ResNet50Options, VGG16Options
 from tessera.models.encoders.plain import VGG16, AlexNet
-from tessera.models.encoders.torchvision_resnet import HalvingConvolution, ResNet50
+from tessera.models.encoders.torchvision_resnet import ResNet50
 
 NAMES = {
     "alexnet": "alexnet",
@@ -250,7 +251,9 @@ def test_units_of_resnet50_are_its_last_blocks() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 1), (2, 2), (5, 4)])
 def test_halving_convolution_is_a_convolution(dtype: torch.dtype, size: tuple[int, int]) -> None:
     theirs = nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False).double()
-    ours = HalvingConvolution.of(copy.deepcopy(theirs)).to(dtype)
+    ours = copy.deepcopy(theirs).to(dtype)
+    guard_halving(ours)
+    assert type(ours) is HalvingConvolution
     images = torch.randn(8, 16, *size, dtype=torch.float64)
     expected, found = theirs(images), ours(images.to(dtype))
     tolerance = {} if dtype == torch.float64 else {"rtol": 0.05, "atol": 0.05}

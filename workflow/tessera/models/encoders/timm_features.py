@@ -11,6 +11,7 @@ from timm.models import FeatureDictNet, FeatureHookNet
 from torch import Tensor, nn
 
 from tessera.models.encoders.base import AttentionPoint, Channels, Encoder, Kept, Stage
+from tessera.models.encoders.halving import guard_halving
 from tessera.models.encoders.options import TimmOptions
 
 
@@ -39,6 +40,7 @@ class TimmEncoder(Encoder):
         for module in self.network.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False  # a map stays as it was made
+        guard_halving(self.network)
         info = self.network.feature_info
         names = [str(name).replace(".", "_") for name in info.module_name()]
         self.layer_channels = dict(zip(names, info.channels(), strict=True))

@@ -3,36 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
 from tessera.models.encoders.base import AttentionPoint, Kept, StagedEncoder, Walk
+from tessera.models.encoders.halving import guard_halving
 from tessera.models.encoders.options import ResNet18Options, ResNet50Options
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
-
-
-class HalvingConvolution(nn.Conv2d):
-    """A strided convolution that takes a map of one position as it is: whatever the stride, the values are the same.
-
-    Only the gradient is not: of one position, oneDNN's bfloat16 kernel for 3x3 with stride 2 and padding 1 leaves the
-    weights that see nothing but padding without a gradient, so that what lay in memory before is taken for it.
-    """
-
-    @classmethod
-    def of(cls, convolution: nn.Conv2d) -> "HalvingConvolution":
-        """The same convolution, with the same weights; it has no bias."""
-        kernel, stride, padding = convolution.kernel_size, convolution.stride, convolution.padding
-        with torch.device("meta"):  # draws no weights
-            made = cls(convolution.in_channels, convolution.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
-        made.weight = convolution.weight
-        return made
-
-    def forward(self, images: Tensor) -> Tensor:
-        stride = [1 if side == 1 else step for side, step in zip(images.shape[-2:], self.stride, strict=True)]
-        return F.conv2d(images, self.weight, None, stride, self.padding)
 
 
 class TorchvisionResNet(StagedEncoder):
@@ -56,9 +34,7 @@ class TorchvisionResNet(StagedEncoder):
             self.layer_channels[name] = convolution.out_channels
             last.append(f"{name}.{len(blocks) - 1}.{path}")
             self.inner_channels |= {f"{name}.unit{unit}": convolution.out_channels for unit in range(1, len(blocks))}
-            for path, module in list(blocks[0].named_children()):
-                if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1) and module.stride != (1, 1):
-                    setattr(blocks[0], path, HalvingConvolution.of(module))
+            guard_halving(blocks)
         # By strides, as in the CIFAR networks: the convolutions before each change of resolution are the stages' last.
         self.fusion_convolutions = {"conv_before_pool": tuple(last), "stage_last": tuple(last)}
 
