@@ -9,14 +9,14 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from filelock import FileLock
@@ -253,16 +253,20 @@ def _prepare(compute: Compute) -> None:
     from torch._dynamo import config
 
     config.recompile_limit = _MOST_SHAPES
+    import torch._functorch.config as functorch
+
+    # Several losses may go back through one pass: kernels are to leave what it needs. It is read when the first one
+    # does, too, so that it holds for the process, and not only while a pass is compiled.
+    if hasattr(functorch, "donated_buffer"):
+        functorch.donated_buffer = False
 
 
 def _backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
-    """PyTorch's own, whose kernels leave what the pass back needs, for several losses may go back through one pass."""
-    import torch._functorch.config as functorch
+    """PyTorch's own."""
     from torch._inductor.compile_fx import compile_fx
 
-    keeping = functorch.patch(donated_buffer=False) if hasattr(functorch, "donated_buffer") else nullcontext()
-    with keeping:
-        return cast(Callable[..., Any], compile_fx(graph, inputs))
+    made: Callable[..., Any] = compile_fx(graph, inputs)
+    return made
 
 
 def _in_a_line(error: Exception) -> str:
