@@ -16,7 +16,7 @@ from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from filelock import FileLock
@@ -265,8 +265,7 @@ def _backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
     """PyTorch's own."""
     from torch._inductor.compile_fx import compile_fx
 
-    made: Callable[..., Any] = compile_fx(graph, inputs)
-    return made
+    return cast(Callable[..., Any], compile_fx(graph, inputs))  # its page has the type wrong
 
 
 def _in_a_line(error: Exception) -> str:
