@@ -352,6 +352,17 @@ def test_a_state_without_the_snapshots_that_are_asked_for_is_another_state() -> 
     assert train(later, states_for(later)).extends == {**later_state(short), "seconds": pytest.approx(0, abs=60)}
 
 
+def test_snapshots_with_statistics_of_other_batches_are_in_another_state() -> None:
+    about = {"snapshots": {"epochs": [1]}}
+    short, same, other = (
+        source_of(epochs, statistics_batches=number, **about) for epochs, number in ((3, 2), (5, 2), (5, 3))
+    )
+    key = state_of(job_of(short), 2).key
+    assert state_of(job_of(same), 2).key == key != state_of(job_of(other), 2).key
+    plain = [source_of(3, statistics_batches=number) for number in (2, 3)]
+    assert len({state_of(job_of(each), 2).key for each in plain}) == 1
+
+
 def later_state(short: Source) -> dict[str, Any]:
     return {"state": state_of(job_of(short), 2).folder, "epochs": 2}
 

@@ -42,10 +42,10 @@ def state_of(job: Job, epochs: int) -> Job:
     """The state of a pretraining after so many of its unmoved epochs, as a job: its key and folder are the state's."""
     source = {name: value for name, value in job.settings["source"].items() if name not in _END}
     source["optimizer"] = {name: value for name, value in source["optimizer"].items() if name not in _COURSE}
-    # Those that the state carries; one of its own last epoch can be taken from it.
+    # Those that the state carries, with what they were exported by; one of its own last epoch can be taken from it.
     snapshots = [epoch for epoch in (source.pop("snapshots", None) or {}).get("epochs", ()) if epoch < epochs]
     if snapshots:
-        source["snapshots"] = snapshots
+        source |= {"snapshots": snapshots, "statistics_batches": job.settings["source"]["statistics_batches"]}
     settings = TrainingState(source=source, epochs=epochs).model_dump(mode="json")
     words = f"{job.words}.e{epochs}"
     return job.model_copy(update={"stage": TrainingState.stage, "words": words, "settings": settings})
