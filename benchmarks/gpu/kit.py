@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from benchmarks.gpu import checks, page
 from benchmarks.gpu.options import ROOT, Kit
+from benchmarks.gpu.stopping import stop
 from tessera.devices import LEASE_DIR, lease
 from tessera.files import replace_text
 from tessera.provenance import git_state
@@ -200,7 +200,7 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
         except subprocess.TimeoutExpired:
             late = True
         finally:
-            _stop(process)
+            stop(process, STOP_S)
     try:
         found: Found = json.loads(draft.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -227,17 +227,6 @@ def _state(found: Found, code: int, late: bool) -> str:
     if late or "cut off" in found:
         return "cut off"
     return "done" if code == 0 and found else "failed"
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def run_step(kit: Kit, name: str, seconds: float) -> Found:

@@ -8,7 +8,6 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from benchmarks.gpu.options import ROOT, Kit, Size
+from benchmarks.gpu.stopping import stop
 
 STUDY, COLUMN = "table4_cifar10", "CIFAR-10"
 LINKED = ("Snakefile", "rules", "workflow", "envs", "profiles")
@@ -47,7 +47,7 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         cut_off = True
     finally:
-        _stop(process)
+        stop(process, STOP_S)
     found = {
         "share": share,
         "dataset": told,
@@ -58,17 +58,6 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
     if "cells" not in found:
         found |= {"cut off": "the time ended"} if cut_off else {"failed": _failures(folder)}
     return found
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """As Ctrl-C does; jobs keep their states."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def data_folder() -> Path:
