@@ -27,7 +27,9 @@ TAIL = "20170109150557335.jpg.chip.jpg"
 
 
 def read(root: Path, path: str = "UTKFace", **options: object) -> RawDataset:
-    return Utkface(UtkfaceOptions.model_validate({"path": path, "image_size": 16, **options})).read(root)
+    found = Utkface(UtkfaceOptions.model_validate({"path": path, "image_size": 16, **options})).read_within(root)
+    assert isinstance(found, RawDataset)
+    return found
 
 
 def shared(raw: RawDataset) -> set[bytes]:

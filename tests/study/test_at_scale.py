@@ -47,6 +47,13 @@ def test_options_of_parts_and_stand_ins_too(plan_of: PlanOf) -> None:
     assert {source["tasks"][0]["permutations"] for source in found} == {20}
 
 
+def test_training_images_alone_are_asked_of_what_stands_in_too(plan_of: PlanOf) -> None:
+    other = {"stand_ins": {"dataset": {"digits_m": {"name": "digits_m", "copies": 2}}}}
+    asked = {"base/source/dataset": {"name": "digits_m", "copies": 3, "within": "train"}, "at_scale": {"smoke": other}}
+    datasets = [job.settings["dataset"] for job in plan_of(asked).jobs.values() if job.stage == "prepare_dataset"]
+    assert {(dataset["copies"], dataset.get("within")) for dataset in datasets} == {(2, "train"), (2, None)}
+
+
 def test_settings_of_a_protocol_too(plan_of: PlanOf) -> None:
     smoke = {"target": {"epochs": 3}, "protocols": {"classification": {"batch_size": 48}}}
     jobs = plan_of({"at_scale": {"smoke": smoke}}).jobs.values()

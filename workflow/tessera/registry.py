@@ -101,7 +101,13 @@ class Checked(BaseModel):
 
 
 class Options(Checked):
-    """What a user can set of a part, in YAML and in Python alike."""
+    """What a user can set of a part, in YAML and in Python alike.
+
+    Attributes:
+        carried: Settings that hold for a part that stands in for this one at a scale, too.
+    """
+
+    carried: ClassVar[tuple[str, ...]] = ()
 
     name: str
 

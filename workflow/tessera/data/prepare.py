@@ -60,7 +60,7 @@ def prepare_dataset(
         DataError: If the dataset is missing, damaged or unfit.
     """
     reader: DatasetReader = load("dataset", options.name)(options)
-    found = reader.read(data_root)
+    found = reader.read_within(data_root)
     listed = found.images if isinstance(found, ListedObjects) else found
     for classes in (listed.classes, *(column.classes for column in listed.columns.values())):
         check_names(classes, options.word())

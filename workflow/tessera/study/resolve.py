@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from tessera import registry
 from tessera.errors import StudyError, brief
 from tessera.multitask.source import Source
 from tessera.parts import named
@@ -267,7 +268,7 @@ class Resolver:
                     self.own_parts.add((family, part["name"]))
                 stand_ins = self._stand_ins(family)
                 if part["name"] in stand_ins:
-                    part = holder[key] = self._stand_in(family, part["name"], stand_ins[part["name"]])
+                    part = holder[key] = self._stand_in(family, part, stand_ins[part["name"]])
                 holder[key] = {**self._options(family, part["name"]), **part}
 
     def _options(self, family: str, name: str) -> Settings:
@@ -282,11 +283,13 @@ class Resolver:
             found = {**found, **scale.stand_ins.get(family, {})}
         return found
 
-    def _stand_in(self, family: str, name: str, stand_in: Any) -> dict[str, Any]:
+    def _stand_in(self, family: str, asked: Settings, stand_in: Any) -> dict[str, Any]:
         if stand_in is None:
-            raise NoStandInError(f"scale `{self.scale_name}` has no stand-in for {family} `{name}`")
+            raise NoStandInError(f"scale `{self.scale_name}` has no stand-in for {family} `{asked['name']}`")
         part = dict(named(stand_in, family))
-        self.stood_in[name] = _described(part)
+        self.stood_in[asked["name"]] = _described(part)
+        carried = registry.find(family, asked["name"]).options.carried
+        part |= {key: asked[key] for key in carried if key in asked}
         return part
 
     def _nested(self, settings: Settings, shown: str) -> dict[str, Any]:

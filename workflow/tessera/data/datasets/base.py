@@ -2,15 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from tessera.data.columns import RawColumn
 from tessera.data.decode import Encoded
 from tessera.data.detection import StoredObjects
+from tessera.data.store import label_subset
+
+HELD_OUT = 0.2  # of the training images of each class, where these alone are divided
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,28 @@ class DatasetReader(ABC):
         Raises:
             DataError: If something is missing, damaged or unfit.
         """
+
+    def read_within(self, data_root: Path) -> RawDataset | ListedDataset | ListedObjects:
+        """What is read, its splits as `within` asks: with `train` the training images alone, divided once more."""
+        found = self.read(data_root)
+        if self.options.within == "all":
+            return found
+        listed = found.images if isinstance(found, ListedObjects) else found
+        splits = {**listed.splits, **self.divided(listed, listed.splits["train"])}
+        if isinstance(found, ListedObjects):
+            return replace(found, images=replace(found.images, splits=splits))
+        return replace(found, splits=splits)
+
+    def divided(self, found: RawDataset | ListedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Divides rows into `train` and `test`: a fifth of each class, of images without a class a fifth of all.
+
+        The draw is the dataset's own, so that all trials see the same images. What is alike, such as frames of one
+        video, is not kept together, unless the dataset says so.
+
+        Shape:
+            rows: (M,) int64.
+        """
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.from_numpy(found.labels[rows])
+        tested = label_subset(torch.zeros_like(labels) if (labels < 0).any() else labels, HELD_OUT, generator).numpy()
+        return {"train": np.delete(rows, tested), "test": rows[tested]}

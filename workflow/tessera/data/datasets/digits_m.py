@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_image
 
 from tessera.data.columns import RawColumn
-from tessera.data.datasets.base import DatasetReader, RawDataset
+from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
 from tessera.data.datasets.levels import columns_above
 from tessera.data.store import label_subset
 
@@ -76,6 +76,13 @@ class DigitsM(DatasetReader):
             classes,
             columns=columns,
         )
+
+    def divided(self, found: RawDataset | ListedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Of handwritten digits, each with all its copies; their crops come from the same tiles."""
+        number = len(found.labels) // self.options.copies
+        _, first = np.unique(rows % number, return_index=True)
+        tested = np.isin(rows % number, super().divided(found, rows[first])["test"] % number)
+        return {"train": rows[~tested], "test": rows[tested]}
 
 
 def tiles() -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -9,7 +9,7 @@ import torch
 
 from tessera.data.archives import encoded, entries, name_in
 from tessera.data.columns import RawColumn
-from tessera.data.datasets.base import DatasetReader, RawDataset
+from tessera.data.datasets.base import DatasetReader, ListedDataset, RawDataset
 from tessera.data.datasets.layout import Parts, ignored, is_image
 from tessera.data.datasets.options.utkface import AGES, ETHNICITIES, GENDERS, Face, read_name
 from tessera.data.decode import Encoded, decode_images
@@ -62,8 +62,6 @@ class Utkface(DatasetReader):
         labels = np.array(faces, dtype=np.int64)
         rows = np.array([row_of[name] for name in sorted(row_of)], dtype=np.int64)
         splits = self._split(images, labels[:, 0], rows)
-        if self.options.within == "train":
-            splits = self._split(images, labels[:, 0], splits["train"])
         return RawDataset(
             images,
             labels[:, 0],
@@ -75,6 +73,11 @@ class Utkface(DatasetReader):
                 for number, (name, classes) in enumerate(zip(Face._fields, (AGES, GENDERS, ETHNICITIES), strict=True))
             },
         )
+
+    def divided(self, found: RawDataset | ListedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """As the whole is, so that files of one picture stay together."""
+        assert isinstance(found, RawDataset)
+        return self._split(found.images, found.labels, rows)
 
     def _split(self, images: np.ndarray, ages: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Draws pictures, of each age alike; files of one picture go together."""

@@ -2,13 +2,13 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from tessera.data.labels import Kind
 from tessera.parts import PartOf
-from tessera.registry import Options
+from tessera.registry import LATE, Options
 
 Word = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=60)]
 
@@ -19,6 +19,13 @@ class DatasetOptions(Options):
     """What every dataset says of itself before its images are read."""
 
     downloads: ClassVar[bool] = False
+    carried: ClassVar[tuple[str, ...]] = ("within",)
+
+    within: Annotated[Literal["all", "train"], LATE] = Field(
+        "all",
+        description="`train`: the training images alone, divided once more, so that settings are chosen without a test "
+        "image.",
+    )
 
     def pixels(self) -> int:
         """Height and width of the prepared images, px; of unequal sides the shorter one."""

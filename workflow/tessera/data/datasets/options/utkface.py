@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -10,7 +10,6 @@ from tessera.data.datasets import listing
 from tessera.data.datasets.layout import is_image
 from tessera.data.datasets.options.base import DatasetOptions
 from tessera.data.labels import Kind
-from tessera.registry import LATE
 
 AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60+")
 GENDERS = ("male", "female")
@@ -61,11 +60,6 @@ class UtkfaceOptions(DatasetOptions):
     )
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of the faces of each age kept for testing.")
     seed: int = Field(0, ge=0, description="Seed of the split.")
-    within: Annotated[Literal["all", "train"], LATE] = Field(
-        "all",
-        description="`train`: the training faces alone, divided once more in the same way, so that settings are chosen "
-        "without a test face.",
-    )
 
     def label_columns(self) -> dict[str, Kind]:
         return dict.fromkeys(("class", *Face._fields), "class")
