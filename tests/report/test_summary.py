@@ -301,7 +301,13 @@ def test_a_damaged_source_leaves_the_old_tables_and_their_marker(study: Summariz
 def test_labels_that_look_like_tags_stay_words(study: SummarizeStudy, tmp_path: Path) -> None:
     tag = "<script>alert(1)</script>"
     cells = tuple(cell.model_copy(update={"row": tag if cell.row == "tte" else cell.row}) for cell in study.cells)
-    words = {"title": f"{tag} < 5", "description": tag, "rows": (tag, "joint"), "left_out": (f"row '{tag}'",)}
+    words = {
+        "title": f"{tag} < 5",
+        "description": tag,
+        "rows": (tag, "joint"),
+        "left_out": (f"row '{tag}'",),
+        "part": tag,
+    }
     asked = (Comparison(row=tag, against="joint", question=f"{tag}?"),)
     text = summarize(study.model_copy(update={"cells": cells, "compare": asked, **words}), tmp_path)
     outside = re.sub("`[^`]*`", "", text)

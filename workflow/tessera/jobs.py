@@ -343,6 +343,7 @@ class SummarizeStudy(Checked):
     compare: tuple[Comparison, ...] = ()
     delta: Annotated[DeltaColumn | None, LATE] = None
     stand_ins: dict[str, str] = Field({}, description="Parts whose place another took at this scale.")
+    part: Annotated[str, LATE] = Field("", description="The rows and columns that were asked for, where not all were.")
     left_out: tuple[str, ...] = Field((), description="Cells whose images were missing, in words.")
     artifacts: tuple[str, ...] = Field(description="Every artifact that the study needs, in the plan's order.")
     run: Run = Run()

@@ -138,12 +138,13 @@ def test_every_trial_is_a_dot_and_the_paper_is_marked(study: SummarizeStudy, tmp
 def test_what_failed_was_skipped_or_left_out_is_told(study: SummarizeStudy, tmp_path: Path, write: Write) -> None:
     write(study.cells[0].artifacts[1], {"accuracy": float("nan")}, inputs={"dataset": study.artifacts[0]})
     write(study.artifacts[0], {"num_skipped": 2.0})
-    gaps = {"left_out": ("column 'C1000'",), "stand_ins": {"cifar10": "digits_m"}}
+    gaps = {"left_out": ("column 'C1000'",), "stand_ins": {"cifar10": "digits_m"}, "part": "row 'TTE'"}
     page = page_of(study.model_copy(update=gaps), tmp_path)
     assert "tte, C10: trial 1 of 3 gave no finite accuracy; mean and spread are over the others." in page.words
     assert page.row("tte")[1] == "72.5 best ± 2.1 2 of 3 trials"
     assert "toy-00000000: 2 passed over (images, annotations or objects); its log says why." in page.words
     assert "Left out for want of images: column 'C1000'." in page.words
+    assert "A part of the study: row 'TTE'." in page.words
     assert "digits_m stands in for cifar10." in page.words
     assert "Nothing failed" not in page.words
 
@@ -185,7 +186,7 @@ def hostile(study: SummarizeStudy) -> SummarizeStudy:
     return study.model_copy(
         update={
             "title": HOSTILE, "description": f"`{HOSTILE}`", "rows": (HOSTILE, "joint"), "cells": cells,
-            "left_out": (HOSTILE,), "compare": (),
+            "left_out": (HOSTILE,), "part": HOSTILE, "compare": (),
         }
     )  # fmt: skip
 

@@ -67,7 +67,9 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
 def _head(plan: Plan, names: Sequence[str], rows: Sequence[Row]) -> str:
     summaries = {**plan.studies, **plan.others}
     studies = ", ".join(
-        f"{name} (scale {summaries[name].scale}, {count(summaries[name].trials, 'trial')})" for name in names
+        f"{name} (scale {summaries[name].scale}, {count(summaries[name].trials, 'trial')})"
+        + (f", of it {summaries[name].part}" if summaries[name].part else "")
+        for name in names
     )
     to_do = [row for row in rows if row.to_do]
     lines = [

@@ -129,8 +129,8 @@ def _tables(explainer: Explainer, summary: SummarizeStudy, waits: bool) -> list[
         return ["Its tables are not made yet."]
     news = [
         Change(what, before.get(what), getattr(summary, what))
-        for what in ("title", "scale", "trials")
-        if before.get(what) != getattr(summary, what)
+        for what in ("title", "scale", "trials", "part")
+        if (before.get(what) or "") != getattr(summary, what)
     ]
     news += _row_changes(before, summary)
     cost = "after those jobs" if waits else "which takes seconds, and no job runs again"

@@ -43,6 +43,12 @@ class Config(Checked):
     )
     scale: str | None = Field(None, description="paper, reduced, smoke, …; null: each study's own, else paper.")
     trials: int | None = Field(None, ge=1, le=1000, description="Trials of every study; null: each study's own.")
+    rows: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+        None, min_length=1, description="Rows to run, by their labels, of every study in `studies`; null: all."
+    )
+    columns: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+        None, min_length=1, description="Columns to run, by their labels, of every study in `studies`; null: all."
+    )
     strict: bool = Field(
         False,
         description="Refuse a dataset that is missing, instead of leaving out the cells that need it, and whatever of "

@@ -19,6 +19,7 @@ from tessera.study.files import MOST_ERRORS, parse, read_yaml
 from tessera.study.grid import GridCell, expand
 from tessera.study.layers import refuse_missing_layers
 from tessera.study.left_out import LeftOut, Place, group
+from tessera.study.part import WHOLE, Part
 from tessera.study.prepared import refuse_older_datasets
 from tessera.study.published import published_of
 from tessera.study.resolve import NoStandInError, Presets, Resolver
@@ -119,7 +120,7 @@ def _make_plan(config: Config, root: Path, shown: str, asked: Collection[str], c
     plan, presets = Plan(config, root), Presets(root)
     chosen = study_files(config.studies, root, shown)
     for name, path in chosen.items():
-        summary = _plan_study(plan, presets, name, path)
+        summary = _plan_study(plan, presets, name, path, Part(config.rows, config.columns), shown)
         if summary is None:
             plan.failed[name] = "\n".join(plan.notes([name]))
         else:
@@ -166,8 +167,15 @@ def needed_by_studies(config: Config, root: Path) -> tuple[set[str], dict[str, s
     return {*plan.jobs, *states_kept(plan.jobs.values()), *plan.spared}, failed
 
 
-def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> SummarizeStudy | None:
-    """Adds a study's jobs to the plan. None where the images of all its cells are missing."""
+def _plan_study(
+    plan: Plan, presets: Presets, name: str, path: Path, part: Part = WHOLE, configured: str = ""
+) -> SummarizeStudy | None:
+    """Adds a study's jobs to the plan. None where the images of all its cells are missing.
+
+    Args:
+        part: The rows and columns that are wanted.
+        configured: Name of the configuration that says so, for messages.
+    """
     shown = shown_path(path, plan.root)
     study = parse(Study, read_yaml(path, shown), shown)
     scale = plan.config.scale or study.scale or "paper"
@@ -185,6 +193,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
     named = [*columns, study.delta.label] if study.delta is not None else columns
     published = published_of(study.published, path, plan.root, rows, named)
     refuse_comparisons(study.compare, rows, columns, grid_cells, study.delta, shown)
+    whole, grid_cells = grid_cells, part.of(grid_cells, name, configured)
     if len(grid_cells) * trials > MOST_CHAINS:
         raise StudyError(
             f"{shown}: `trials`: {trials:,} of {len(grid_cells):,} cells each are {trials * len(grid_cells):,}, but at "
@@ -257,9 +266,13 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
     for job in needed.values():
         _add(plan, job, name)
     filled = {cell.row for cell in cells}
-    delta, no_delta = None, ""
+    delta, no_delta, asked_for = None, "", part.words()
     if study.delta is not None:
-        delta, no_delta = delta_column(study.delta, cells, [place for place, _ in left_out], published, shown)
+        unasked = [place for cell in whole if (place := (cell.row, cell.column)) not in every]
+        away = [*(place for place, _ in left_out), *unasked]
+        delta, no_delta = delta_column(study.delta, cells, away, published, shown)
+        if unasked and no_delta:
+            asked_for, no_delta = f"{asked_for}; without {no_delta}", ""
     return SummarizeStudy(
         name=name,
         title=study.title,
@@ -272,6 +285,7 @@ def _plan_study(plan: Plan, presets: Presets, name: str, path: Path) -> Summariz
         compare=tuple(pair for pair in study.compare if {pair.row, pair.against} <= filled),
         delta=delta,
         stand_ins=resolver.stood_in,
+        part=asked_for,
         left_out=(*(left.where for left in plan.left_out.get(name, ())), *((no_delta,) if no_delta else ())),
         artifacts=tuple(needed),
         run=run,

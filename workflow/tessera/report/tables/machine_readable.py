@@ -28,6 +28,7 @@ def as_json(table: Table, made: str) -> dict[str, Any]:
         "headline": headline(table),
         "scale": summary.scale,
         "stand_ins": summary.stand_ins,
+        **({"part": summary.part} if summary.part else {}),
         "left_out": list(summary.left_out),
         "trials": summary.trials,
         "rows": list(summary.rows),

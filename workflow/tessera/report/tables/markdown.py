@@ -43,8 +43,9 @@ def _caption(table: Table) -> str:
     trials = f"Mean ± sample standard deviation over {summary.trials} trials" if summary.trials > 1 else "One trial"
     stand_ins = ", ".join(f"{other} for {name}" for name, other in summary.stand_ins.items())
     others = f" Stand-ins at this scale: {stand_ins}." if stand_ins else ""
+    part = f" A part of the study: {summary.part}." if summary.part else ""
     left_out = f" Left out for want of images: {'; '.join(summary.left_out)}." if summary.left_out else ""
-    return no_html(f"{trials}; scale `{summary.scale}`.{others}{left_out}")
+    return no_html(f"{trials}; scale `{summary.scale}`.{others}{part}{left_out}")
 
 
 def _grid(table: Table) -> str:

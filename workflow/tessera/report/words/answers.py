@@ -129,6 +129,8 @@ def warnings(table: Table, runs: Runs) -> list[str]:
             f"Scale `{summary.scale}`: fewer or shorter epochs than the paper's, so its figures are no target to meet."
         )
     found += [f"{other} stands in for {name}." for name, other in summary.stand_ins.items()]
+    if summary.part:
+        found.append(f"A part of the study: {summary.part}.")
     if summary.trials == 1:
         found.append("One trial: no spread, so nothing here tells an effect from chance.")
     elif summary.trials < 5:
