@@ -56,7 +56,7 @@ def test_a_mean_over_columns_is_that_of_all_of_them_or_none(plan_of: Any, part: 
         ({"columns": ["few"]}, "config/config.yaml (or --config): `columns`: study 'small' has no column 'few'."),
         (
             {"rows": ["tt"]},
-            "`rows`: study 'small' has no row 'tt'. Did you mean 'tte'? Known: equal, target only, tte. They are of every study in",
+            "`rows`: study 'small' has no row 'tt'. Did you mean 'tte'? Known: equal, target only, tte. They are of",
         ),
         ({"rows": []}, "`rows`"),
         ({"columns": ["only"], "rows": ["tte"]}, "has no cell in row 'tte', column 'only'"),
