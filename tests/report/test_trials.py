@@ -1,10 +1,11 @@
 import math
 from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from tessera.report.trials import mean, paired_difference, std
+from tessera.report.trials import least_shown, mean, paired_difference, std
 
 SECOND = [70.1, 69.4, 71.9, 70.6, 70.0]
 
@@ -75,3 +76,11 @@ def test_only_trials_that_both_rows_have_are_paired() -> None:
     assert gap is not None
     assert gap.values == (1.0, 3.0)
     assert paired_difference([None], [1.0]) is None
+
+
+@pytest.mark.parametrize("trials", [2, 3, 4, 10])
+def test_what_shows_is_where_the_t_test_is_at_five_in_a_hundred(trials: int) -> None:
+    gaps = np.random.default_rng(trials).normal(size=trials)
+    gaps = (gaps - gaps.mean()) / gaps.std(ddof=1) * 2**0.5  # of two rows with a deviation of 1 each
+    found = stats.ttest_1samp(gaps + least_shown(trials), 0)
+    assert found.pvalue == pytest.approx(0.05)

@@ -71,9 +71,28 @@ def paired_difference(first: Sequence[Value], second: Sequence[Value]) -> Differ
     error = stdev(gaps) / math.sqrt(len(gaps))
     if error == 0:
         return Difference(gaps, middle, 0.0, None, "unknown" if middle else "noise")
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)) * error
+    reach = _quantile(len(gaps)) * error
     # One quantile for both: the words must not contradict the interval that stands beside them.
     verdict: Literal["above", "below", "noise"] = (
         "noise" if abs(middle) <= reach else "above" if middle > 0 else "below"
     )
     return Difference(gaps, middle, error, (middle - reach, middle + reach), verdict)
+
+
+def least_shown(trials: int) -> float:
+    """The mean difference of two rows from which on the interval leaves zero out, in their standard deviations.
+
+    That is where both rows have the same spread, and what chance does to one says nothing of the other.
+
+    Args:
+        trials: Two or more.
+
+    >>> round(least_shown(3), 1)
+    3.5
+    """
+    return _quantile(trials) * math.sqrt(2 / trials)
+
+
+def _quantile(trials: int) -> float:
+    """Of Student's t, two-sided."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, trials - 1))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tessera.report.runs import Runs
 from tessera.report.tables.table import Compared, Table, digits
+from tessera.report.trials import least_shown
 from tessera.report.words.sentences import care, cell_text, listed, no_answer, number, sentence, verdict
 
 SIGNS = {"above": "▲", "below": "▼", "noise": "≈", "unknown": "?", "missing": "–"}
@@ -134,7 +135,10 @@ def warnings(table: Table, runs: Runs) -> list[str]:
     if summary.trials == 1:
         found.append("One trial: no spread, so nothing here tells an effect from chance.")
     elif summary.trials < 5:
-        found.append(f"{summary.trials} trials: spreads and intervals are rough.")
+        found.append(
+            f"{summary.trials} trials: spreads and intervals are rough. Between two rows that each have a standard "
+            f"deviation of 1, a difference shows from {least_shown(summary.trials):.1f} on."
+        )
     missing = gaps(table, runs)
     rest = len(missing) - GAPS_SHOWN
     return found + missing[:GAPS_SHOWN] + ([f"{rest} more of this kind: see what failed, below."] if rest > 0 else [])
