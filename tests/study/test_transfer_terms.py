@@ -45,7 +45,7 @@ def test_angles_want_three_images_a_batch(plan_of: PlanOf) -> None:
     line = told(plan_of, "rkd", **{"base/target/batch_size": 2})
     assert line.endswith(
         "transfer `rkd` compares angles of three images, but target.batch_size is 2: set it to 3 or more, or "
-        "transfer.angle to 0"
+        "its `angle` to 0"
     )
     for transfer, batch in (("rkd", 3), ({"method": "rkd", "angle": 0}, 2)):
         assert plan_of({"base/transfer": transfer, "base/target/batch_size": batch, "also": []}).jobs

@@ -147,7 +147,7 @@ def test_the_term_is_of_both_directions_and_moves_both_banks(
 def test_more_negatives_than_images_are_refused_and_more_than_a_third_advised_against(
     network: ReducedAlexNet, teacher: Teacher, dataset: Dataset, compute: Compute, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(StudyError, match=r"`crd`: negatives is 10, but there are 9 .* set transfer.negatives to 3 or"):
+    with pytest.raises(StudyError, match=r"`crd`: negatives is 10, but there are 9 .* set its `negatives` to 3 or"):
         fitted({"negatives": 10}, network, teacher, dataset, compute)
     with pytest.raises(StudyError, match=r"there are 5 labelled images to draw from \(mode `other_classes`\)"):
         fitted({"negatives": 6, "mode": "other_classes"}, network, teacher, dataset, compute)

@@ -122,7 +122,7 @@ def test_the_cluster_head_is_trained_and_the_probe_is_not(
 def test_more_clusters_than_images_are_refused(
     network: ReducedAlexNet, teacher: Teacher, images: TargetImages, compute: Compute
 ) -> None:
-    with pytest.raises(StudyError, match=r"transfer.clusters is 61, but the target has 60 training images"):
+    with pytest.raises(StudyError, match=r"`clusters` is 61, but the target has 60 training images"):
         Clusters(quick(clusters=61)).fit(network, teacher, images, compute, trial=0)
 
 

@@ -168,7 +168,7 @@ def _check(options: CrdOptions, images: int, others: int) -> None:
     if options.negatives > others:
         raise StudyError(
             f"transfer `crd`: negatives is {options.negatives}, but there are {others} labelled images to draw from "
-            f"(mode `{options.mode}`): set transfer.negatives to {most} or less, or raise target.label_fraction"
+            f"(mode `{options.mode}`): set its `negatives` to {most} or less, or raise target.label_fraction"
         )
     if options.negatives > most:
         log.warning(

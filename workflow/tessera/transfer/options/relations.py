@@ -29,7 +29,7 @@ class RkdOptions(TransferOptions):
         if self.angle > 0 and (batch := whole.target.batch_size) < SMALLEST_TRIPLE:
             yield (
                 f"transfer `{self.name}` compares angles of three images, but target.batch_size is {batch}: "
-                f"set it to {SMALLEST_TRIPLE} or more, or transfer.angle to 0"
+                f"set it to {SMALLEST_TRIPLE} or more, or its `angle` to 0"
             )
 
     @property

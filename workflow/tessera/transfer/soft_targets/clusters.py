@@ -43,7 +43,7 @@ class Clusters(Knowledge):
         train = images.dataset.train
         if len(train) < self.options.clusters:
             raise StudyError(
-                f"transfer.clusters is {self.options.clusters}, but the target has {len(train)} training images: "
+                f"transfer `soft_targets`: `clusters` is {self.options.clusters}, but the target has {len(train)} training images: "
                 "set fewer clusters"
             )
         if len(train) > (most := MOST_NUMBERS // teacher.encoder.num_features):
