@@ -43,8 +43,8 @@ class Clusters(Knowledge):
         train = images.dataset.train
         if len(train) < self.options.clusters:
             raise StudyError(
-                f"transfer `soft_targets`: `clusters` is {self.options.clusters}, but the target has {len(train)} training images: "
-                "set fewer clusters"
+                f"transfer `soft_targets`: `clusters` is {self.options.clusters}, but the target has {len(train)} "
+                "training images: set fewer clusters"
             )
         if len(train) > (most := MOST_NUMBERS // teacher.encoder.num_features):
             train = train.subset(torch.randperm(len(train), generator=generator_of(trial, "clusters", "images"))[:most])
