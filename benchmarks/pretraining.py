@@ -24,8 +24,8 @@ from torch import nn
 from tessera import registry
 from tessera.data.store import Dataset, Split
 from tessera.multitask.batch_norm import batch_statistics
+from tessera.multitask.epochs import Training
 from tessera.multitask.fusion.states import copy_state
-from tessera.multitask.pretrain import _Training
 from tessera.multitask.source import Source
 from tessera.multitask.step import channels_last
 from tessera.multitask.validation import validate
@@ -52,7 +52,7 @@ def random_dataset(size: int, number: int, device: torch.device) -> Dataset:
 class ByHand:
     """An epoch as one would write it for this one training, without what Tessera adds; its weights are another's."""
 
-    def __init__(self, training: _Training) -> None:
+    def __init__(self, training: Training) -> None:
         self.training, self.learner = training, training.learner
 
     def steps(self, epoch: int) -> None:
@@ -96,7 +96,7 @@ class ByHand:
         torch.stack(losses).tolist()
 
 
-def compared(ours: _Training, hand: ByHand, epoch: int, device: torch.device) -> tuple[float, float, float]:
+def compared(ours: Training, hand: ByHand, epoch: int, device: torch.device) -> tuple[float, float, float]:
     """Seconds of an epoch, how often it takes its floor, and the same of its held-out passes.
 
     Args:
@@ -158,8 +158,8 @@ def main() -> None:
         make = registry.load("task", task.name).prepare
         prepared[task.name] = make(full, options.image_size, dataset, generator_of(0, task.name))
 
-    def training_of(parts: dict[str, Any]) -> _Training:
-        made = _Training(Source.model_validate({**settings, **parts}), dataset, prepared, compute, 0)
+    def training_of(parts: dict[str, Any]) -> Training:
+        made = Training(Source.model_validate({**settings, **parts}), dataset, prepared, compute, 0)
         made.choose_passes()
         return made
 
@@ -170,7 +170,7 @@ def main() -> None:
         ours, hand = training_of(parts), ByHand(training_of({**parts, "regularizer": "none"}))
         # An epoch of single steps first: kernels are chosen, and memory is taken, at the first call.
         short = Source.model_validate({**settings, **parts, "iterations": len(TASKS)})
-        first = _Training(short, dataset, prepared, compute, 0)
+        first = Training(short, dataset, prepared, compute, 0)
         first.learner.called = ours.learner.called
         first.epoch(1)
         rounds = [compared(ours, hand, epoch, compute.device) for epoch in range(1, 1 + options.rounds)]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from tessera.data.store import Dataset, Split
-from tessera.multitask.pretrain import _Training
+from tessera.multitask.epochs import Training
 from tessera.multitask.source import Source
 from tessera.training.compute import Compute
 
@@ -46,7 +46,7 @@ def work(threads: int, options: argparse.Namespace, ready: Barrier, done: Barrie
     compute = Compute(torch.device("cpu"), options.precision)
     for steps, measured in ((1, False), (options.steps, True)):
         source = Source.model_validate({**settings, "iterations": 2 * steps})
-        training = _Training(source, dataset, {}, compute, 0)
+        training = Training(source, dataset, {}, compute, 0)
         if measured:
             ready.wait()
         training.epoch(1)

@@ -12,7 +12,8 @@ from multitask_stand_ins import LABELLED, SHARED, UNITS, tiny_dataset, tiny_sour
 from torch import Tensor
 
 from misfits import interrupted
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.epochs import Pretrained
+from tessera.multitask.pretrain import pretrain
 from tessera.training import compiled
 from tessera.training.compute import Compute
 

@@ -29,10 +29,11 @@ from torch import nn
 from tessera import registry
 from tessera.errors import TesseraError
 from tessera.multitask.balancing.base import Balancing
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.fusion.base import Fusion
 from tessera.multitask.fusion.options import FusionOptions
 from tessera.multitask.learner import Learner
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.regularizers.base import Regularizer
 from tessera.multitask.schedule.base import Schedule
 from tessera.multitask.schedule.options import ScheduleOptions

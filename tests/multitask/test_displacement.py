@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tessera import registry
 from tessera.data.store import Dataset, Split
+from tessera.multitask.epochs import Training
 from tessera.multitask.fusion.states import copy_state
-from tessera.multitask.pretrain import _Training
 from tessera.multitask.snapshots import Snapshots
 from tessera.multitask.source import Source
 from tessera.training.compute import Compute
@@ -48,7 +48,7 @@ def displacement(tasks: tuple[str, ...], **parts: Any) -> Tensor:
         task.name: registry.load("task", task.name).prepare(task.at(32), 32, dataset, torch.Generator().manual_seed(0))
         for task in source.tasks
     }
-    training = _Training(source, dataset, prepared, Compute(CPU, "float32"), 0, Snapshots(None))
+    training = Training(source, dataset, prepared, Compute(CPU, "float32"), 0, Snapshots(None))
     before = copy_state(training.learner.encoder)
     training.epoch(0)
     return torch.cat([

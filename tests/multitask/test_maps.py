@@ -15,7 +15,8 @@ from label_maps import MAP_COLUMNS, label_maps
 from tessera.data.store import Dataset, Split
 from tessera.errors import DataError
 from tessera.models.store import save_encoder, save_heads
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.epochs import Pretrained
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.protocol import Tasks
 from tessera.multitask.source import Source
 from tessera.multitask.store import save_tasks

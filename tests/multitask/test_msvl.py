@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
-from tessera.multitask import pretrain as pretraining
+from tessera.multitask import epochs
 from tessera.multitask.balancing.equal import Equal
 from tessera.multitask.balancing.options.losses import EqualOptions
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.feeds import gray
 from tessera.multitask.learner import Learner
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.lasso import LassoSharing
 from tessera.multitask.sharing.options import LassoSharingOptions
@@ -140,8 +141,8 @@ def test_budget_is_that_of_tte(
 
     original, sgd_step = stand_ins.Brightness.make_batch, torch.optim.SGD.step
     tasks = [BRIGHTNESS, CONTRAST, f"{__name__}:Third"]
-    monkeypatch.setattr(pretraining, "validate", lambda _, names, **__: {name: {"loss": 0.0} for name in names})
-    monkeypatch.setattr("tessera.multitask.pretrain.make_previews", lambda _: {})
+    monkeypatch.setattr(epochs, "validate", lambda _, names, **__: {name: {"loss": 0.0} for name in names})
+    monkeypatch.setattr("tessera.multitask.epochs.make_previews", lambda _: {})
     monkeypatch.setattr(stand_ins.Brightness, "make_batch", counting)
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     run(tasks=tasks, iterations=12, **parts)

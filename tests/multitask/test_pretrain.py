@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tessera.errors import TesseraError
-from tessera.multitask import pretrain as pretraining
+from tessera.multitask import epochs
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.fusion.states import copy_state
 from tessera.multitask.learner import Learner
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.records import means
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.task_network import head_key
@@ -295,7 +296,7 @@ def test_validation_touches_nothing_and_repeats_itself() -> None:
 def test_training_is_the_same_without_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"schedule": "branches", "fusion": "tte", "regularizer": OMEGA}
     observed = run(**settings)
-    monkeypatch.setattr(pretraining, "validate", lambda _, names, **__: {name: {"loss": 0.0} for name in names})
+    monkeypatch.setattr(epochs, "validate", lambda _, names, **__: {name: {"loss": 0.0} for name in names})
     blind = run(**settings)
     assert same(observed.encoder, blind.encoder)
     assert same(observed.heads, blind.heads)
@@ -371,7 +372,7 @@ def test_a_fusion_that_diverged_advises_what_is_not_set_already(
     def diverge(encoder: nn.Module) -> dict[str, Tensor]:
         return {name: tensor * math.inf for name, tensor in copy_state(encoder).items()}
 
-    monkeypatch.setattr("tessera.multitask.pretrain.copy_state", diverge)
+    monkeypatch.setattr("tessera.multitask.epochs.copy_state", diverge)
     monkeypatch.setattr("torch.nn.Module.load_state_dict", lambda *_, **__: None)
     with pytest.raises(TesseraError) as caught:
         run(

@@ -19,7 +19,8 @@ from tessera.data.labels import Column
 from tessera.data.store import Dataset, Split
 from tessera.errors import ArtifactError, DataError, StudyError
 from tessera.models.store import load_classifier, save_encoder, save_heads
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.epochs import Pretrained
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.protocol import Tasks
 from tessera.multitask.source import Source
 from tessera.multitask.store import load_tasks, save_tasks

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tessera.data.store import Dataset
 from tessera.models.store import load_classifier, load_encoder
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.epochs import Pretrained
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.snapshots import SnapshotOptions, handed_on, views_at
 from tessera.multitask.store import load_tasks, save_trained
 from tessera.states import CARRIED

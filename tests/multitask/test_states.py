@@ -15,7 +15,8 @@ from torch import nn
 from tessera import states as states_page
 from tessera.artifacts import verify
 from tessera.jobs import Job, PretrainSource, Run
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.epochs import Pretrained
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.source import Source
 from tessera.states import CARRIED, STATE, States, kept, state_of, unmoved_epochs
 from tessera.training.checkpoint import Checkpoint

@@ -6,8 +6,9 @@ import pytest
 import torch
 from multitask_stand_ins import BRIGHTNESS, CONTRAST, TURN, Brightness, tiny_dataset, tiny_source
 
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.learner import Learner
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.training.compute import Compute
 
 

@@ -11,8 +11,9 @@ from tessera import registry
 from tessera.multitask.balancing.base import Balancing
 from tessera.multitask.balancing.gradnorm import GradNorm
 from tessera.multitask.balancing.options.lookahead import GradnormOptions
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.gradients import leave_gradients, looks_of
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.regularizers.options import SamOptions
 from tessera.multitask.regularizers.sam import SharpnessAware
 from tessera.training.compute import Compute

@@ -10,8 +10,9 @@ from sharing_stand_ins import STAGES, TASKS, Stages, segnet, sharing_of
 from torch import Tensor
 from torch.testing import assert_close
 
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.learner import Learner, _seeded
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.sharing.cross_stitch import CrossStitchSharing
 from tessera.training.compute import Compute
 from tessera.training.optimizer import make_optimizer

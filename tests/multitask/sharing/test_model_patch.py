@@ -14,7 +14,8 @@ from tessera.errors import StudyError
 from tessera.models.encoders.options import AlexNetOptions
 from tessera.models.encoders.plain import AlexNet
 from tessera.multitask.batch_norm import use_batch_statistics
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.epochs import Pretrained
+from tessera.multitask.pretrain import pretrain
 from tessera.training.compute import Compute
 
 COMPUTE = Compute(torch.device("cpu"), "float32")

@@ -15,9 +15,10 @@ from encoders import BY_NAME
 from tessera import registry
 from tessera.models.encoders.base import Encoder
 from tessera.multitask.batch_norm import batch_norms, batch_statistics
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.gradients import leave_gradients
 from tessera.multitask.learner import Learner
-from tessera.multitask.pretrain import Pretrained, pretrain
+from tessera.multitask.pretrain import pretrain
 from tessera.multitask.schedule.base import Turn
 from tessera.multitask.sharing.base import Sharing
 from tessera.multitask.step import SharedInput

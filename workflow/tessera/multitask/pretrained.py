@@ -18,8 +18,8 @@ from tessera.models.store import normalization_in
 from tessera.models.weights import IMAGENET, Weights
 from tessera.models.weights_file import Taken, WeightsFile, classifier_in, read_weights, take_weights
 from tessera.multitask.batch_norm import batch_norms, reestimate_statistics
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.learner import Learner
-from tessera.multitask.pretrain import Pretrained
 from tessera.multitask.source import Source
 from tessera.multitask.store import CLASSIFIER
 from tessera.training.compute import Compute
