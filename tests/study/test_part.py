@@ -26,6 +26,15 @@ def test_columns_and_rows_are_chosen_by_their_labels(plan_of: Any) -> None:
     assert [(cell.row, cell.column) for cell in both.cells] == [("tte", FEW)]
 
 
+def test_a_label_that_a_command_line_reads_as_a_number(plan_of: Any) -> None:
+    numbers = [{"label": label, "target.label_fraction": share} for label, share in (("1000", 0.1), ("0.5", 0.5))]
+    for given in (1000, [1000], "1000"):
+        (summary,) = plan_of({"grid/columns": numbers}, columns=given).studies.values()
+        assert summary.columns == ("1000",)
+    (summary,) = plan_of({"grid/columns": numbers}, columns=[0.5, 1000]).studies.values()
+    assert summary.columns == ("1000", "0.5")
+
+
 def test_all_of_it_has_the_marker_that_it_had(plan_of: Any) -> None:
     (whole,) = plan_of().studies.values()
     (part,) = plan_of(columns=FEW).studies.values()

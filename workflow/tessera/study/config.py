@@ -35,6 +35,14 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _labels(value: Any) -> Any:
+    """One or several labels; what a command line made a number of is the word that it was."""
+    if value is None:
+        return None
+    listed = value if isinstance(value, list) else [value]
+    return [str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item for item in listed]
+
+
 class Config(Checked):
     """config/config.yaml: which studies, how big, where the data lie, how to run."""
 
@@ -43,10 +51,10 @@ class Config(Checked):
     )
     scale: str | None = Field(None, description="paper, reduced, smoke, …; null: each study's own, else paper.")
     trials: int | None = Field(None, ge=1, le=1000, description="Trials of every study; null: each study's own.")
-    rows: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+    rows: Annotated[list[str] | None, BeforeValidator(_labels)] = Field(
         None, min_length=1, description="Rows to run, by their labels, of every study in `studies`; null: all."
     )
-    columns: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+    columns: Annotated[list[str] | None, BeforeValidator(_labels)] = Field(
         None, min_length=1, description="Columns to run, by their labels, of every study in `studies`; null: all."
     )
     strict: bool = Field(
