@@ -9,6 +9,7 @@ import yaml
 from tessera.errors import StudyError
 from tessera.study.config import Config
 from tessera.study.plan import needed_by_studies
+from tessera.tracking.prune import needed_by_chosen
 
 FEW, ALL = "label_fraction 0.1", "label_fraction 1.0"
 DELTA = {"delta": {"against": "equal", "label": "Δm"}, "compare": [{"row": "tte", "against": "equal"}]}
@@ -49,6 +50,27 @@ def test_a_question_between_rows_that_are_not_both_there_is_not_asked(plan_of: A
     assert [pair.row for pair in summary.compare] == ["tte"]
 
 
+def test_a_question_about_a_column_that_is_not_there_is_not_asked(plan_of: Any) -> None:
+    pair = {"row": "tte", "against": "equal"}
+    asked = {**DELTA, "compare": [{**pair, "columns": [ALL]}, {**pair, "columns": ["Δm"]}, {**pair, "columns": [FEW]}]}
+    (summary,) = plan_of(asked, columns=[FEW]).studies.values()
+    assert [compared.columns for compared in summary.compare] == [(FEW,)]
+
+
+def test_every_row_and_column_by_name_is_the_whole(plan_of: Any) -> None:
+    (whole,) = plan_of().studies.values()
+    (named,) = plan_of(columns=[ALL, FEW, FEW]).studies.values()
+    assert named.marker == whole.marker
+
+
+def test_extra_rows_alone_are_a_part_too(plan_of: Any) -> None:
+    gone = {"label": "gone", "target.dataset": {"name": "image_folder", "path": "none", "image_size": 32}}
+    columns = [{"label": "here", "target.dataset": "digits_m"}, gone]
+    plan = plan_of({"grid/columns": columns, "base/target/dataset": None}, rows=["target only"])
+    (summary,) = plan.studies.values()
+    assert [(cell.row, cell.column) for cell in summary.cells] == [("target only", "here")]
+
+
 @pytest.mark.parametrize("part", [{"columns": [FEW]}, {"rows": ["tte"]}])
 def test_a_mean_over_columns_is_that_of_all_of_them_or_none(plan_of: Any, part: dict[str, list[str]]) -> None:
     (summary,) = plan_of(DELTA, **part).studies.values()
@@ -84,6 +106,7 @@ def test_a_column_that_is_not_run_now_is_not_thrown_away(plan_of: Any, project: 
     needed, failed = needed_by_studies(config, project)
     assert not failed
     assert set(whole.jobs) <= needed
+    assert set(whole.jobs) <= needed_by_chosen(plan_of(columns=[FEW])).folders
 
 
 def test_other_studies_are_planned_whole(plan_of: Any, project: Any) -> None:

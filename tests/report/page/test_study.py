@@ -99,7 +99,7 @@ def test_the_answer_comes_first_and_with_care(study: SummarizeStudy, tmp_path: P
     assert answer < words.index("Table", answer)
     assert "tte is above joint by 1.3 points (C10; 95\xa0% interval 0.6 to 2.1, 3 trials)." in words
     assert "3 trials: spreads and intervals are rough." in words
-    assert "Between two rows that each have a standard deviation of 1, a difference shows from 3.5 on." in words
+    assert "Between two rows of one standard deviation a difference shows from 3.5 of these on." in words
     assert "The one cell with a published figure differs from it by −0.7." in words
     assert "Nothing failed, was skipped or left out." in words
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,21 @@ def _merged(root: Path, files: Sequence[str], words: Sequence[str]) -> dict[str,
         key, equals, value = word.partition("=")
         if not equals:
             raise StudyError(f"--config: `{word}` should be KEY=VALUE; if it is a study, name it before `--config`")
-        _lay_over(merged, {key: yaml.safe_load(value)})
+        _lay_over(merged, {key: _parsed(value)})
     return merged
+
+
+def _parsed(text: str) -> Any:
+    """The value of a word of --config, as Snakemake reads it: within lists and mappings all are words."""
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return yaml.load(text, yaml.BaseLoader) if text else None
+    except yaml.YAMLError:
+        return text
 
 
 def _no_project(root: Path) -> str:

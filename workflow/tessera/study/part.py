@@ -30,10 +30,10 @@ class Part(NamedTuple):
         ):
             for label in wanted or ():
                 if label not in known:
+                    near = suggest(label, list(known)) if known else f"Its {key} have no names."
                     raise StudyError(
-                        f"{shown} (or --config): `{key}`: study '{name}' has no {key[:-1]} '{brief(label)}'. "
-                        f"{suggest(label, list(known))} They are of every study in `studies`: name there the one that "
-                        "is meant."
+                        f"{shown} (or --config): `{key}`: study '{name}' has no {key[:-1]} '{brief(label)}'. {near} "
+                        "They are of every study in `studies`: name there the one that is meant."
                     )
         found = [
             cell
@@ -51,10 +51,10 @@ class Part(NamedTuple):
         "row 'KD', columns 'few', 'all'"
         """
         named = (("row", self.rows), ("column", self.columns))
+        told = [(what, dict.fromkeys(labels)) for what, labels in named if labels is not None]
         return ", ".join(
             f"{what}{'s' * (len(labels) > 1)} " + ", ".join(f"'{brief(label)}'" for label in labels)
-            for what, labels in named
-            if labels is not None
+            for what, labels in told
         )
 
 

@@ -255,7 +255,8 @@ def _plan_study(
     _refuse_twin_tasks(needed.values(), shown)
     every = [(cell.row, cell.column) for cell in grid_cells]
     gone, reasons = {place for place, _ in left_out}, {reason for _, reason in left_out}
-    if left_out and all((cell.row, cell.column) in gone for cell in grid_cells if not cell.extra):
+    of_grid = [place for place, cell in zip(every, grid_cells, strict=True) if not cell.extra] or every
+    if left_out and all(place in gone for place in of_grid):
         # What is left, if anything, are baselines, which make no table.
         why = reasons.pop() if len(reasons) == 1 else "nothing is left to compare with"
         plan.left_out[name] = group([*left_out, *((place, why) for place in every if place not in gone)], every)
@@ -266,13 +267,15 @@ def _plan_study(
     for job in needed.values():
         _add(plan, job, name)
     filled = {cell.row for cell in cells}
-    delta, no_delta, asked_for = None, "", part.words()
+    unasked = [place for cell in whole if (place := (cell.row, cell.column)) not in every]
+    asked_for = part.words() if unasked else ""
+    away = {column for _, column in unasked} - {column for _, column in every}  # what nobody asked for
+    delta, no_delta = None, ""
     if study.delta is not None:
-        unasked = [place for cell in whole if (place := (cell.row, cell.column)) not in every]
-        away = [*(place for place, _ in left_out), *unasked]
-        delta, no_delta = delta_column(study.delta, cells, away, published, shown)
+        lacking = [*(place for place, _ in left_out), *unasked]
+        delta, no_delta = delta_column(study.delta, cells, lacking, published, shown)
         if unasked and no_delta:
-            asked_for, no_delta = f"{asked_for}; without {no_delta}", ""
+            asked_for, no_delta, away = f"{asked_for}; without {no_delta}", "", {*away, study.delta.label}
     return SummarizeStudy(
         name=name,
         title=study.title,
@@ -282,7 +285,11 @@ def _plan_study(
         rows=tuple(row for row in rows if row in filled),
         columns=(*dict.fromkeys(cell.column for cell in cells), *((delta.label,) if delta is not None else ())),
         cells=tuple(cells),
-        compare=tuple(pair for pair in study.compare if {pair.row, pair.against} <= filled),
+        compare=tuple(
+            pair
+            for pair in study.compare
+            if {pair.row, pair.against} <= filled and (pair.columns is None or set(pair.columns) - away)
+        ),
         delta=delta,
         stand_ins=resolver.stood_in,
         part=asked_for,

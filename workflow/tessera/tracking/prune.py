@@ -16,7 +16,7 @@ from tessera.manifest import MANIFEST
 from tessera.states import states_kept
 from tessera.study.config import Config
 from tessera.study.files import parse
-from tessera.study.plan import Plan, needed_by_studies
+from tessera.study.plan import Plan, make_plan, needed_by_studies
 
 LOCK = ".lock"
 STATES = ("state", "output")  # of a training that goes on
@@ -62,7 +62,9 @@ class Waste:
 
 
 def needed_by_chosen(plan: Plan) -> Needs:
-    """What the studies need that the plan's configuration names."""
+    """What the studies need that the plan's configuration names, also where it asks for a part of them."""
+    if plan.config.rows or plan.config.columns:
+        plan = make_plan({**plan.config.model_dump(), "rows": None, "columns": None}, plan.root)
     jobs = plan.jobs_of(plan.studies)
     return Needs({*jobs, *states_kept(jobs.values()), *plan.spared})
 

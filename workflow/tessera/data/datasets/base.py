@@ -13,6 +13,7 @@ from tessera.data.columns import RawColumn
 from tessera.data.decode import Encoded
 from tessera.data.detection import StoredObjects
 from tessera.data.store import label_subset
+from tessera.errors import DataError
 
 HELD_OUT = 0.2  # of the training images of each class, where these alone are divided
 
@@ -75,6 +76,24 @@ class ListedDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def select(self, rows: np.ndarray) -> "ListedDataset":
+        """The images of these rows alone, ascending, which hold all that are in a split."""
+        wanted = set(rows.tolist())
+
+        def read(start: int) -> Iterator[Encoded]:
+            if start < len(rows):
+                first = int(rows[start])
+                yield from (image for row, image in enumerate(self.read(first), first) if row in wanted)
+
+        return replace(
+            self,
+            labels=self.labels[rows],
+            splits={name: np.searchsorted(rows, of_split) for name, of_split in self.splits.items()},
+            name=lambda row: self.name(int(rows[row])),
+            read=read,
+            columns={name: column._replace(labels=column.labels[rows]) for name, column in self.columns.items()},
+        )
+
 
 @dataclass(frozen=True)
 class ListedObjects:
@@ -117,20 +136,35 @@ class DatasetReader(ABC):
             return found
         listed = found.images if isinstance(found, ListedObjects) else found
         splits = {**listed.splits, **self.divided(listed, listed.splits["train"])}
-        if isinstance(found, ListedObjects):
-            return replace(found, images=replace(found.images, splits=splits))
-        return replace(found, splits=splits)
+        if isinstance(listed, RawDataset):
+            return replace(listed, splits=splits)
+        used = np.sort(np.concatenate(list(splits.values())))
+        images = replace(listed, splits=splits).select(used)
+        return ListedObjects(images, found.objects.select(used)) if isinstance(found, ListedObjects) else images
 
     def divided(self, found: RawDataset | ListedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Divides rows into `train` and `test`: a fifth of each class, of images without a class a fifth of all.
 
-        The draw is the dataset's own, so that all trials see the same images. What is alike, such as frames of one
-        video, is not kept together, unless the dataset says so.
+        The draw is the dataset's own, so that all trials see the same images. Images of one `sequence`, a label column,
+        stay together; what else is alike does not, unless the dataset says so. A class of one image stays in training.
 
         Shape:
             rows: (M,) int64.
+
+        Raises:
+            DataError: If nothing can be held out.
         """
-        generator = torch.Generator().manual_seed(0)
-        labels = torch.from_numpy(found.labels[rows])
-        tested = label_subset(torch.zeros_like(labels) if (labels < 0).any() else labels, HELD_OUT, generator).numpy()
-        return {"train": np.delete(rows, tested), "test": rows[tested]}
+        column = found.columns.get("sequence")
+        of_sequence = np.arange(len(rows)) if column is None else column.labels[rows]
+        _, first, group = np.unique(of_sequence, return_index=True, return_inverse=True)
+        labels = found.labels[rows][first]
+        labels = np.zeros_like(labels) if (labels < 0).any() else labels
+        drawn = label_subset(torch.from_numpy(labels), HELD_OUT, torch.Generator().manual_seed(0)).numpy()
+        held = drawn[np.bincount(labels)[labels[drawn]] > 1]
+        if not len(held):
+            raise DataError(
+                f"{self.options.word()}: `within: train` divides the training images, of which there are too few: "
+                f"{len(rows):,}, in {len(first):,} parts that stay together"
+            )
+        tested = np.isin(group, held)
+        return {"train": rows[~tested], "test": rows[tested]}

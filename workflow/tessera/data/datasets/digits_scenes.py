@@ -32,8 +32,9 @@ class DigitsScenes(DatasetReader):
     """1 to 4 of scikit-learn's 1,797 handwritten digits, of various sizes, on crops of its two colour photographs.
 
     A detection form of `digits_m`, with the same sources and the same care: no handwritten digit is in both splits,
-    and neither is any pixel of a photograph. Ink is white on what is dark, black on what is bright, and blended at
-    its edges; a box is tight about the pixels whose ink is a quarter of the full or more.
+    and neither is any pixel of a photograph (`within: train` divides scenes of the same digits and photographs). Ink is
+    white on what is dark, black on what is bright, and blended at its edges; a box is tight about the pixels whose ink
+    is a quarter of the full or more.
 
     Shape:
         images: (num_train + num_test, image_size, image_size, 3), encoded as PNG, training images first.

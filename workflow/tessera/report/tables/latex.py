@@ -39,12 +39,13 @@ def latex(table: Table) -> str:
     summary = table.summary
     trials = f"Mean and standard deviation over {summary.trials} trials" if summary.trials > 1 else "One trial"
     title = summary.title if summary.title.endswith((".", "?", "!")) else f"{summary.title}."
+    part = f" A part of the study: {summary.part}." if summary.part else ""
     heads = ["", *(escape(column or "value") for column in summary.columns)]
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(title)} {escape(trials)}, scale {escape(summary.scale)}.}}",
+        rf"\caption{{{escape(title)} {escape(trials)}, scale {escape(summary.scale)}.{escape(part)}}}",
         rf"\begin{{tabular}}{{l{'c' * len(summary.columns)}}}",
         r"\toprule",
         " & ".join(heads) + r" \\",

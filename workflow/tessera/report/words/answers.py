@@ -136,8 +136,8 @@ def warnings(table: Table, runs: Runs) -> list[str]:
         found.append("One trial: no spread, so nothing here tells an effect from chance.")
     elif summary.trials < 5:
         found.append(
-            f"{summary.trials} trials: spreads and intervals are rough. Between two rows that each have a standard "
-            f"deviation of 1, a difference shows from {least_shown(summary.trials):.1f} on."
+            f"{summary.trials} trials: spreads and intervals are rough. Between two rows of one standard deviation a "
+            f"difference shows from {least_shown(summary.trials):.1f} of these on."
         )
     missing = gaps(table, runs)
     rest = len(missing) - GAPS_SHOWN

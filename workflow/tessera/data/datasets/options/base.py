@@ -23,8 +23,8 @@ class DatasetOptions(Options):
 
     within: Annotated[Literal["all", "train"], LATE] = Field(
         "all",
-        description="`train`: the training images alone, divided once more, so that settings are chosen without a test "
-        "image.",
+        description="`train`: the training images alone, a fifth of them held out for testing, so that settings are "
+        "chosen without a test image; say it of source and target alike.",
     )
 
     def pixels(self) -> int:
