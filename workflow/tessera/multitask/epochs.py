@@ -86,10 +86,10 @@ class Training:
         labels: Mapping[str, Mapping[str, Tensor]],
         compute: Compute,
         trial: int,
-        snapshots: Snapshots,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.source, self.dataset, self.compute, self.trial = source, dataset, compute, trial
-        self.snapshots = snapshots
+        self.snapshots = snapshots or Snapshots(None)
         self.draws = may_draw(dataset, "previews")
         self.schedule: Schedule = registry.load("schedule", source.schedule.name)(source.schedule)
         self.fusion: Fusion = registry.load("fusion", source.fusion.name)(source.fusion)
