@@ -34,6 +34,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy workflow/scripts/*.py envs/*.py
 	$(BIN)/mypy benchmarks/gpu/*.py
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 	$(BIN)/snakemake --lint
 
 # The same versions for Python 3.11 to 3.13, on any platform, with checksums.

@@ -59,7 +59,7 @@ class Course:
     def make_batch(self) -> TaskBatch:
         index = torch.randint(len(self.split), (self.batch_size,), generator=self.generator)
         part = self.split.subset(index)
-        return self.task.make_batch(part.images, self.task.labels_of(part), self.generator)
+        return self.task.make_batch(part.images[:], self.task.labels_of(part), self.generator)
 
     def step(self, batch: TaskBatch) -> None:
         inputs = batch.inputs.contiguous(memory_format=torch.channels_last)

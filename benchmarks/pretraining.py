@@ -74,7 +74,7 @@ class ByHand:
                     batch = next(feeds[name])
                     with learner.compute.autocast():
                         prediction = learner.head(name)(encoder(channels_last(batch.inputs)))
-                    learner.tasks[name].loss(prediction, batch.labels).backward()
+                    torch.autograd.backward(learner.tasks[name].loss(prediction, batch.labels))
                 nn.utils.clip_grad_norm_(parameters, 5.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)

@@ -66,7 +66,8 @@ def images_per_second(jobs: int, threads: int, options: argparse.Namespace) -> f
     seconds = time.perf_counter() - start
     for process in processes:
         process.join()
-    return jobs * 2 * options.steps * options.batch / seconds
+    images: int = jobs * 2 * options.steps * options.batch
+    return images / seconds
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def target(size: int) -> Dataset:
 
 def encoder_of(name: str) -> tuple[Any, Any]:
     """An encoder with fresh weights, and its options."""
-    options = registry.parts("encoder")[name].options()
+    options = registry.parts("encoder")[name].options(name=name)
     return registry.load("encoder", name)(options), options
 
 
@@ -158,7 +158,7 @@ class Public:
         found = []
         for first, second in pairwise(maps):
             if first.shape[2] > second.shape[2]:
-                first = F.adaptive_avg_pool2d(first, second.shape[2:])
+                first = F.adaptive_avg_pool2d(first, (second.shape[2], second.shape[3]))
             found.append((first.flatten(2)[:, None] * second.flatten(2)[:, :, None]).mean(dim=3))
         return found
 
