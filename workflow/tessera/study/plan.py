@@ -267,7 +267,8 @@ def _plan_study(
     for job in needed.values():
         _add(plan, job, name)
     filled = {cell.row for cell in cells}
-    unasked = [place for cell in whole if (place := (cell.row, cell.column)) not in every]
+    wanted = set(every)
+    unasked = [place for cell in whole if (place := (cell.row, cell.column)) not in wanted]
     asked_for = part.words() if unasked else ""
     away = {column for _, column in unasked} - {column for _, column in every}  # what nobody asked for
     delta, no_delta = None, ""
