@@ -131,9 +131,13 @@ def test_a_long_training_is_shown_while_it_runs(
             time.sleep(0.05)
         assert runs[job.folder].info.status == "RUNNING"
         assert runs[job.folder].data.metrics == {"live/pretrain/loss": 2.0}
+        monkeypatch.setattr(live, "EVERY_S", 60.0)
+        time.sleep(0.5)  # the thread looks no more before the end
+        progress.epoch(64, loss=1.0)
         write_artifact(tmp_path / job.folder, trial=0)
     (run,) = store.runs().values()
     assert run.info.status == "FINISHED"
+    assert run.data.metrics["live/pretrain/loss"] == 1.0  # the last epoch as well
     assert run.data.metrics["accuracy"] == 50.0
     assert sync(uri, "tessera", {}, tmp_path).recorded == 0
 

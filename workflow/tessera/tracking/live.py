@@ -131,17 +131,18 @@ class Live(logging.Handler):
         self.acquire()  # the lock under which records come
         batch, self.waiting = self.waiting, []
         self.release()
-        store.log(run_id, batch)
+        if batch:
+            store.log(run_id, batch)
 
     def _end(self) -> None:
         assert self.store is not None
         assert self.run_id is not None
+        self._send_waiting(self.store, self.run_id)  # epochs since the thread last looked
         if self.status == "FINISHED":
             with self.store.alone():
                 known = self.store.runs(self.job.folder).get(self.job.folder)
                 self.store.record(read_view(Path(self.job.folder), self.job.folder, self.job.run.studies), known)
         else:
-            self._send_waiting(self.store, self.run_id)
             self.store.finish(self.run_id, self.status)
 
     def _guarded(self, action: Callable[[], None]) -> None:
