@@ -175,6 +175,27 @@ def test_an_extra_row_that_sets_a_columns_key_stands_in_that_column_alone(plan_o
     ]
 
 
+def test_an_extra_row_that_names_a_column_stands_in_it_alone(plan_of: PlanOf) -> None:
+    """Be the column the grid's or a new one, and whichever of its keys the row sets."""
+    columns = [
+        {"label": "probe", "target.protocol": "linear_probe"},
+        {"label": "student", "target.protocol": "classification", "transfer": "soft_targets"},
+    ]
+    also = [
+        {"label": "a", "column": "student", "transfer": "none"},
+        {"label": "b", "column": "student", "source.method": "random"},
+        {"label": "c", "column": "copy", "target.protocol": "classification", "transfer": "fine_tune"},
+    ]
+    study = plan_of({"grid/columns": columns, "also": also}).studies["small"]
+    assert study.columns == ("probe", "student", "copy")
+    cells = {(cell.row, cell.column) for cell in study.cells if cell.row in "abc"}
+    assert cells == {("a", "student"), ("b", "student"), ("c", "copy")}
+    also[0] = {"label": "a", "column": "student", "target.protocol": "linear_probe", "transfer": "soft_targets"}
+    columns[0]["transfer"] = "soft_targets"
+    with pytest.raises(StudyError, match="names `column: student`, but its settings put it into 'probe'"):
+        plan_of({"grid/columns": columns, "also": also})
+
+
 def test_published_values_stand_in_their_cells(plan_of: PlanOf, project: Path) -> None:
     (project / "config/studies/p.csv").write_text("\ufeffrow,column,value\ntte,label_fraction 0.1,71.38\n")
     cells = plan_of({"published": "p.csv"}).studies["small"].cells

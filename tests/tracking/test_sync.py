@@ -319,7 +319,7 @@ from tessera.tracking import live
 from tessera.training.pace import Pace
 logging.basicConfig(level=logging.INFO)
 logging.getLogger("tessera").setLevel(logging.INFO)
-live.EVERY_S, live.PATIENCE_S = 0.2, 120.0
+live.EVERY_S, live.PATIENCE_S = 0.2, 240.0
 with live.watch(Job.model_validate_json(sys.argv[1])):
     progress = Pace("pretrain", epochs=40)
     for epoch in range(40):

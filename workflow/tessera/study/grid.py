@@ -48,10 +48,10 @@ class GridCell(NamedTuple):
 def expand(study: Study, shown: str) -> tuple[list[str], list[str], list[GridCell]]:
     """Labels of the rows, labels of the columns, and the cells, row by row.
 
-    An extra row (`also`) is crossed with every column; where it sets a column's own key, it stands in the
-    column of that value instead, which is added if there is none. Where the grid has no columns, it stands in the one
-    that it names; and where `column` is one that the grid has, in that one alone: extra rows of one label, each of a
-    column of its own, are one row of the table.
+    An extra row (`also`) that names its `column` stands there alone, be it one that the grid has or a new one: extra
+    rows of one label, each of a column of its own, are one row of the table. One that names none is crossed with every
+    column; where it sets a column's own key, it stands in the column of that value instead, which is added if there is
+    none.
 
     Raises:
         StudyError: If there are too many cells, if two rows or two columns have one name, if one of them answers a key
@@ -153,24 +153,24 @@ def _columns_of(row: Row, columns: list[Line], known: list[Line], shown: str) ->
         line = Line(row.column or "", {})
         return [next((other for other in known if other == line), line)]
     named = next((column for column in columns if column.label == row.column), None)
-    if named is not None and not any(key in own for key in named.settings):
-        return [named]
     found: list[Line] = []
-    for column in columns:
+    for column in [named] if named is not None else columns:
         replaced = {key: own[key] for key in column.settings if key in own}
         settings = {**column.settings, **replaced}
         twin = next((line for line in known if replaced and line.settings == settings), None)
-        line = column if not replaced else twin or Line(row.column or _label(settings), settings)
-        if not replaced or all(line.settings != other.settings for other in found):
+        line = column if not replaced else twin or named or Line(row.column or _label(settings), settings)
+        if not replaced or all(line.settings | own != other.settings | own for other in found):
             found.append(line)
+    if row.column is None:
+        return found
     labels = [line.label for line in found]
-    if row.column is not None and labels.count(row.column) != 1:
+    if labels.count(row.column) != 1:
         places, key = ", ".join(f"'{label}'" for label in labels), next(iter(columns[0].settings), "")
         raise StudyError(
             f"{shown}: `also`: row '{row.label}' names `column: {row.column}`, but its settings put it into {places}: "
             f"leave `column` out, or set `{key}` to a value that no column has"
         )
-    return found
+    return [line for line in found if line.label == row.column]
 
 
 def _refuse_twins(labels: list[str], what: str, shown: str) -> None:

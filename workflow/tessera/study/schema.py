@@ -219,8 +219,8 @@ class Row(Checked):
     label: str = Field(min_length=1, max_length=300, description="Name of the row.")
     column: str | None = Field(
         None,
-        description="Name of the row's column: a new one, where it sets a column's key or the grid has none; or one "
-        "that the grid has, in which alone it then stands. Rows of one label, each of a column of its own, are one.",
+        description="Name of the row's column, in which alone it stands: one that the grid has, or a new one, where it "
+        "sets a column's key or the grid has none. Rows of one label, each of a column of its own, are one.",
     )
 
 
