@@ -12,19 +12,18 @@ from tessera.registry import label
 from tessera.states import states_kept
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
-from tessera.study.comparisons import refuse_comparisons
 from tessera.study.config import Config
-from tessera.study.delta import delta_column, refuse_delta
-from tessera.study.files import MOST_ERRORS, parse, read_yaml
-from tessera.study.grid import GridCell, expand
+from tessera.study.files import MOST_ERRORS, parse
+from tessera.study.grid import GridCell
 from tessera.study.layers import refuse_missing_layers
 from tessera.study.left_out import LeftOut, Place, group
+from tessera.study.outline import Outline, read_outline
 from tessera.study.part import WHOLE, Part
 from tessera.study.prepared import refuse_older_datasets
-from tessera.study.published import published_of
 from tessera.study.resolve import NoStandInError, Presets, Resolver
-from tessera.study.schema import Experiment, Settings, Study
+from tessera.study.schema import Experiment, Settings
 from tessera.study.study_files import STUDIES, check_name, shown_path, study_files
+from tessera.study.summary import summarize
 from tessera.study.weights import with_checksums
 
 MOST_CHAINS = 50_000  # cells times trials: each is planned by itself
@@ -176,54 +175,94 @@ def _plan_study(
         part: The rows and columns that are wanted.
         configured: Name of the configuration that says so, for messages.
     """
-    shown = shown_path(path, plan.root)
-    study = parse(Study, read_yaml(path, shown), shown)
-    scale = plan.config.scale or study.scale or "paper"
-    trials = plan.config.trials or study.trials
+    outline = read_outline(name, path, plan.root)
+    scale = plan.config.scale or outline.study.scale or "paper"
+    trials = plan.config.trials or outline.study.trials
+    resolver = _resolver(plan, presets, outline, scale)
+    asked = part.of(outline.cells, name, configured)
+    if len(asked) * trials > MOST_CHAINS:
+        raise StudyError(
+            f"{outline.shown}: `trials`: {trials:,} of {len(asked):,} cells each are {trials * len(asked):,}, but at "
+            f"most {MOST_CHAINS:,} are taken: lower it, or make several studies"
+        )
+    planned = _plan_cells(plan, resolver, outline, asked, trials)
+    _refuse_twin_tasks(planned.needed.values(), outline.shown)
+    every = [(cell.row, cell.column) for cell in asked]
+    gone, reasons = {place for place, _ in planned.left_out}, {reason for _, reason in planned.left_out}
+    of_grid = [place for place, cell in zip(every, asked, strict=True) if not cell.extra] or every
+    if gone and all(place in gone for place in of_grid):
+        # What is left, if anything, are baselines, which make no table.
+        why = reasons.pop() if len(reasons) == 1 else "nothing is left to compare with"
+        plan.left_out[name] = group([*planned.left_out, *((place, why) for place in every if place not in gone)], every)
+        plan.spared |= set(planned.needed)
+        return None
+    if gone:
+        plan.left_out[name] = group(planned.left_out, every)
+    for job in planned.needed.values():
+        _add(plan, job, name)
+    return summarize(
+        outline,
+        part,
+        every,
+        planned.cells,
+        gone,
+        told=[left.where for left in plan.left_out.get(name, ())],
+        scale=scale,
+        trials=trials,
+        stand_ins=resolver.stood_in,
+        artifacts=list(planned.needed),
+        run=plan.config.run(name),
+    )
+
+
+def _resolver(plan: Plan, presets: Presets, outline: Outline, scale: str) -> Resolver:
     try:
-        resolver = Resolver(presets, scale, study.base, shown, study.at_scale)
+        return Resolver(presets, scale, outline.study.base, outline.shown, outline.study.at_scale)
     except StudyError as error:
         if "Unknown scale" not in str(error):
             raise
-        where = "config/config.yaml (or --config)" if plan.config.scale else shown
+        where = "config/config.yaml (or --config)" if plan.config.scale else outline.shown
         raise StudyError(f"{where}: `scale`: {error}") from error
-    rows, columns, grid_cells = expand(study, shown)
-    if study.delta is not None:
-        refuse_delta(study.delta, rows, columns, grid_cells, shown)
-    named = [*columns, study.delta.label] if study.delta is not None else columns
-    published = published_of(study.published, path, plan.root, rows, named)
-    refuse_comparisons(study.compare, rows, columns, grid_cells, study.delta, shown)
-    whole, grid_cells = grid_cells, part.of(grid_cells, name, configured)
-    if len(grid_cells) * trials > MOST_CHAINS:
-        raise StudyError(
-            f"{shown}: `trials`: {trials:,} of {len(grid_cells):,} cells each are {trials * len(grid_cells):,}, but at "
-            f"most {MOST_CHAINS:,} are taken: lower it, or make several studies"
-        )
 
-    run = plan.config.run(name)
-    cells, errors, needed, num_chains = [], dict[str, str](), dict[str, Job](), 0
-    asked = plan.asked.setdefault(name, {})
-    left_out: list[tuple[Place, str]] = []
-    for grid_cell in grid_cells:
+
+class _Planned(NamedTuple):
+    """What was planned of a study's cells.
+
+    Attributes:
+        cells: Those that can be filled.
+        needed: Artifact folder to job, of all that fill them.
+        left_out: Row and column of those whose images are missing, and why.
+    """
+
+    cells: list[Cell]
+    needed: dict[str, Job]
+    left_out: list[tuple[Place, str]]
+
+
+def _plan_cells(plan: Plan, resolver: Resolver, outline: Outline, asked: Iterable[GridCell], trials: int) -> _Planned:
+    """Plans each cell by itself.
+
+    Raises:
+        StudyError: With one line for each thing that is wrong, whichever cells it is wrong in.
+    """
+    shown, run = outline.shown, plan.config.run(outline.name)
+    planned, errors, num_chains = _Planned([], {}, []), dict[str, str](), 0
+    told = plan.asked.setdefault(outline.name, {})
+    for grid_cell in asked:
         if len(errors) > MOST_ERRORS:
             break
         place, where = (grid_cell.row, grid_cell.column), f"{shown} ({grid_cell.where()})"
         try:
+            experiment = _experiment(plan, resolver, grid_cell, where)
             with resolver.own_parts_explained(where):
-                experiment = resolver.resolve(grid_cell.settings, grid_cell.where())
-                refuse_dropped(grid_cell, experiment, resolver.untrains(grid_cell.settings), where)
-                refuse_missing_layers(experiment, where)
-                experiment = with_checksums(experiment, plan.root, where)
-                if plan.config.strict:
-                    experiment = experiment.strict()
                 moments = {
                     at: [jobs_of_cell(experiment, trial, run, plan.own_code, where, at) for trial in range(trials)]
                     for at in experiment.target.moments(experiment.source)
                 }
-                chains = [chain for of_moment in moments.values() for chain in of_moment]
-                refuse_older_datasets(experiment, chains[0], plan.root)
+            chains = [chain for of_moment in moments.values() for chain in of_moment]
+            refuse_older_datasets(experiment, chains[0], plan.root)
         except NoStandInError as reason:
-            left_out.append((place, str(reason)))
+            planned.left_out.append((place, str(reason)))
             continue
         except StudyError as error:
             for line in str(error).splitlines():
@@ -231,73 +270,37 @@ def _plan_study(
                 errors.setdefault(line.removeprefix(f"{where}: ").removeprefix(f"{shown}: "), line)
             continue
         if (missing := _missing_images(plan, chains[0])) is not None:
-            left_out.append((place, missing))
+            planned.left_out.append((place, missing))
             spared = [job for chain in chains for job in chain]
             plan.spared |= {*(job.folder for job in spared), *states_kept(spared)}
             continue
-        needed |= {job.folder: job for chain in chains for job in chain}
+        planned.needed.update({job.folder: job for chain in chains for job in chain})
         measured = {at: tuple(chain[-1].folder for chain in of_moment) for at, of_moment in moments.items()}
-        cells.append(_cell(grid_cell, experiment, measured, published.get(place)))
+        cell = _cell(grid_cell, experiment, measured, outline.published.get(place))
+        planned.cells.append(cell)
         num_chains += len(chains)
         if num_chains > MOST_CHAINS:
             raise StudyError(
                 f"{shown}: `target.at`: {num_chains:,} measurements and more, with those of snapshots, but at most "
                 f"{MOST_CHAINS:,} are taken: keep fewer snapshots, lower `trials`, or make several studies"
             )
-        asked[cells[-1].row, cells[-1].column] = Asked(
-            grid_cell.settings, resolver.method_of(grid_cell.settings), experiment
-        )
+        told[cell.row, cell.column] = Asked(grid_cell.settings, resolver.method_of(grid_cell.settings), experiment)
     if not errors:
         with resolver.own_parts_explained(shown):
             errors = {line: line for line in resolver.mistakes_of_base()}
     if errors:
         raise StudyError("\n".join(errors.values()))
-    _refuse_twin_tasks(needed.values(), shown)
-    every = [(cell.row, cell.column) for cell in grid_cells]
-    gone, reasons = {place for place, _ in left_out}, {reason for _, reason in left_out}
-    of_grid = [place for place, cell in zip(every, grid_cells, strict=True) if not cell.extra] or every
-    if left_out and all(place in gone for place in of_grid):
-        # What is left, if anything, are baselines, which make no table.
-        why = reasons.pop() if len(reasons) == 1 else "nothing is left to compare with"
-        plan.left_out[name] = group([*left_out, *((place, why) for place in every if place not in gone)], every)
-        plan.spared |= set(needed)
-        return None
-    if left_out:
-        plan.left_out[name] = group(left_out, every)
-    for job in needed.values():
-        _add(plan, job, name)
-    filled = {cell.row for cell in cells}
-    wanted = set(every)
-    unasked = [place for cell in whole if (place := (cell.row, cell.column)) not in wanted]
-    asked_for = part.words() if unasked else ""
-    away = {column for _, column in unasked} - {column for _, column in every}  # what nobody asked for
-    delta, no_delta = None, ""
-    if study.delta is not None:
-        lacking = [*(place for place, _ in left_out), *unasked]
-        delta, no_delta = delta_column(study.delta, cells, lacking, published, shown)
-        if unasked and no_delta:
-            asked_for, no_delta, away = f"{asked_for}; without {no_delta}", "", {*away, study.delta.label}
-    return SummarizeStudy(
-        name=name,
-        title=study.title,
-        description=study.description,
-        scale=scale,
-        trials=trials,
-        rows=tuple(row for row in rows if row in filled),
-        columns=(*dict.fromkeys(cell.column for cell in cells), *((delta.label,) if delta is not None else ())),
-        cells=tuple(cells),
-        compare=tuple(
-            pair
-            for pair in study.compare
-            if {pair.row, pair.against} <= filled and (pair.columns is None or set(pair.columns) - away)
-        ),
-        delta=delta,
-        stand_ins=resolver.stood_in,
-        part=asked_for,
-        left_out=(*(left.where for left in plan.left_out.get(name, ())), *((no_delta,) if no_delta else ())),
-        artifacts=tuple(needed),
-        run=run,
-    )
+    return planned
+
+
+def _experiment(plan: Plan, resolver: Resolver, cell: GridCell, where: str) -> Experiment:
+    """What a cell asks for, once nothing of it is refused."""
+    with resolver.own_parts_explained(where):
+        experiment = resolver.resolve(cell.settings, cell.where())
+        refuse_dropped(cell, experiment, resolver.untrains(cell.settings), where)
+        refuse_missing_layers(experiment, where)
+        experiment = with_checksums(experiment, plan.root, where)
+        return experiment.strict() if plan.config.strict else experiment
 
 
 def _refuse_twin_tasks(jobs: Iterable[Job], shown: str) -> None:
