@@ -251,3 +251,17 @@ def test_what_a_way_of_sharing_does_not_go_with_is_told(
     changes = {f"base/{part}/{key}": value for part, of in settings.items() for key, value in of.items()}
     lines = told(plan_of, {**changes, "grid": {"columns": {"target.label_fraction": [0.1, 1.0]}}, "also": None})
     assert any(message in line for line in lines), lines
+
+
+def test_held_out_training_images_are_not_what_the_source_learns_from(plan_of: PlanOf) -> None:
+    def plan(source: dict[str, Any], target: dict[str, Any], **changes: Any) -> Plan:
+        keys = {"base/source/dataset": {"name": "digits_m", "copies": 2} | source}
+        return plan_of({**keys, "base/target/dataset": {"name": "digits_m", "copies": 2} | target, **changes})
+
+    held_out = {"within": "train"}
+    with pytest.raises(StudyError, match="the source learns from all of them: say `within: train` in source.dataset"):
+        plan({}, held_out)
+    assert plan(held_out, held_out).jobs
+    assert plan(held_out, {}).jobs  # fewer images to learn from: no image is read twice
+    untrained = {"grid/rows": {"source.method": ["random"]}}
+    assert plan({}, held_out, **untrained).jobs

@@ -111,6 +111,7 @@ class Target(Checked):
         yield from super().clashes(whole)
         if whole.source.epochs > 0 and (self.protocol.measures != "network" or whole.transfer.needs_source):
             yield from self._too_late(whole.source)
+            yield from self._learned_from(whole.source)
         yield from self._no_such_layer(whole.source)
         if self.views != RANDOM and self.network.trainer != NetworkOptions.trainer:
             yield (
@@ -140,6 +141,16 @@ class Target(Checked):
             yield (
                 f"labels: protocol `{self.protocol.name}` scores {IN_WORDS[scores]}, but column `{self.labels}` of "
                 f"dataset `{dataset}` has {IN_WORDS[kinds[self.labels]]}. Columns that fit: {', '.join(fits)}"
+            )
+
+    def _learned_from(self, source: Source) -> Iterator[str]:
+        """Refuses to measure on training images that the source learns from."""
+        own, other = self.dataset, source.dataset
+        one = (own.name, own.location()) == (other.name, other.location())
+        if one and (own.within, other.within) == ("train", "all"):
+            yield (
+                f"dataset: `within: train` measures on a fifth of the training images of `{own.name}`, but the source "
+                "learns from all of them: say `within: train` in source.dataset too"
             )
 
     def _too_late(self, source: Source) -> Iterator[str]:

@@ -24,7 +24,7 @@ class DatasetOptions(Options):
     within: Annotated[Literal["all", "train"], LATE] = Field(
         "all",
         description="`train`: the training images alone, a fifth of them held out for testing, so that settings are "
-        "chosen without a test image; say it of source and target alike.",
+        "chosen without a test image; a source of the same images says it too.",
     )
 
     def pixels(self) -> int:
