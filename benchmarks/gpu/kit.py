@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -134,6 +134,11 @@ def identity(kit: Kit, device_id: str | None) -> Found:
     return {"device": kit.device, "id": device_id, "scale": kit.scale, "code": code_hash()}
 
 
+def work_of(kit: Kit, whose: Found) -> Kit:
+    """The kit, in a folder of its own for what it leaves on the way: that of other code or devices is no part of it."""
+    return replace(kit, work=kit.work / sha256(json.dumps(whose, sort_keys=True).encode()).hexdigest()[:12])
+
+
 def read(kit: Kit, name: str) -> Found:
     """The result of a step, as it is on disk; empty where there is none."""
     step = next(step for step in steps_of(kit) if step.name == name)
@@ -147,13 +152,15 @@ def read(kit: Kit, name: str) -> Found:
 def run_all(kit: Kit) -> int:
     """Runs what is not done yet, in order, while there is time; returns 1 where something failed, else 0."""
     begun = time.monotonic()
-    for folder in (kit.out, kit.work):
-        folder.mkdir(parents=True, exist_ok=True)
     left, bad = list[str](), list[str]()
     with lease(kit.device) as device:
         # What the steps start leases as well: of this process's device, in a folder that knows of no other lease.
         os.environ[LEASE_DIR] = str(kit.work / "leases")
-        whose, steps = identity(kit, device.id), steps_of(kit)
+        whose = identity(kit, device.id)
+        kit = work_of(kit, whose)
+        for folder in (kit.out, kit.work):
+            folder.mkdir(parents=True, exist_ok=True)
+        steps = steps_of(kit)
         for number, step in enumerate(steps, 1):
             before = read(kit, step.name)
             if before.get("of") == whose and before["state"] == "done":

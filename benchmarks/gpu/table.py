@@ -18,6 +18,7 @@ import yaml
 
 from benchmarks.gpu.options import ROOT, Kit, Size
 from benchmarks.gpu.stopping import stop
+from tessera.files import replace_text
 
 STUDY, COLUMN = "table4_cifar10", "CIFAR-10"
 LINKED = ("Snakefile", "rules", "workflow", "envs", "profiles")
@@ -39,7 +40,9 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "rules"]
     words += [] if kit.device == "cpu" else ["--resources", "gpu=1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "TESSERA_DATA": str(data_folder())}
-    start, began = time.monotonic(), time.time()
+    start, record = time.monotonic(), kit.work / f"{name}.json"
+    before = json.loads(record.read_text()) if record.exists() else {"began": time.time(), "seconds_of_run": 0.0}
+    replace_text(record, json.dumps(before))
     process = subprocess.Popen(words, cwd=folder, env=environment, stdout=sys.stderr, start_new_session=True)
     cut_off = False
     try:
@@ -48,11 +51,13 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
         cut_off = True
     finally:
         stop(process, STOP_S)
+    seconds_of_run = before["seconds_of_run"] + time.monotonic() - start
+    replace_text(record, json.dumps({**before, "seconds_of_run": seconds_of_run}))
     found = {
         "share": share,
         "dataset": told,
-        "seconds_of_run": time.monotonic() - start,
-        "training": _training(folder, began),
+        "seconds_of_run": seconds_of_run,  # of all calls, as the trainings are
+        "training": _training(folder, before["began"]),
         **_table(folder / "results" / name / "table.json"),
     }
     if "cells" not in found:

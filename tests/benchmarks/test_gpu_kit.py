@@ -36,7 +36,7 @@ def ran(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def run(kit: Kit, step: steps.Step, seconds: float, whose: Found) -> str:
         names.append(step.name)
-        state = "failed" if step.name == "second" and not (kit.work / "mended").exists() else "done"
+        state = "failed" if step.name == "second" and not (kit.out / "mended").exists() else "done"
         kit.out.joinpath(step.file).write_text(
             json.dumps({"state": state, "of": whose, "found": {}, "seconds": 1.0, "when": "", "git": None})
         )
@@ -51,19 +51,23 @@ def ran(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_another_call_runs_what_failed_and_nothing_else(kit: Kit, ran: list[str]) -> None:
     assert steps.run_all(kit) == 1
     assert steps.run_all(kit) == 1
-    (kit.work / "mended").touch()
+    (kit.out / "mended").touch()
     assert steps.run_all(kit) == 0
     assert steps.run_all(kit) == 0
     assert ran == ["first", "second", "second", "second"]
 
 
 def test_results_of_other_code_are_made_again(kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    (kit.work / "mended").parent.mkdir(parents=True)
-    (kit.work / "mended").touch()
+    kit.out.mkdir()
+    (kit.out / "mended").touch()
     steps.run_all(kit)
+    (work,) = kit.work.iterdir()
+    (work / "test_parts.jsonl").write_text("what has passed")
     monkeypatch.setattr(steps, "code_hash", lambda: "other")
     steps.run_all(kit)
     assert ran == ["first", "second"] * 2
+    (other,) = set(kit.work.iterdir()) - {work}
+    assert not [path for path in other.iterdir() if path.is_file()], "what was on the way there is no part of it"
 
 
 def test_nothing_is_begun_when_the_time_is_over(kit: Kit, ran: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +131,31 @@ def test_the_table_s_study_can_be_planned(
         steps_of = [job.settings["source"]["epochs"] * job.settings["source"]["iterations"] for job in sources]
         assert all(number == pytest.approx(100_000 * share, rel=0.1) for number in steps_of)
         assert {job.settings["source"]["batch_size"] for job in sources} == {64}
+
+
+def test_a_table_that_is_cut_off_costs_what_all_its_calls_cost(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = iter([{"tte": 30.0}, {"msvl": 20.0}])
+
+    class Run:
+        """Leaves the history of one training a call."""
+
+        def __init__(self, *_: Any, cwd: Path, **__: Any) -> None:
+            self.folder = cwd
+
+        def wait(self, _: float) -> None:
+            ((name, seconds),) = next(trained).items()
+            (self.folder / "artifacts" / "source" / name).mkdir(parents=True)
+            (self.folder / "artifacts" / "source" / name / "history.csv").write_text(f"seconds\n{seconds}\n")
+
+    clock = iter([0.0, 100.0, 500.0, 560.0])
+    monkeypatch.setattr(table.subprocess, "Popen", Run)
+    monkeypatch.setattr(table, "stop", lambda *_: None)
+    monkeypatch.setattr(table.time, "monotonic", lambda: next(clock))
+    kit.work.mkdir()
+    first, second = (table.measure(kit, 0.002, 9.0) for _ in range(2))
+    assert first["training"] == {"source/tte": 30.0}
+    assert second["training"] == {"source/msvl": 20.0, "source/tte": 30.0}
+    assert (first["seconds_of_run"], second["seconds_of_run"]) == (100.0, 160.0)
 
 
 def test_an_archive_of_cifar10_goes_before_made_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

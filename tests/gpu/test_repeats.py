@@ -10,6 +10,7 @@ import pytest
 from gpu_cases import LABELLED, SHARED, dataset, prepared, same_bytes, source, task
 
 from tessera.multitask import pretrain as pretraining
+from tessera.multitask.epochs import Pretrained
 from tessera.multitask.pretrain import pretrain
 from tessera.training.checkpoint import Checkpoint
 from tessera.training.compute import Compute
@@ -49,6 +50,23 @@ def noted(tell: Callable[[str, object], None]) -> Iterator[None]:
     tell("said not to repeat", sorted(said))
 
 
+class Mortal(Checkpoint):
+    def save(self, state: Mapping[str, Any], reached: str = "") -> None:
+        super().save(state, reached)
+        raise KilledError
+
+
+def killed_and_resumed(case: str, compute: Compute, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pretrained:
+    """A training that was killed after its first epoch."""
+    asked, data = source(**CASES[case]), dataset(compute.device)
+    made = prepared(asked, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "Checkpoint", Mortal)
+        with pytest.raises(KilledError):
+            pretrain(asked, data, made, compute, 0, folder)
+    return pretrain(asked, data, made, compute, 0, folder)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", CASES)
 def test_two_trainings_and_one_that_was_killed_end_with_the_same_bytes(
@@ -57,19 +75,33 @@ def test_two_trainings_and_one_that_was_killed_end_with_the_same_bytes(
     asked, data, compute = source(**CASES[case]), dataset(device), Compute(device, precision)
     made = prepared(asked, data)
 
-    class Mortal(Checkpoint):
-        def save(self, state: Mapping[str, Any], reached: str = "") -> None:
-            super().save(state, reached)
-            raise KilledError
-
     with noted(record_property):
         one, other = (pretrain(asked, data, made, compute, 0, None) for _ in range(2))
-        with monkeypatch.context() as patch:
-            patch.setattr(pretraining, "Checkpoint", Mortal)
-            with pytest.raises(KilledError):
-                pretrain(asked, data, made, compute, 0, tmp_path)
-        resumed = pretrain(asked, data, made, compute, 0, tmp_path)
+        resumed = killed_and_resumed(case, compute, tmp_path, monkeypatch)
     for part in ("encoder", "heads", "sharing"):
         state = getattr(one, part).state_dict()
         assert same_bytes(state, getattr(other, part).state_dict()) == [], f"{part} of two trainings"
         assert same_bytes(state, getattr(resumed, part).state_dict()) == [], f"{part} of one that was killed"
+
+
+@pytest.mark.parametrize("case", ["joint", "tte"])
+def test_compiled_passes_repeat_and_compute_nearly_what_others_do(
+    case: str, device: Any, pretended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `compile: auto` chooses them. Kernels are PyTorch's own."""
+    if pretended:
+        pytest.skip("kernels are made for a GPU that is there")
+    asked, data = source(**CASES[case]), dataset(device)
+    made = prepared(asked, data)
+    compute = Compute(device, "float32", compile=True, kept=tmp_path / "kept")
+    one = pretrain(asked, data, made, compute, 0, None)
+    if not one.compiled:
+        pytest.skip("nothing can be compiled here")
+    resumed = killed_and_resumed(case, compute, tmp_path / "state", monkeypatch)
+    assert resumed.compiled
+    assert same_bytes(one.encoder.state_dict(), resumed.encoder.state_dict()) == []
+    plain = pretrain(asked, data, made, Compute(device, "float32"), 0, None)
+    losses = [name for name, value in plain.history[0].items() if name.endswith(".loss") and isinstance(value, float)]
+    assert losses
+    for name in losses:
+        assert one.history[0][name] == pytest.approx(plain.history[0][name], rel=0.02), name

@@ -372,3 +372,58 @@ def test_a_state_that_is_there_is_not_written_again(monkeypatch: pytest.MonkeyPa
     train(source_of(3), states_for(source_of(3)))
     monkeypatch.setattr(states_page.artifacts, "publish", None)  # whoever calls it fails
     train(source_of(3), states_for(source_of(3)))
+
+
+@pytest.mark.parametrize("left", ["cut short", "of another machine"])
+def test_what_lies_where_a_state_s_snapshots_belong_does_not_keep_it_from_being_taken(left: str) -> None:
+    short, long = (source_of(epochs, snapshots={"epochs": [1]}) for epochs in (3, 5))
+    train(short, states_for(short))
+    states = states_for(long)
+    place = states.resume / CARRIED / "snapshots" / "epoch_1"
+    place.mkdir(parents=True)
+    name = next(Path(state_of(job_of(long), 2).folder, CARRIED, "snapshots", "epoch_1").glob("*.safetensors")).name
+    (place / name).write_bytes(b"" if left == "cut short" else b"other weights")
+    found = train(long, states)
+    assert found.extends is not None
+    assert {path.name for path in states.resume.iterdir()} == {CARRIED, "state.pt"}
+
+
+def test_a_state_that_does_not_fit_leaves_the_training_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    long = source_of(5, snapshots={"epochs": [1, 2]})
+    first, states = source_of(2, snapshots={"epochs": [1]}), states_for(long)
+    train(first, other := states_for(first))
+    shutil.copytree(other.resume / CARRIED, states.resume / CARRIED)
+    Checkpoint(states.resume).save({**torch.load(other.resume / "state.pt", weights_only=True)}, "epoch 2 of 5")
+    states.keep(4, lambda: {"history": [], "images": []}, 1.0)
+    (states.resume / CARRIED / "of its own").write_text("and not the state's")
+    own = kept_bytes(states.resume / CARRIED)
+
+    def fails(_: Any) -> None:
+        assert kept_bytes(states.resume / CARRIED) != own
+        raise ValueError("of other layers")
+
+    assert not states.gives(next(states.beyond(2)), fails)
+    assert kept_bytes(states.resume / CARRIED) == own
+    assert "does not fit this training (of other layers)" in caplog.text
+
+
+def test_a_state_that_is_removed_meanwhile_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(source_of(3), states_for(source_of(3)))
+    monkeypatch.setattr(states_page.artifacts, "verify", lambda folder, whole: shutil.rmtree(folder))
+    assert train(source_of(5), states_for(source_of(5))).extends is None
+    assert "the training does without it" in caplog.text
+
+
+def test_a_state_that_began_compiled_is_not_taken_where_nothing_is_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    short, long = source_of(3), source_of(5)
+    train(short, states_for(short))
+    path = Path(state_of(job_of(long), 2).folder, STATE)
+    content = torch.load(path, weights_only=True)
+    shutil.rmtree(path.parent)
+    states_for(short).keep(2, lambda: {**content, "compiled": True}, 1.0)
+    states = states_for(long)
+    never = Compute(torch.device("cpu"), "float32", compile=False)
+    assert pretrain(long, DATASET, {}, never, 0, states.resume, states).extends is None
+    assert "it began compiled, and `compile: false` is set" in caplog.text

@@ -125,3 +125,14 @@ def test_a_job_whose_inputs_are_not_made_is_left_to_its_own_process(
     assert not Path(measuring.folder).exists()
     assert f"{measuring.name} waits for artifacts/datasets/none-0" in caplog.text
     assert complete([job]) == [job.words]
+
+
+def test_seconds_are_those_of_all_epochs_also_where_an_earlier_process_began(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(stage_job: StageJob[PrepareDataset]) -> None:
+        write(stage_job)
+        stage_job.save_history([{"epoch": 1, "seconds": 3000.0}, {"epoch": 2, "seconds": 500.0}])
+
+    run(job, make, monkeypatch)
+    assert json.loads(Path(job.manifest).read_text())["seconds"] == 3500.0

@@ -8,10 +8,11 @@ import pytest
 
 from tessera.errors import StudyError
 from tessera.jobs import Job
-from tessera.states import state_of, states_kept
+from tessera.states import state_of, states_needed
 from tessera.study.extending import Extension, extensions
 from tessera.study.plan import Plan
 from tessera.study.together import together
+from tessera.training.checkpoint import Checkpoint
 
 PlanOf = Callable[..., Plan]
 WSD = {"schedule": "wsd", "decay_epochs": 2, "learning_rate": 0.05}
@@ -71,6 +72,15 @@ def test_a_state_on_disk_counts_where_it_came_further(plan_of: PlanOf) -> None:
     assert told(extensions([jobs[3], jobs[9]], plan.root), plan) == {3: (1, None), 9: (4, None)}
 
 
+def test_who_came_further_alone_waits_for_nobody(plan_of: PlanOf) -> None:
+    plan = plan_with(plan_of)
+    jobs = pretrainings(plan)
+    for done, goes_on in ((2, {5: (1, 3), 9: (3, 5)}), (3, {5: (1, 3)})):
+        own = Checkpoint(plan.root / "resume" / "source" / jobs[9].name / "state")
+        own.save({}, f"epoch {done} of 9")
+        assert told(extensions(jobs.values(), plan.root), plan) == goes_on
+
+
 def test_what_is_made_is_not_made_again_for_its_state(plan_of: PlanOf) -> None:
     plan = plan_with(plan_of)
     jobs = pretrainings(plan)
@@ -98,7 +108,7 @@ def test_two_ends_of_one_length_have_one_state(plan_of: PlanOf) -> None:
     ]
     plan = plan_with(plan_of, rows)
     assert told(extensions(plan.jobs.values(), plan.root), plan) == {8: (4, 6)}
-    assert len(states_kept(plan.jobs.values())) == 1
+    assert len(states_needed(plan.jobs.values(), plan.root)) == 1
 
 
 def test_who_keeps_no_state_is_waited_for_by_none_and_has_the_same_key(plan_of: PlanOf) -> None:
@@ -113,7 +123,7 @@ def test_who_keeps_no_state_is_waited_for_by_none_and_has_the_same_key(plan_of: 
 def test_a_fraction_as_warm_up_keeps_nothing(plan_of: PlanOf) -> None:
     constant = {"schedule": "constant", "warmup": 0.1}
     plan = plan_with(plan_of, **{"base/source/optimizer": constant})
-    assert states_kept(plan.jobs.values()) == set()
+    assert states_needed(plan.jobs.values(), plan.root) == set()
     assert extensions(plan.jobs.values(), plan.root) == {}
 
 

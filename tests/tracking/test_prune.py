@@ -239,3 +239,18 @@ def test_states_go_first_and_stay_while_a_study_needs_their_training(plan: Plan,
     assert [item.folder.name for item in waste] == [shorter.name, mine.name, OTHER.name]
     assert remove(plan.root, waste, needed) == []
     assert sorted(path.name for path in tmp_path.glob("artifacts/*/*")) == [job.name]
+
+
+def test_a_state_stays_while_a_training_is_to_go_on_from_it(plan: Plan, tmp_path: Path) -> None:
+    optimizer = {"schedule": "wsd", "decay_epochs": 1}
+    settings = {"source": {"epochs": 5, "optimizer": optimizer}}
+    job = Job(stage="pretrain_source", words="long", version=1, trial=0, settings=settings, inputs={})
+    plan.jobs[job.folder] = job
+    chosen = plan.studies["chosen"]
+    plan.studies["chosen"] = chosen.model_copy(update={"artifacts": (*chosen.artifacts, job.folder)})
+    shorter, too_long = state_of(job, 2), state_of(job, 5)
+    write(tmp_path / shorter.folder)
+    write(tmp_path / too_long.folder)
+    assert [item.folder.name for item in waste_of(plan)] == [too_long.name]
+    write(tmp_path / job.folder)
+    assert [item.folder.name for item in waste_of(plan)] == [shorter.name, too_long.name]

@@ -60,6 +60,7 @@ class StageJob(Generic[S]):
         made_with: What the manifest's `hardware` is to say beside device, precision and threads.
         extends: For the manifest, of a training that went on from another's state: which, and the `seconds` that were
             spent before, which are a part of what the artifact took.
+        trained_s: Seconds of its epochs, in whichever process they ran.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class StageJob(Generic[S]):
         self.output = artifacts.resume_folder(job) / "output"
         self.resume = artifacts.resume_folder(job) / "state"
         self.extends: Mapping[str, Any] | None = None
+        self.trained_s = 0.0
 
     @cached_property
     def compute(self) -> "Compute":
@@ -103,7 +105,9 @@ class StageJob(Generic[S]):
 
     def save_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps a training's figures, one line an epoch."""
-        artifacts.save_history(rows, self.output / "history.csv")
+        listed = list(rows)
+        self.trained_s = sum(float(row.get("seconds") or 0.0) for row in listed)
+        artifacts.save_history(listed, self.output / "history.csv")
 
     def save_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Keeps figures by name."""
@@ -243,7 +247,8 @@ def _make(stage_job: StageJob[S], make: Callable[[StageJob[S]], None], to_restor
     log.info("%s: %s", job.stage, job.name, extra={"device": stage_job.device.id})
     make(stage_job)
     seconds, extends = time.monotonic() - start, stage_job.extends
-    whole = seconds + (float(extends["seconds"]) if extends else 0.0)
+    before = float(extends["seconds"]) if extends else 0.0
+    whole = max(seconds + before, stage_job.trained_s)  # more than this process had, where another one began
     published = artifacts.publish(job, stage_job.output, whole, _describe(stage_job), to_restore, extends)
     shutil.rmtree(stage_job.resume)
     log.info("%s: done in %.1f s", published, seconds)

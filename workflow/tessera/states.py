@@ -12,6 +12,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,10 +69,18 @@ def kept(root: Path, job: Job, unmoved: int, beyond: int = 0) -> Iterator[Job]:
                 yield state
 
 
-def states_kept(jobs: Iterable[Job]) -> set[str]:
-    """Folders of the states that these jobs leave: they are needed while the studies are, so as to extend them."""
-    unmoved = [(job, epochs) for job in jobs if (epochs := unmoved_epochs(job))]
-    return {state_of(job, epochs).folder for job, epochs in unmoved}
+def states_needed(jobs: Iterable[Job], root: Path) -> set[str]:
+    """Folders of the states that these jobs leave, so as to extend them, and of those that they are to go on from.
+
+    They are needed while the studies are.
+    """
+    found = set[str]()
+    for job in jobs:
+        if unmoved := unmoved_epochs(job):
+            found.add(state_of(job, unmoved).folder)
+            if not (root / job.manifest).exists():
+                found.update(state.folder for state in kept(root, job, unmoved))
+    return found
 
 
 class Found(NamedTuple):
@@ -110,7 +119,9 @@ class States:
                 artifacts.verify(folder, whole=True)
                 made_with = _precision_of(folder)
                 content = _read(folder / STATE)
-            except (ArtifactError, ValueError) as error:
+            except (ArtifactError, OSError, ValueError) as error:  # OSError: it was removed meanwhile
+                if shortages.describe(error) is not None:
+                    raise
                 log.warning(
                     "%s; the training does without it", str(error).removesuffix("; the next run makes it again.")
                 )
@@ -126,10 +137,9 @@ class States:
         Args:
             to: Puts the state into the training, and raises whatever it likes where it does not fit.
         """
-        if (carried := Path(found.folder, CARRIED)).is_dir():
-            shutil.copytree(carried, self.resume / CARRIED, copy_function=_unless_there, dirs_exist_ok=True)
         try:
-            to(found)
+            with self._carrying(Path(found.folder, CARRIED)):
+                to(found)
         except Exception as error:
             if shortages.describe(error) is not None:
                 raise
@@ -138,6 +148,31 @@ class States:
             return False
         log.info("goes on from %s, the state after epoch %d of a shorter training", found.folder, found.epochs)
         return True
+
+    @contextmanager
+    def _carrying(self, carried: Path) -> Iterator[None]:
+        """What a state carries takes the place of the training's own, which comes back where the block fails.
+
+        A kill in between costs at most what the training had done by itself, which is less than the state.
+        """
+        place, own, draft = (self.resume / name for name in (CARRIED, "own", "given"))
+        for left in (own, draft):
+            shutil.rmtree(left, ignore_errors=True)
+        if carried.is_dir():
+            shutil.copytree(carried, draft)
+        else:
+            draft.mkdir(parents=True)
+        if place.exists():
+            place.rename(own)
+        draft.rename(place)
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(place)
+            if own.exists():
+                own.rename(place)
+            raise
+        shutil.rmtree(own, ignore_errors=True)
 
     def keep(self, epochs: int, state: Callable[[], Mapping[str, Any]], seconds: float) -> None:
         """Keeps the training's state, where its end begins now, and none is there.
@@ -168,11 +203,6 @@ class States:
             shutil.copytree(self.resume / CARRIED, draft / CARRIED)
         published = artifacts.publish(mine, draft, seconds, self.describe())
         log.info("%s: the state after epoch %d is kept, for a longer training", published, epochs)
-
-
-def _unless_there(source: str, target: str) -> str:
-    """Copies a file, save over one that the training itself has written: its own state may count on that one."""
-    return target if Path(target).exists() else shutil.copy2(source, target)
 
 
 def _precision_of(folder: Path) -> str:

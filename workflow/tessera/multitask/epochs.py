@@ -243,6 +243,8 @@ class Training:
         self.load_state_dict(found.content, extends=True)
         if len(self.history) != found.epochs:
             raise ValueError(f"it is of {len(self.history)} epochs, not {found.epochs}")
+        if self.compiled and self.compute.compile is False:
+            raise ValueError("it began compiled, and `compile: false` is set")
         if found.epochs in self.source.snapshot_epochs:
             self.snapshots.keep(found.epochs, self.save_snapshot)
         self.extends = {"state": found.folder, "epochs": found.epochs, "seconds": round(self.seconds, 3)}

@@ -51,8 +51,9 @@ class Source(Checked):
     keep_state: Annotated[bool | None, LATE] = Field(
         None,
         description="Keep the training's state where its end begins, so that a longer training goes on from there: "
-        "about three times the size of the encoder. null: wherever the learning rate before does not depend on the "
-        "end (`optimizer.schedule` is `wsd`, or `constant` without `warmup`). In no key.",
+        "about three times the size of the encoder, with its snapshots and the fusion's window beside. null: wherever "
+        "the learning rate before does not depend on the end (`optimizer.schedule` is `wsd`, or `constant` without "
+        "`warmup`). In no key.",
     )
     weights: Annotated[WeightsField, LATE] = Field(
         None,

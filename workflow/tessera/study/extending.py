@@ -1,11 +1,14 @@
 """Which trainings go on from the state of a shorter one, on disk or of one that is made before. Never imports torch."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from tessera.artifacts import resume_folder
 from tessera.jobs import Job, PretrainSource
 from tessera.states import kept, state_of, unmoved_epochs
+from tessera.training.checkpoint import reached
 
 
 class Extension(NamedTuple):
@@ -27,10 +30,17 @@ def _leaves(job: Job, state: Job) -> bool:
     return job.run.keep_state and state_of(job, state.settings["epochs"]).key == state.key
 
 
+def _done(root: Path, job: Job) -> int:
+    """Epochs of a training that was begun."""
+    number = re.match(r"epoch (\d+) ", reached(root / resume_folder(job) / "state"))
+    return int(number[1]) if number else 0
+
+
 def extensions(jobs: Iterable[Job], root: Path) -> dict[str, Extension]:
     """Artifact folder to what its training goes on from; those that begin anew are left out.
 
-    Of several states the longest. None is made for its own sake: what is made already is not made again for its state.
+    Of several states the longest, where it is further than what the training itself left. None is made for its own
+    sake: what is made already is not made again for its state.
 
     Args:
         jobs: What is to be made.
@@ -53,6 +63,8 @@ def extensions(jobs: Iterable[Job], root: Path) -> dict[str, Extension]:
             elif there is not None:
                 state, after = there, None
             else:
+                continue
+            if done <= _done(root, job):  # what it has by itself is further
                 continue
             found[job.folder] = Extension(state, after, done / job.settings["source"]["epochs"])
     return found

@@ -1,18 +1,20 @@
 """Layers that a study names: looked for in its networks before any job starts.
 
+Those that an encoder's options know are looked for there (`EncoderOptions.layers`), which costs nothing.
+
 Only here does a plan build networks, without their weights, and so imports torch, which takes seconds: where a study
 names no layer, nothing of it is done.
 """
 
 from functools import lru_cache
 
-from tessera.errors import StudyError
+from tessera.errors import StudyError, brief
 from tessera.registry import Options, suggest
 from tessera.study.schema import Experiment
 
 
 def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
-    """Refuses layers that a transfer compares and that the student or the teacher does not have.
+    """Refuses layers that a transfer compares, or a protocol reads, and that the network does not have.
 
     Args:
         shown: File, row and column, for messages.
@@ -20,6 +22,7 @@ def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
     Raises:
         StudyError: With one line for each layer.
     """
+    _refuse_unread(experiment, shown)
     transfer, target, encoder = experiment.transfer, experiment.target, experiment.source.encoder
     network = transfer.network_of(target.network, encoder)
     if not transfer.named_layers or network is None:
@@ -36,6 +39,18 @@ def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
     ]
     if lines:
         raise StudyError("\n".join(lines))
+
+
+def _refuse_unread(experiment: Experiment, shown: str) -> None:
+    """Of an encoder whose options do not say which layers it has."""
+    encoder, target = experiment.source.encoder, experiment.target
+    layer = getattr(target.reader(experiment.source), "layer", None)
+    if layer is None or encoder.layers:  # type: ignore[attr-defined]
+        return
+    if layer not in (known := _layers_of(encoder, None)):
+        raise StudyError(
+            f"{shown}: `target.layer`: encoder `{encoder.name}` has no layer `{brief(layer)}`. {suggest(layer, known)}"
+        )
 
 
 def _layers_of(options: Options, image_size: int | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from tessera.data.datasets.options.base import DatasetOptions
 from tessera.errors import StudyError, brief, in_short
 from tessera.jobs import Cell, Job, Moment, PrepareDataset, SummarizeStudy
 from tessera.registry import label
-from tessera.states import states_kept
+from tessera.states import states_needed
 from tessera.study.asked import refuse_dropped
 from tessera.study.chain import jobs_of_cell
 from tessera.study.config import Config
@@ -163,7 +163,7 @@ def needed_by_studies(config: Config, root: Path) -> tuple[set[str], dict[str, s
             _plan_study(plan, presets, path.stem, path)
         except StudyError as error:
             failed[shown_path(path, root)] = str(error)
-    return {*plan.jobs, *states_kept(plan.jobs.values()), *plan.spared}, failed
+    return {*plan.jobs, *states_needed(plan.jobs.values(), root), *plan.spared}, failed
 
 
 def _plan_study(
@@ -272,7 +272,7 @@ def _plan_cells(plan: Plan, resolver: Resolver, outline: Outline, asked: Iterabl
         if (missing := _missing_images(plan, chains[0])) is not None:
             planned.left_out.append((place, missing))
             spared = [job for chain in chains for job in chain]
-            plan.spared |= {*(job.folder for job in spared), *states_kept(spared)}
+            plan.spared |= {*(job.folder for job in spared), *states_needed(spared, plan.root)}
             continue
         planned.needed.update({job.folder: job for chain in chains for job in chain})
         measured = {at: tuple(chain[-1].folder for chain in of_moment) for at, of_moment in moments.items()}

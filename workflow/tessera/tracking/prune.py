@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from tessera.errors import StudyError
 from tessera.jobs import KINDS, TrainingState
 from tessera.manifest import MANIFEST
-from tessera.states import states_kept
+from tessera.states import states_needed
 from tessera.study.config import Config
 from tessera.study.files import parse
 from tessera.study.plan import Plan, make_plan, needed_by_studies
@@ -66,7 +66,7 @@ def needed_by_chosen(plan: Plan) -> Needs:
     if plan.config.rows or plan.config.columns:
         plan = make_plan({**plan.config.model_dump(), "rows": None, "columns": None}, plan.root)
     jobs = plan.jobs_of(plan.studies)
-    return Needs({*jobs, *states_kept(jobs.values()), *plan.spared})
+    return Needs({*jobs, *states_needed(jobs.values(), plan.root), *plan.spared})
 
 
 def without_states(needed: Iterable[str]) -> set[str]:
