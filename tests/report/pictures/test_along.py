@@ -61,6 +61,19 @@ def test_a_row_has_one_colour_in_all_panels_and_no_two_rows_look_alike() -> None
     assert len(set(one)) == 12
 
 
+def test_panels_fill_their_lines_and_a_dash_is_seen_as_one_in_the_legend() -> None:
+    """A marker in its middle hides the gap of a short one."""
+    with drawing():
+        four = draw([course(f"row {n}", [20, 30], column) for column in "abcd" for n in range(8)])
+        five = draw([course("a", [20, 30], column) for column in "abcde"])
+    assert [ax.get_subplotspec().get_geometry()[:2] for ax in (four.axes[0], five.axes[0])] == [(2, 2), (2, 3)]
+    (legend,) = four.legends
+    dashed = legend.get_lines()[7]
+    assert dashed.get_linestyle() == "--"
+    pattern = sum(dashed._unscaled_dash_pattern[1]) * dashed.get_linewidth()
+    assert legend.handlelength * 7 > 3 * pattern
+
+
 def test_without_a_spread_no_band_is_drawn() -> None:
     with drawing():
         figure = draw([course("a", [20, 30], trials=1)])

@@ -76,8 +76,8 @@ def draw(courses: Sequence[Course]) -> "Figure":
     columns = list(dict.fromkeys(course.column for course in courses))[:MOST_COLUMNS]
     rows = list(dict.fromkeys(course.row for course in courses))[:MOST_ROWS]
     looks = {row: (LOOKS[n % len(LOOKS)][0], STYLES[n // len(LOOKS) % len(STYLES)]) for n, row in enumerate(rows)}
-    across = min(ACROSS, len(columns))
-    down = math.ceil(len(columns) / across)
+    down = math.ceil(len(columns) / ACROSS)
+    across = math.ceil(len(columns) / down)  # four are two by two
     width = WIDTH * (0.6 if across == 1 else 1.0)
     height = MARGIN + PANEL * down + 0.16 * math.ceil(len(rows) / 3)
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -107,7 +107,7 @@ def draw(courses: Sequence[Course]) -> "Figure":
     if any(course.chance is not None for course in courses):
         handles.append(Line2D([], [], color=GUESS[0], ls=GUESS[1]))
         names.append("guessing")
-    legend_below(figure, handles, names, most=4, fontsize=7)
+    legend_below(figure, handles, names, most=4, fontsize=7, handlelength=4.0)  # a dash is to be seen as one
     return figure
 
 
