@@ -50,9 +50,11 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         cut_off = True
     finally:
-        stop(process, STOP_S)
-    seconds_of_run = before["seconds_of_run"] + time.monotonic() - start
-    replace_text(record, json.dumps({**before, "seconds_of_run": seconds_of_run}))
+        try:
+            stop(process, STOP_S)
+        finally:  # also of a call that is stopped: its trainings count
+            seconds_of_run = before["seconds_of_run"] + time.monotonic() - start
+            replace_text(record, json.dumps({**before, "seconds_of_run": seconds_of_run}))
     found = {
         "share": share,
         "dataset": told,

@@ -216,3 +216,18 @@ def test_encoders_say_their_layers_before_they_are_built(form: dict[str, Any]) -
     with torch.device("meta"):
         built = load("encoder", form["name"])(options)
     assert options.layers == tuple(built.layer_channels)  # type: ignore[attr-defined]
+
+
+def test_a_layer_that_options_do_not_know_is_looked_for_in_the_encoder(plan_of: PlanOf) -> None:
+    """An inner one, and one that the protocol itself names."""
+
+    def plan(layer: str) -> Plan:
+        protocol = {"name": "linear_probe", "layer": layer}
+        columns = {"columns": {"target.protocol": [protocol]}, "rows": BASE["grid"]["rows"]}
+        return plan_of({**BASE, "grid": columns})
+
+    assert plan("stage2.first").jobs
+    with pytest.raises(
+        StudyError, match=r"`target\.protocol\.layer`: encoder `resnet8` has no layer `stage9`\. Did you"
+    ):
+        plan("stage9")

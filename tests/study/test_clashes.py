@@ -261,6 +261,8 @@ def test_held_out_training_images_are_not_what_the_source_learns_from(plan_of: P
     held_out = {"within": "train"}
     with pytest.raises(StudyError, match=r"learns from all of them: say `within: train` in source\.dataset"):
         plan({}, held_out)
+    with pytest.raises(StudyError, match="the source learns from all of them"):  # C10s is a part of CIFAR-10
+        plan_of({"base/source/dataset": "cifar10", "base/target/dataset": {"name": "c10s", **held_out}}, scale="paper")
     assert plan(held_out, held_out).jobs
     assert plan(held_out, {}).jobs  # fewer images to learn from: no image is read twice
     untrained = {"grid/rows": {"source.method": ["random"]}}

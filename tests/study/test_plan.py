@@ -196,6 +196,23 @@ def test_an_extra_row_that_names_a_column_stands_in_it_alone(plan_of: PlanOf) ->
         plan_of({"grid/columns": columns, "also": also})
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)])
+def test_no_new_column_stands_beside_one_of_the_grid_that_is_the_same_for_the_row(
+    order: tuple[int, ...], plan_of: PlanOf
+) -> None:
+    columns = [
+        {"label": "probe", "target.protocol": "linear_probe"},
+        {"label": "soft", "target.protocol": "classification", "transfer": "soft_targets"},
+        {"label": "alone", "target.protocol": "classification", "transfer": "none"},
+    ]
+    own = {"target.protocol": "classification", "transfer": "none"}
+    edit = {"grid/columns": [columns[place] for place in order], "also": [{"label": "x", **own}]}
+    study = plan_of(edit).studies["small"]
+    assert [cell.column for cell in study.cells if cell.row == "x"] == ["alone"]
+    with pytest.raises(StudyError, match="names `column: new`, but its settings put it into 'alone'"):
+        plan_of({**edit, "also": [{"label": "x", "column": "new", **own}]})
+
+
 def test_published_values_stand_in_their_cells(plan_of: PlanOf, project: Path) -> None:
     (project / "config/studies/p.csv").write_text("\ufeffrow,column,value\ntte,label_fraction 0.1,71.38\n")
     cells = plan_of({"published": "p.csv"}).studies["small"].cells

@@ -159,8 +159,15 @@ def _columns_of(row: Row, columns: list[Line], known: list[Line], shown: str) ->
         settings = {**column.settings, **replaced}
         twin = next((line for line in known if replaced and line.settings == settings), None)
         line = column if not replaced else twin or named or Line(row.column or _label(settings), settings)
-        if not replaced or all(line.settings | own != other.settings | own for other in found):
+        if not replaced or all(line.settings != other.settings for other in found):
             found.append(line)
+    # Columns that differ in nothing but what the row sets are one for it: no new one stands beside one of the grid.
+    there = [line for line in found if any(line is other for other in known)]
+    kept: list[Line] = []
+    for line in found:
+        if line in there or all(line.settings | own != other.settings | own for other in [*there, *kept]):
+            kept.append(line)
+    found = kept
     if row.column is None:
         return found
     labels = [line.label for line in found]

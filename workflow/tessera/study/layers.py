@@ -42,14 +42,15 @@ def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
 
 
 def _refuse_unread(experiment: Experiment, shown: str) -> None:
-    """Of an encoder whose options do not say which layers it has."""
+    """Of a layer that the encoder's options do not know: it may be an inner one."""
     encoder, target = experiment.source.encoder, experiment.target
     layer = getattr(target.reader(experiment.source), "layer", None)
-    if layer is None or encoder.layers:  # type: ignore[attr-defined]
+    if layer is None or layer in encoder.layers:  # type: ignore[attr-defined]
         return
     if layer not in (known := _layers_of(encoder, None)):
+        key = "layer" if target.layer is not None else "protocol.layer"
         raise StudyError(
-            f"{shown}: `target.layer`: encoder `{encoder.name}` has no layer `{brief(layer)}`. {suggest(layer, known)}"
+            f"{shown}: `target.{key}`: encoder `{encoder.name}` has no layer `{brief(layer)}`. {suggest(layer, known)}"
         )
 
 

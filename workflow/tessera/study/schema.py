@@ -146,8 +146,7 @@ class Target(Checked):
     def _learned_from(self, source: Source) -> Iterator[str]:
         """Refuses to measure on training images that the source learns from."""
         own, other = self.dataset, source.dataset
-        one = (own.name, own.location()) == (other.name, other.location())
-        if one and (own.within, other.within) == ("train", "all"):
+        if own.origin() == other.origin() and (own.within, other.within) == ("train", "all"):
             yield (
                 f"dataset: `within: train` measures on a fifth of the training images of `{own.name}`, but the source "
                 "learns from all of them: say `within: train` in source.dataset too"

@@ -48,6 +48,10 @@ class DatasetOptions(Options):
         """The folder or archive that must be under `data_root`; None where nothing needs to be there."""
         return None
 
+    def origin(self) -> str:
+        """What its images are taken from: datasets of one origin may share some."""
+        return self.location() or str(self.name)
+
     def missing(self, data_root: Path) -> str | None:
         """One line that says what is not there and what to do, or None. Called before any job starts."""
         location = self.location()

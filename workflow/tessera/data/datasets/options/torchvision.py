@@ -53,3 +53,6 @@ class C10sOptions(TorchvisionOptions):
     fraction: float = Field(0.2, gt=0, le=1, description="Share of each class of each split.")
     test: Literal["sampled", "full"] = Field("sampled", description="Test on the same share, or on all 10,000 images.")
     seed: int = Field(0, ge=0, description="Seed of the draw: fixed, so that all methods see the same images.")
+
+    def origin(self) -> str:
+        return "cifar10"
