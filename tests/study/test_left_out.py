@@ -129,3 +129,11 @@ def test_cells_are_named_by_columns_rows_or_number() -> None:
     every = [(row, column) for row in "abcd" for column in "xy"]
     left = [(("a", "x"), "one"), (("a", "y"), "one"), (("b", "x"), "one"), (("b", "y"), "one"), (("c", "x"), "two")]
     assert group(left, every) == (LeftOut("2 of 4 rows ('a', 'b')", "one"), LeftOut("1 of 8 cells", "two"))
+
+
+def test_what_is_said_of_what_is_missing_stands_in_the_study_s_order(plan_of: PlanOf) -> None:
+    """Its key covers what it says: two processes are to say the same."""
+    rows = [{"label": "here", "source.dataset": HERE}, {"label": "absent", "source.dataset": ABSENT}]
+    columns = {"target.label_fraction": [number / 20 for number in range(1, 11)]}
+    edit = {"grid/rows": rows, "grid/columns": columns, "also": [], "delta": {"against": "absent"}}
+    assert "since row 'absent' has nothing in 'label_fraction 0.05'" in str(plan_of(edit).studies["small"].left_out)

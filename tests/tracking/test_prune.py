@@ -55,6 +55,17 @@ def remove_all(plan: Plan, waste: list[Waste]) -> list[str]:
     return remove(plan.root, waste, needed_by_chosen(plan).folders)
 
 
+def with_long_training(plan: Plan) -> Job:
+    """One of five epochs, which the chosen study needs, and whose rate falls in the last."""
+    optimizer = {"schedule": "wsd", "decay_epochs": 1}
+    settings = {"source": {"epochs": 5, "optimizer": optimizer}}
+    job = Job(stage="pretrain_source", words="long", version=1, trial=0, settings=settings, inputs={})
+    plan.jobs[job.folder] = job
+    chosen = plan.studies["chosen"]
+    plan.studies["chosen"] = chosen.model_copy(update={"artifacts": (*chosen.artifacts, job.folder)})
+    return job
+
+
 def test_only_what_the_chosen_studies_need_stays(plan: Plan, tmp_path: Path) -> None:
     write(tmp_path / NEEDED.folder)
     write(tmp_path / OTHER.folder, 2_000_000)
@@ -219,12 +230,7 @@ def test_a_mistake_in_the_configuration_is_one_line(
 
 
 def test_states_go_first_and_stay_while_a_study_needs_their_training(plan: Plan, tmp_path: Path) -> None:
-    optimizer = {"schedule": "wsd", "decay_epochs": 1}
-    settings = {"source": {"epochs": 5, "optimizer": optimizer}}
-    job = Job(stage="pretrain_source", words="long", version=1, trial=0, settings=settings, inputs={})
-    plan.jobs[job.folder] = job
-    chosen = plan.studies["chosen"]
-    plan.studies["chosen"] = chosen.model_copy(update={"artifacts": (*chosen.artifacts, job.folder)})
+    job = with_long_training(plan)
     mine, shorter = state_of(job, 4), state_of(job, 2)
     write(tmp_path / job.folder)
     write(tmp_path / OTHER.folder, 5000)
@@ -242,12 +248,7 @@ def test_states_go_first_and_stay_while_a_study_needs_their_training(plan: Plan,
 
 
 def test_a_state_stays_while_a_training_is_to_go_on_from_it(plan: Plan, tmp_path: Path) -> None:
-    optimizer = {"schedule": "wsd", "decay_epochs": 1}
-    settings = {"source": {"epochs": 5, "optimizer": optimizer}}
-    job = Job(stage="pretrain_source", words="long", version=1, trial=0, settings=settings, inputs={})
-    plan.jobs[job.folder] = job
-    chosen = plan.studies["chosen"]
-    plan.studies["chosen"] = chosen.model_copy(update={"artifacts": (*chosen.artifacts, job.folder)})
+    job = with_long_training(plan)
     shorter, too_long = state_of(job, 2), state_of(job, 5)
     write(tmp_path / shorter.folder)
     write(tmp_path / too_long.folder)

@@ -188,7 +188,8 @@ def _plan_study(
     planned = _plan_cells(plan, resolver, outline, asked, trials)
     _refuse_twin_tasks(planned.needed.values(), outline.shown)
     every = [(cell.row, cell.column) for cell in asked]
-    gone, reasons = {place for place, _ in planned.left_out}, {reason for _, reason in planned.left_out}
+    # In the study's order: the summary's key depends on what it says of them, and a set's order on the process.
+    gone, reasons = [place for place, _ in planned.left_out], {reason for _, reason in planned.left_out}
     of_grid = [place for place, cell in zip(every, asked, strict=True) if not cell.extra] or every
     if gone and all(place in gone for place in of_grid):
         # What is left, if anything, are baselines, which make no table.

@@ -14,7 +14,7 @@ def summarize(
     part: Part,
     asked: Collection[Place],
     cells: Sequence[Cell],
-    left_out: Collection[Place],
+    left_out: Sequence[Place],
     *,
     told: Sequence[str],
     scale: str,
@@ -29,7 +29,7 @@ def summarize(
         part: The rows and columns that are wanted.
         asked: Row and column of each wanted cell.
         cells: Those that can be filled.
-        left_out: Row and column of those that cannot.
+        left_out: Row and column of those that cannot, in the study's order.
         told: Those in words.
         artifacts: Folders of all that fills the cells.
 
