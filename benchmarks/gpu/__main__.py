@@ -8,7 +8,6 @@ measures: docs/performance.md.
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,13 +17,19 @@ from tessera.errors import TesseraError
 from tessera.files import replace_text
 
 
+def results_folder(device: str, scale: str) -> Path:
+    """Where results go: a try on a processor, or of small sizes, takes nothing from what a GPU has measured."""
+    folder = ROOT / "results" / "gpu"
+    return folder if (device, scale) == ("cuda", "full") else folder / f"{device}_{scale}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", choices=SIZES, default="full", help="smoke: that every step runs, and nothing else")
     parser.add_argument("--minutes", type=float, default=25.0, help="after them nothing more is begun")
     parser.add_argument("--again", action="store_true", help="forget the results that are there")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu")
+    parser.add_argument("--out", type=Path, help="results/gpu; for a try, a folder of its own in it")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "gpu", help="what is only needed on the way")
     for inner in ("--step", "--kit", "--write", "--seconds"):  # of the processes that this one starts
         parser.add_argument(inner, help=argparse.SUPPRESS)
@@ -38,12 +43,11 @@ def main() -> int:
         found = steps.run_step(Kit.of(told.kit), told.step, float(told.seconds))
         replace_text(Path(told.write), json.dumps(found))
         return 0
-    kit = Kit(told.device, told.scale, told.minutes, told.out.absolute(), told.work.absolute())
-    if told.again:
-        for folder in (kit.out, kit.work):
-            shutil.rmtree(folder, ignore_errors=True)
+    out = told.out or results_folder(told.device, told.scale)
     try:
-        return steps.run_all(kit)
+        return steps.run_all(
+            Kit(told.device, told.scale, told.minutes, out.absolute(), told.work.absolute()), told.again
+        )
     except KeyboardInterrupt:
         print("stopped: what was done is kept, and another call goes on from here", file=sys.stderr)
         return 130

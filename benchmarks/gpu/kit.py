@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -149,8 +150,12 @@ def read(kit: Kit, name: str) -> Found:
     return found
 
 
-def run_all(kit: Kit) -> int:
-    """Runs what is not done yet, in order, while there is time; returns 1 where something failed, else 0."""
+def run_all(kit: Kit, again: bool = False) -> int:
+    """Runs what is not done yet, in order, while there is time; returns 1 where something failed, else 0.
+
+    Args:
+        again: Forget what was done, of this device and code; what other devices left on the way stays.
+    """
     begun = time.monotonic()
     left, bad = list[str](), list[str]()
     with lease(kit.device) as device:
@@ -158,6 +163,10 @@ def run_all(kit: Kit) -> int:
         os.environ[LEASE_DIR] = str(kit.work / "leases")
         whose = identity(kit, device.id)
         kit = work_of(kit, whose)
+        if again:
+            shutil.rmtree(kit.work, ignore_errors=True)
+            for step in steps_of(kit):
+                (kit.out / step.file).unlink(missing_ok=True)
         for folder in (kit.out, kit.work):
             folder.mkdir(parents=True, exist_ok=True)
         steps = steps_of(kit)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))  # lets tests import `benchmarks`
 
 from benchmarks.gpu import kit as steps  # noqa: E402
 from benchmarks.gpu import page, table  # noqa: E402
+from benchmarks.gpu.__main__ import results_folder  # noqa: E402
 from benchmarks.gpu.options import SIZES, Kit  # noqa: E402
 from tessera.study.plan import make_plan  # noqa: E402
 
@@ -68,6 +69,30 @@ def test_results_of_other_code_are_made_again(kit: Kit, ran: list[str], monkeypa
     assert ran == ["first", "second"] * 2
     (other,) = set(kit.work.iterdir()) - {work}
     assert not [path for path in other.iterdir() if path.is_file()], "what was on the way there is no part of it"
+
+
+def test_from_the_beginning_is_this_devices_beginning(
+    kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.out.mkdir()
+    (kit.out / "mended").touch()
+    steps.run_all(kit)
+    (work,) = kit.work.iterdir()
+    (work / "trained").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "code_hash", lambda: "other")
+        steps.run_all(kit, again=True)
+    assert (work / "trained").exists(), "another code's artifacts are no part of it"
+    steps.run_all(kit, again=True)
+    steps.run_all(kit, again=True)
+    assert ran == ["first", "second"] * 4
+    assert not (work / "trained").exists()
+
+
+def test_a_try_takes_nothing_from_what_a_gpu_measured() -> None:
+    folders = {results_folder(device, scale) for device in ("cuda", "cpu") for scale in ("full", "smoke")}
+    assert len(folders) == 4
+    assert results_folder("cuda", "full") == ROOT / "results" / "gpu"
 
 
 def test_nothing_is_begun_when_the_time_is_over(kit: Kit, ran: list[str], capsys: pytest.CaptureFixture[str]) -> None:

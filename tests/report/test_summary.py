@@ -88,7 +88,7 @@ def test_one_trial_says_that_it_proves_nothing(study: SummarizeStudy, tmp_path: 
     text = summarize(study.model_copy(update={"cells": tuple(cells), "trials": 1}), tmp_path)
     assert "One trial; scale `smoke`." in text
     assert "| tte | **71.0** (paper 73, −2.0) | 0.500 |" in text
-    assert "- One trial only, so nothing can be said about spread: tte against joint, +1.0 points (C10)." in text
+    assert "- One trial, no spread: tte against joint, +1.0 points (C10)." in text
     assert "Without a spread" in text
 
 

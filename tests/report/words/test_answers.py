@@ -99,8 +99,7 @@ def test_an_answer_reads_by_itself(write: Any, tmp_path: Path, values: list[floa
 
 def test_one_trial_of_one_says_so(write: Any, tmp_path: Path) -> None:
     assert told(write, tmp_path, [28.4], [24.0]) == [
-        "One trial only, so nothing can be said about spread: rotation against untrained encoder, +4.4 points "
-        "(linear probe)."
+        "One trial, no spread: rotation against untrained encoder, +4.4 points (linear probe)."
     ]
 
 

@@ -72,8 +72,8 @@ def sentence(compared: Compared, table: Table) -> str:
     trials = f"{len(gap.values)} trials" if len(gap.values) == of else f"{len(gap.values)} of {of} trials"
     size = f"{number(gap.mean, decimals, sign=True)}{unit}"
     if len(gap.values) == 1:
-        only = "One trial only" if of == 1 else f"Only 1 of {of} trials has both figures"
-        return f"{only}, so {NOTHING}: {row} against {against}, {size}{f' ({where})' if where else ''}."
+        only = "One trial, no spread" if of == 1 else f"Only 1 of {of} trials has both figures, so {NOTHING}"
+        return f"{only}: {row} against {against}, {size}{f' ({where})' if where else ''}."
     if gap.standard_error == 0 and gap.mean == 0:
         return f"No difference: {row} equals {against} in each of {trials}{f' ({where})' if where else ''}."
     if gap.interval is None:
