@@ -22,6 +22,7 @@ from tessera import artifacts, joblog, shortages
 from tessera.devices import CPU, Device, lease
 from tessera.errors import DivergedError, StudyError, TesseraError
 from tessera.files import remove_drafts
+from tessera.heap import trimmed
 from tessera.jobs import STAGES, Job, StageSettings
 from tessera.manifest import MANIFEST, read_manifest
 from tessera.own_code import refuse_other_code
@@ -142,7 +143,7 @@ def run_stage(stage: type[S], make: Callable[[StageJob[S]], None], needs_device:
         make: Reads `inputs`, writes into `output`.
         needs_device: Lease the job's GPUs where there are any; other stages run on the processor.
     """
-    with explained(), ExitStack() as held:
+    with explained(), trimmed(), ExitStack() as held:
         jobs = [parse_spec(Job, [word]) for word in sys.argv[1:]] or [parse_spec(Job)]
         first, device, failure = jobs[0], None if needs_device else CPU, None
         if first.stage != stage.stage:
