@@ -24,8 +24,9 @@ DEVICE ?= cuda
 SCALE ?= full
 MINUTES ?= 25
 
-gpu: $(READY)
-	PYTHONPATH=workflow $(BIN)/python -m benchmarks.gpu --device $(DEVICE) --scale $(SCALE) --minutes $(MINUTES) $(ARGS)
+# WITH=python3: an interpreter that has all packages (or some of them in PYTHONPATH), where none can be installed.
+gpu: $(if $(WITH),,$(READY))
+	PYTHONPATH="workflow$${PYTHONPATH:+:$$PYTHONPATH}" $(or $(WITH),$(BIN)/python) -m benchmarks.gpu --device $(DEVICE) --scale $(SCALE) --minutes $(MINUTES) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

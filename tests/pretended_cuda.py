@@ -76,6 +76,10 @@ class OnGpu(Tensor):
         return return_and_correct_aliasing(func, args, kwargs, out)
 
 
+# Where not even a single number may be another device's.
+ALL_OF_ONE_DEVICE = ("cat", "stack", "gather", "index_select", "scatter", "scatter_", "scatter_add", "scatter_add_")
+
+
 def _tell(what: str) -> None:
     State.waited.append(what)
     if State.forbidden:
@@ -92,16 +96,17 @@ def _check(name: str, func: Any, args: Any, kwargs: Any) -> None:
             _tell("copy_ between devices")
         return
     if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
-        masks = [t for t in flat[1:] if t.dtype in (torch.bool, torch.uint8)]
-        if name == "index" and masks:
-            _tell("index by a mask reads its size")
+        asked = [t for t in tree_flatten(args[1])[0] if isinstance(t, Tensor)]
+        masked = any(t.dtype in (torch.bool, torch.uint8) for t in asked)
+        if masked and (name == "index" or args[2].numel() > 1):  # a single value is filled in without that
+            _tell(f"{name} by a mask reads its size")
         if isinstance(args[0], OnGpu):
             if any(t.ndim for t in own):
                 _tell(f"{name} copies an index of the processor's")
             return
     if any(type(word) is GENERATOR for word in tree_flatten((args, kwargs))[0]):
         raise MixedError(f"{name}: a generator of the processor's for a tensor of a GPU")
-    if wrong := [tuple(tensor.shape) for tensor in own if tensor.ndim]:
+    if wrong := [tuple(tensor.shape) for tensor in own if tensor.ndim or name in ALL_OF_ONE_DEVICE]:
         raise MixedError(f"{name}: tensors of a processor, {wrong}, beside those of a GPU")
 
 

@@ -8,19 +8,52 @@ measures: docs/performance.md.
 
 import argparse
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu import kit as steps
 from benchmarks.gpu.options import ROOT, SIZES, Kit
 from tessera.errors import TesseraError
 from tessera.files import replace_text
+from tessera.stopping import Stopped, stoppable
 
 
 def results_folder(device: str, scale: str) -> Path:
     """Where results go: a try on a processor, or of small sizes, takes nothing from what a GPU has measured."""
     folder = ROOT / "results" / "gpu"
     return folder if (device, scale) == ("cuda", "full") else folder / f"{device}_{scale}"
+
+
+def _one_step(told: argparse.Namespace) -> int:
+    """A step, in the process that `run_all` started for it."""
+    _end_with_parent()
+
+    def keep(found: dict[str, Any]) -> None:
+        replace_text(Path(told.write), json.dumps(found))
+
+    with stoppable():
+        try:
+            keep(steps.run_step(Kit.of(told.kit), told.step, float(told.seconds), keep))
+        except TesseraError as error:
+            keep({"failed": str(error)})
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Ends this process as Ctrl-C does once the kit is gone, which a SIGKILL may have ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> int:
@@ -40,17 +73,16 @@ def main() -> int:
         one_process(Kit.of(told.kit))
         return 0
     if told.step:
-        found = steps.run_step(Kit.of(told.kit), told.step, float(told.seconds))
-        replace_text(Path(told.write), json.dumps(found))
-        return 0
+        return _one_step(told)
     out = told.out or results_folder(told.device, told.scale)
     try:
-        return steps.run_all(
-            Kit(told.device, told.scale, told.minutes, out.absolute(), told.work.absolute()), told.again
-        )
-    except KeyboardInterrupt:
+        with stoppable():  # so that a step ends with the kit, and never computes beside another call's
+            return steps.run_all(
+                Kit(told.device, told.scale, told.minutes, out.absolute(), told.work.absolute()), told.again
+            )
+    except KeyboardInterrupt as interrupt:
         print("stopped: what was done is kept, and another call goes on from here", file=sys.stderr)
-        return 130
+        return Stopped.after(interrupt).exit_code
     except TesseraError as error:
         print(f"error: {error} Or try the way there on a processor: make gpu DEVICE=cpu SCALE=smoke", file=sys.stderr)
         return 1

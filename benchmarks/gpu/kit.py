@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from benchmarks.gpu import checks, page
-from benchmarks.gpu.options import ROOT, Kit
+from benchmarks.gpu.options import ROOT, Kit, environment_with
 from benchmarks.gpu.stopping import stop
 from tessera.devices import LEASE_DIR, lease
 from tessera.files import replace_text
@@ -21,10 +21,12 @@ from tessera.provenance import git_state
 LEAST_S = 15.0  # with less left nothing is begun
 STOP_S = 90.0  # until a step that was told to stop is ended
 MARGIN = 0.85  # of the time left: what a table is planned with
-FIRST, WHOLE = "table 4, first", "table 4"
+FOR_TABLE = 0.4  # of all the time: what the steps before the table leave it
+MACHINE, FIRST, WHOLE = "machine", "table 4, first", "table 4"
 CODE = ("workflow/tessera", "benchmarks/gpu", "tests/gpu", "config/studies/table4.yaml", "config/scales/paper.yaml")
 
 Found = dict[str, Any]
+Keep = Callable[[Found], None]  # takes what was found so far, for a step that may be cut off
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Step:
     """
 
     name: str
-    run: Callable[[Kit, float], Found]
+    run: Callable[[Kit, float, Keep], Found]
     most_s: float
 
     @property
@@ -47,51 +49,54 @@ class Step:
 
 def steps_of(kit: Kit) -> list[Step]:
     """All steps, the most telling first. What needs torch is imported when it runs."""
-    found = [Step("machine", _machine, 120)]
+    cases = list(enumerate(kit.size.cases))
+    found = [Step(MACHINE, _machine, 120)]
     found += [Step(f"tests {name}", _tests(name), 240) for name in checks.FILES]
-    found += [Step(f"steps {case.name}", _benchmark(index), 180) for index, case in enumerate(kit.size.cases)]
+    found += [Step(f"steps {case.name}", _benchmark(index), 120) for index, case in cases]
     found += [Step("processes on one device", _processes, 120), Step("stacked trials", _stacked, 90)]
+    # A compiler may take minutes: each size by itself, after what is sure to end.
+    found += [Step(f"compiled steps {case.name}", _benchmark(index, compiled=True), 240) for index, case in cases]
     return [*found, Step(FIRST, _first_table, 420), Step(WHOLE, _whole_table, 3600)]
 
 
-def _machine(kit: Kit, _: float) -> Found:
+def _machine(kit: Kit, _: float, keep: Keep) -> Found:
     from benchmarks.gpu import machine
 
     return machine.measure(kit)
 
 
-def _tests(name: str) -> Callable[[Kit, float], Found]:
-    return lambda kit, _: checks.run_tests(kit, name)
+def _tests(name: str) -> Callable[[Kit, float, Keep], Found]:
+    return lambda kit, seconds, _: checks.run_tests(kit, name, seconds)
 
 
-def _benchmark(index: int) -> Callable[[Kit, float], Found]:
-    def run(kit: Kit, _: float) -> Found:
+def _benchmark(index: int, compiled: bool = False) -> Callable[[Kit, float, Keep], Found]:
+    def run(kit: Kit, _: float, keep: Keep) -> Found:
         from benchmarks.gpu import training_steps
 
-        return training_steps.measure_steps(kit, kit.size.cases[index])
+        return training_steps.measure_steps(kit, kit.size.cases[index], compiled, keep)
 
     return run
 
 
-def _processes(kit: Kit, _: float) -> Found:
+def _processes(kit: Kit, _: float, keep: Keep) -> Found:
     from benchmarks.gpu import training_steps
 
     return training_steps.measure_processes(kit)
 
 
-def _stacked(kit: Kit, _: float) -> Found:
+def _stacked(kit: Kit, _: float, keep: Keep) -> Found:
     from benchmarks.gpu import training_steps
 
     return training_steps.measure_stacked(kit)
 
 
-def _first_table(kit: Kit, seconds: float) -> Found:
+def _first_table(kit: Kit, seconds: float, _: Keep) -> Found:
     from benchmarks.gpu import table
 
     return table.measure(kit, kit.size.first_share, seconds)
 
 
-def _whole_table(kit: Kit, seconds: float) -> Found:
+def _whole_table(kit: Kit, seconds: float, _: Keep) -> Found:
     """At the share that the first table's times say fits; once begun, a later call goes on at that share."""
     from benchmarks.gpu import table
 
@@ -176,6 +181,8 @@ def run_all(kit: Kit, again: bool = False) -> int:
                 print(f"[{number:2}/{len(steps)}] {step.name}: done before", flush=True)
                 continue
             seconds = 60 * kit.minutes - (time.monotonic() - begun)
+            if step.name not in (FIRST, WHOLE):
+                seconds -= FOR_TABLE * 60 * kit.minutes
             if seconds < LEAST_S:
                 left.append(step.name)
                 continue
@@ -189,6 +196,11 @@ def run_all(kit: Kit, again: bool = False) -> int:
             elif state == "cut off":
                 left.append(step.name)
             page.write(kit, [(step.name, read(kit, step.name)) for step in steps])
+            if step.name == MACHINE and state == "failed":  # nor would anything else run
+                found = read(kit, MACHINE)["found"]
+                print(found.get("failed") or found.get("log", ""), file=sys.stderr)
+                left += [other.name for other in steps[number:]]
+                break
         page.write(kit, [(step.name, read(kit, step.name)) for step in steps])
     print(f"results: {kit.out / 'index.html'}")
     if left:
@@ -202,9 +214,8 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
     """Runs a step in a process of its own, and writes what became of it."""
     log, draft, start = kit.work / step.file.replace(".json", ".log"), kit.work / "found.json", time.monotonic()
     draft.unlink(missing_ok=True)
-    path = os.pathsep.join([str(ROOT), str(ROOT / "workflow")])
     # Asked for by deterministic products of matrices, before CUDA begins.
-    environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **os.environ, "PYTHONPATH": path}
+    environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **environment_with(ROOT, ROOT / "workflow")}
     inner = max(1.0, seconds - STOP_S / 3) if seconds > STOP_S else seconds
     words = [sys.executable, "-m", "benchmarks.gpu", "--step", step.name, "--kit", kit.words()]
     words += ["--seconds", f"{inner:.0f}", "--write", str(draft)]
@@ -222,8 +233,8 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
     except (OSError, ValueError):
         found = {}
     state = _state(found, process.returncode, late)
-    if state != "done" and not found:
-        found = {"log": log.read_text(encoding="utf-8", errors="replace")[-3000:]}
+    if state != "done" and "failed" not in found:
+        found |= {"log": log.read_text(encoding="utf-8", errors="replace")[-3000:]}
     result = {
         "step": step.name,
         "state": state,
@@ -245,7 +256,7 @@ def _state(found: Found, code: int, late: bool) -> str:
     return "done" if code == 0 and found else "failed"
 
 
-def run_step(kit: Kit, name: str, seconds: float) -> Found:
+def run_step(kit: Kit, name: str, seconds: float, keep: Keep) -> Found:
     """What a step finds, in this process."""
     step = next(step for step in steps_of(kit) if step.name == name)
-    return step.run(kit, seconds)
+    return step.run(kit, seconds, keep)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.options import Kit
+from tessera.errors import TesseraError
 from tessera.provenance import hardware
 from tessera.training.compute import Compute
 
@@ -91,6 +92,12 @@ def _driver() -> str:
 def measure(kit: Kit) -> dict[str, Any]:
     """The step `machine`."""
     device = torch.device(kit.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise TesseraError(
+            f"PyTorch {torch.__version__} (of CUDA {torch.version.cuda or 'none: a build for processors'}) reaches no "
+            f"GPU, though there is one (driver {_driver()}). `make environment TORCH=default` installs the lock's "
+            "build; for an older driver name the CUDA it knows, such as TORCH=cu126."
+        )
     start = time.perf_counter()
     torch.zeros(1, device=device)
     synchronize(device)

@@ -1,12 +1,19 @@
 """What the kit is told, and the sizes that follow from it."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAPER_BATCH = 64
+
+
+def environment_with(*folders: Path) -> dict[str, str]:
+    """This process's environment, with folders that go before those in which its own packages may lie."""
+    own = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, folders), *filter(None, [own])])}
 
 
 @dataclass(frozen=True)

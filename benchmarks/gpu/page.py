@@ -50,7 +50,8 @@ def render(device: str, scale: str, results: Sequence[tuple[str, Found]]) -> str
     parts += ["<h2>Steps</h2>", _steps(results), "<h2>Machine</h2>", _machine(machine), "<h2>Tests</h2>"]
     parts += [_tests(name, of) for name, of in results if name.startswith("tests ") and of]
     parts.append("<h2>Steps of a pretraining</h2>" + _PEAK)
-    parts += [_benchmark(name, of["found"], machine) for name, of in results if name.startswith("steps ") and of]
+    timed = ("steps ", "compiled steps ")
+    parts += [_benchmark(name, of["found"], machine) for name, of in results if name.startswith(timed) and of]
     parts += [_processes(by_name.get("processes on one device", {})), _stacked(by_name.get("stacked trials", {}))]
     parts.append("<h2>Table 4, CIFAR-10</h2>")
     parts += [_table(of["found"]) for name, of in results if name.startswith("table 4") and of]
@@ -119,6 +120,8 @@ def _tests(name: str, of: Found) -> str:
     parts += [f"<p class=left>{number} skipped: {escape(why)}</p>" for why, number in skipped.items()]
     told = {test: one for test, one in found.get("told", {}).items() if any(one.values())}
     parts += [f"<p class=note>{escape(_short(test))}: {escape(_of(one))}</p>" for test, one in told.items()]
+    if "cut off" in found:
+        parts.append(f"<p class=left>{escape(found['cut off'])}</p>")
     return "".join([*parts, _log(found)])
 
 
@@ -162,7 +165,7 @@ def _benchmark(name: str, found: Found, machine: Found) -> str:
                 )
             )
     head = ("way", "images/s", "share of the peak", "times as fast as eager", "first turn, s", "memory, MB")
-    return f"<h3>{escape(name)}, {escape(found['precision'])}</h3>{_rows(head, rows)}"
+    return f"<h3>{escape(name)}, {escape(found['precision'])}</h3>{_rows(head, rows)}{_log(found)}"
 
 
 def _processes(of: Found) -> str:

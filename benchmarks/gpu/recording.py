@@ -1,16 +1,26 @@
 """A plugin of pytest: writes each test's outcome when it ends, and leaves out those that passed in an earlier call."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 MOST_SAID = 3000  # characters of a failure
+STARTED = "started"  # in place of an outcome, for a test that ended pytest before it had one
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", type=Path, help="file of the outcomes, a line of JSON a test")
+    parser.addoption("--since", type=float, default=0.0, help="leave out what has any outcome from this time on, too")
+
+
+def write(path: Path, about: dict[str, Any]) -> None:
+    """Adds a line to the outcomes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**about, "at": time.time()}, default=str) + "\n")
 
 
 def outcomes(path: Path) -> dict[str, dict[str, Any]]:
@@ -26,10 +36,12 @@ def outcomes(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    since: float = config.getoption("--since")
     before = outcomes(config.getoption("--record"))
-    passed = [item for item in items if before.get(item.nodeid, {}).get("outcome") == "passed"]
-    config.hook.pytest_deselected(items=passed)
-    items[:] = [item for item in items if item not in passed]
+    known = {test for test, about in before.items() if about["outcome"] == "passed" or about["at"] >= since > 0}
+    done = [item for item in items if item.nodeid in known]
+    config.hook.pytest_deselected(items=done)
+    items[:] = [item for item in items if item.nodeid not in known]
 
 
 class Recorder:
@@ -37,6 +49,9 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        write(self.path, {"test": nodeid, "outcome": STARTED})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call" and report.outcome == "passed":
@@ -46,16 +61,14 @@ class Recorder:
             why = str(report.longrepr[2]).removeprefix("Skipped: ")
         elif report.outcome == "failed":
             why = report.longreprtext[-MOST_SAID:]
-        about = {
+        about: dict[str, Any] = {
             "test": report.nodeid,
             "outcome": report.outcome,
             "seconds": report.duration,
             "why": why,
             "told": dict(report.user_properties),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(about, default=str) + "\n")
+        write(self.path, about)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.gpu.options import ROOT, Kit, Size
+from benchmarks.gpu.options import ROOT, Kit, Size, environment_with
 from benchmarks.gpu.stopping import stop
 from tessera.files import replace_text
 
@@ -36,10 +36,10 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
     folder, name = kit.work / "table4", f"{STUDY}_{round(1 / share)}"
     dataset, told = choose_dataset(kit)
     lay_out(folder, name, kit.size, dataset, share, kit.device)
-    words = [str(Path(sys.executable).with_name("snakemake")), name, "--cores", str(min(4, os.cpu_count() or 1))]
+    words = [sys.executable, "-m", "snakemake", name, "--cores", str(min(4, os.cpu_count() or 1))]
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "rules"]
     words += [] if kit.device == "cpu" else ["--resources", "gpu=1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "TESSERA_DATA": str(data_folder())}
+    environment = {**environment_with(ROOT / "workflow"), "TESSERA_DATA": str(data_folder())}
     start, record = time.monotonic(), kit.work / f"{name}.json"
     before = json.loads(record.read_text()) if record.exists() else {"began": time.time(), "seconds_of_run": 0.0}
     replace_text(record, json.dumps(before))

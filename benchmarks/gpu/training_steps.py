@@ -80,7 +80,7 @@ class Training:
             for part in self.source.tasks
         }
         self.learner = Learner(self.source, dataset, prepared, compute, 0)
-        self.learner.regularizer.begin_epoch(self.learner.encoder, 0)
+        self.learner.regularizer.begin_epoch(self.learner.encoder, 1)  # not the first, in which some do nothing yet
         schedule = registry.load("schedule", self.source.schedule.name)(self.source.schedule)
         self.turns: list[Turn] = schedule.turns(self.learner.names, self.source.iterations, generator_of(0, "order"))
         self.images = case.batch * sum(turn.batches for turn in self.turns)
@@ -163,14 +163,25 @@ class Training:
         return replay
 
 
-def measure_steps(kit: Kit, case: Case) -> Found:
-    """The step `steps <case>`: joint and TTE, each in every way."""
+def measure_steps(kit: Kit, case: Case, compiled: bool, keep: Callable[[Found], None]) -> Found:
+    """The steps `steps <case>` and `compiled steps <case>`: joint and TTE, each in its ways.
+
+    Args:
+        compiled: Compiled ones beside eager ones, and nothing else.
+        keep: Told what was found after each way.
+    """
     torch.set_num_threads(1)
     compute = Compute(torch.device(kit.device))
     repeat_exactly(compute.device)  # as jobs do
     found: Found = {"precision": str(compute.dtype).removeprefix("torch."), "methods": {}}
     for method in METHODS:
-        found["methods"][method] = _measure_method(kit.size, Training(case, method, compute, kit.size.steps))
+        training = Training(case, method, compute, kit.size.steps)
+        of: Found = {"images": training.images, "operations": training.operations(), "ways": {}}
+        found["methods"][method] = of
+        for way, took in (_compiled_ways if compiled else _ways)(kit.size, training, of):
+            of["ways"][way] = took
+            keep(found)
+        del training
         torch.compiler.reset()
         gc.collect()
         if compute.device.type == "cuda":
@@ -178,33 +189,40 @@ def measure_steps(kit: Kit, case: Case) -> Found:
     return found
 
 
-def _measure_method(size: Size, training: Training) -> Found:
+def _ways(size: Size, training: Training, of: Found) -> Iterator[tuple[str, Found]]:
+    """Each way and what it took; the memory of an eager step goes into `of`."""
     device, ready = training.compute.device, partial(training.epoch, training.ready)
-    ways: Found = {}
-    found: Found = {"images": training.images, "operations": training.operations(), "ways": ways}
-    ways["eager, with making batches"] = _timed(training, lambda: training.epoch, size.rounds)
-    ways["eager"] = _timed(training, lambda: ready, size.rounds)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        ready()
-        synchronize(device)
-        found["memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
-        with _kernels_by_trial():
-            ways["eager, kernels by trial, not to be repeated exactly"] = _timed(training, lambda: ready, size.rounds)
-        ways["CUDA graph"] = _timed(training, training.captured, size.rounds)
-    else:
-        ways["CUDA graph"] = {"skipped": "needs a GPU"}
+    yield "eager, with making batches", _timed(training, lambda: training.epoch, size.rounds)
+    yield "eager", _timed(training, lambda: ready, size.rounds)
+    if device.type != "cuda":
+        yield "CUDA graph", {"skipped": "needs a GPU"}
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    ready()
+    synchronize(device)
+    of["memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+    with _kernels_by_trial():
+        yield "eager, kernels by trial, not to be repeated exactly", _timed(training, lambda: ready, size.rounds)
+    yield "CUDA graph", _timed(training, training.captured, size.rounds)
+
+
+def _compiled_ways(size: Size, training: Training, of: Found) -> Iterator[tuple[str, Found]]:
+    ready = partial(training.epoch, training.ready)
 
     def compiled() -> Callable[[], None]:
         training.compile(size.compiler)
         return ready
 
-    ways[f"torch.compile ({size.compiler})"] = _timed(training, compiled, size.rounds)
-    return found
+    yield "eager", _timed(training, lambda: ready, size.rounds)
+    yield f"torch.compile ({size.compiler})", _timed(training, compiled, size.rounds)
 
 
 def _timed(training: Training, make: Callable[[], Callable[[], None]], rounds: int) -> Found:
-    """Seconds of an epoch in one way, and what it took to get there; or why it cannot be gone."""
+    """Seconds of an epoch in one way, and what it took to get there; or why it cannot be gone.
+
+    Raises:
+        RuntimeError: If the device answers no more after that, so that no other way can be tried in this process.
+    """
     device, start = training.compute.device, time.perf_counter()
     try:
         epoch = make()
@@ -213,6 +231,7 @@ def _timed(training: Training, make: Callable[[], Callable[[], None]], rounds: i
         first = time.perf_counter() - start
         return {"seconds": seconds_of(epoch, device, rounds, warm_up=0), "first_s": first}
     except Exception as error:
+        synchronize(device)  # raises where a kernel's fault has ended all CUDA of this process
         return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"}
 
 

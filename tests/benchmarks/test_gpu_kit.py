@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ import yaml
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # lets tests import `benchmarks`
 
+from benchmarks.gpu import checks, machine, page, table  # noqa: E402
 from benchmarks.gpu import kit as steps  # noqa: E402
-from benchmarks.gpu import page, table  # noqa: E402
 from benchmarks.gpu.__main__ import results_folder  # noqa: E402
-from benchmarks.gpu.options import SIZES, Kit  # noqa: E402
+from benchmarks.gpu.options import SIZES, Kit, environment_with  # noqa: E402
+from tessera.errors import TesseraError  # noqa: E402
 from tessera.study.plan import make_plan  # noqa: E402
 
 Found = dict[str, Any]
@@ -95,6 +98,40 @@ def test_a_try_takes_nothing_from_what_a_gpu_measured() -> None:
     assert results_folder("cuda", "full") == ROOT / "results" / "gpu"
 
 
+def test_what_comes_before_the_table_leaves_it_time(kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [steps.Step(name, lambda *_: {}, 9) for name in ("first", steps.FIRST)]
+    monkeypatch.setattr(steps, "steps_of", lambda _: named)
+    short = Kit(kit.device, kit.scale, 0.4, kit.out, kit.work)  # 24 s, of which 9.6 are the table's
+    assert steps.run_all(short) == 0
+    assert ran == [steps.FIRST]
+
+
+def test_where_the_machine_s_device_cannot_be_used_nothing_else_is_tried(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def run(kit: Kit, step: steps.Step, seconds: float, whose: Found) -> str:
+        ran.append(step.name)
+        result = {"state": "failed", "of": whose, "found": {"failed": "a build for processors"}, "seconds": 1.0}
+        kit.out.joinpath(step.file).write_text(json.dumps({**result, "when": "", "git": None}))
+        return "failed"
+
+    monkeypatch.setattr(steps, "_run_step", run)
+    assert steps.run_all(kit) == 1
+    assert ran == [steps.MACHINE]
+    told = capsys.readouterr()
+    assert "a build for processors" in told.err
+    assert "not done: tests test_parts, " in told.out
+    assert "a build for processors" in (kit.out / "index.html").read_text()
+
+
+def test_a_build_for_processors_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TesseraError, match=r"reaches no GPU, though there is one .* `make environment TORCH=default`"):
+        machine.measure(Kit("cuda", "smoke", 1.0, tmp_path, tmp_path))
+
+
 def test_nothing_is_begun_when_the_time_is_over(kit: Kit, ran: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     late = Kit(kit.device, kit.scale, 0.1, kit.out, kit.work)
     assert steps.run_all(late) == 0
@@ -131,6 +168,100 @@ def test_a_step_that_is_late_is_cut_off_and_one_that_breaks_tells_its_log(
     assert steps._run_step(kit, step, 6.0, {}) == state
     result = json.loads((kit.out / step.file).read_text())
     assert ("begins" if name == "slow" else "no such kernel") in result["found"]["log"]
+
+
+def test_whoever_ends_the_kit_ends_its_step(kit: Kit, tmp_path: Path) -> None:
+    """By a signal that no shell sends, as `timeout` and batch systems do; and by one that cannot be heard."""
+    held = PROCESS.replace('print("begins", flush=True)', f'open(r"{tmp_path}/pid", "w").write(str(os.getpid()))')
+    held = held.replace("import sys, time", "import os, sys, time")
+    words = ["--device", "cpu", "--scale", "smoke", "--out", str(kit.out), "--work", str(kit.work)]
+    script = tmp_path / "script.py"  # which the step's process runs as well
+    script.write_text(held)
+    started = held.replace("sys.exit(main())", "") + (
+        "import subprocess\nstart = subprocess.Popen\n"
+        f"mine = lambda words: [words[0], r'{script}', *words[3:]] if '--step' in words else words\n"
+        "kit.subprocess.Popen = lambda words, **more: start(mine(words), **more)\n"
+        "sys.exit(main())\n"
+    )
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        (tmp_path / "pid").unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", started, *words], env=environment_with(ROOT, ROOT / "workflow"),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        step = int((tmp_path / "pid").read_text())
+        process.send_signal(number)
+        told, _ = process.communicate(timeout=60)
+        if number == signal.SIGTERM:
+            assert process.returncode == 143
+            assert "stopped: what was done is kept" in told
+        eventually(lambda: not alive(step))  # noqa: B023  called at once
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs, and is not one that has ended and waits to be asked."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def eventually(holds: Callable[[], Any], patience_s: float = 60) -> None:
+    end = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.05)
+
+
+CONFTEST = """
+def pytest_addoption(parser):
+    parser.addoption("--device")
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs one")
+"""
+TESTS = """
+import os, time, pytest
+pytestmark = pytest.mark.gpu
+def test_before(): pass
+def test_crashes(): os._exit(7)
+def test_fails(): assert 1 == 2
+def test_sleeps(): time.sleep(float(os.environ["SLEEPS"]))
+def test_after(): pass
+"""
+
+
+@pytest.fixture
+def suite(kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of tests, one of which ends its process."""
+    folder = tmp_path / "project" / "tests" / "gpu"
+    folder.mkdir(parents=True)
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_some.py").write_text(TESTS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "workflow")]))
+    monkeypatch.setenv("SLEEPS", "0")
+    monkeypatch.setattr(checks, "ROOT", tmp_path / "project")
+    kit.work.mkdir()
+    return "test_some"
+
+
+def test_a_test_that_ends_its_process_has_failed_and_the_others_run(suite: str, kit: Kit) -> None:
+    found = checks.run_tests(Kit(kit.device, "full", 1.0, kit.out, kit.work), suite, 60.0)
+    assert found["counts"] == {"passed": 3, "failed": 2}
+    crashed, failed = (found["failed"][f"tests/gpu/test_some.py::test_{name}"] for name in ("crashes", "fails"))
+    assert crashed.startswith("it ended pytest (code 7)")
+    assert "assert 1 == 2" in failed
+    assert "cut off" not in found
+
+
+def test_tests_that_are_late_keep_what_has_ended(suite: str, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLEEPS", "60")
+    full = Kit(kit.device, "full", 1.0, kit.out, kit.work)
+    found = checks.run_tests(full, suite, 8.0)
+    assert found["cut off"]
+    assert found["counts"] == {"passed": 1, "failed": 2}
+    monkeypatch.setenv("SLEEPS", "0")
+    assert checks.run_tests(full, suite, 60.0)["counts"] == {"passed": 3, "failed": 2}  # what failed is tried again
 
 
 @pytest.mark.parametrize("scale", SIZES)

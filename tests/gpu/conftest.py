@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -58,22 +58,13 @@ def exact_products() -> Iterator[None]:
 @pytest.fixture
 def unread(device: torch.device, pretended: bool) -> Unread:
     """A context in which whatever waits for a GPU is an error: reading a value, or a copy that is waited for."""
-
     if pretended:
         return pretended_cuda.unread
+    if device.type != "cuda":
+        return nullcontext
+    import gpu_cases
 
-    @contextmanager
-    def context() -> Iterator[None]:
-        if device.type != "cuda":
-            yield
-            return
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    return context
+    return gpu_cases.waiting_refused
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """Small images with every kind of label, and the trainings of real parts on them."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,6 +31,18 @@ LABELLED = [
     {"name": "classification", "hidden": [8], "labels": "shade"},
     {"name": "depth"},
 ]
+
+
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """Makes an error of whatever waits for CUDA: reading a value, or a copy that is waited for."""
+    try:
+        with warnings.catch_warnings():  # the first time PyTorch warns that this is a prototype
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def task(name: str) -> dict[str, Any]:

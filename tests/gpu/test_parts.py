@@ -68,6 +68,7 @@ def test_a_task_s_step_is_near_a_processor_s(name: str, precision: str, device: 
     assert_close(found[0].cpu(), expected[0], **near)
 
 
+@pytest.mark.usefixtures("repeatable")  # the kernels that jobs use
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_s_step_waits_for_nothing(name: str, compute: Compute, unread: Any) -> None:
     step_of(name, compute, unread)
@@ -149,6 +150,7 @@ def test_a_fusion_s_epochs_are_near_a_processor_s(name: str, compute: Compute) -
             assert found.history[0][key] == pytest.approx(value, rel=0.05)
 
 
+@pytest.mark.usefixtures("repeatable")
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("name", sorted(registry.parts("balancing")))
 def test_a_balancing_s_step_waits_at_most_to_read_what_it_solves_for(

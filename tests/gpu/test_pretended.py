@@ -1,5 +1,6 @@
 """The GPU that is made up refuses and tells what a GPU would; and trainings on it, in every run of the tests."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import gpu_cases
 import pytest
 import torch
 import torch.nn.functional as F
-from gpu_cases import CPU, LABELLED, SHARED, dataset, prepared, same_bytes, source, task
+from gpu_cases import CPU, LABELLED, SHARED, dataset, prepared, same_bytes, source, task, waiting_refused
 
 from pretended_cuda import CUDA, MixedError, State, WaitError, pretended_cuda, unread
 from tessera.multitask.learner import Learner
@@ -42,6 +43,8 @@ def test_what_a_gpu_refuses_is_refused(gpu: torch.device) -> None:
         there + torch.ones(3)
     with pytest.raises(MixedError, match="generator"):
         torch.randn(3, device=gpu, generator=torch.Generator())
+    with pytest.raises(MixedError, match="stack"):
+        torch.stack([there.sum(), torch.tensor(1.0)])
     assert (there + torch.tensor(1.0)).device == gpu  # a single number is none of a device's
     assert torch.randn(3, device=gpu, generator=torch.Generator(gpu)).device == gpu
 
@@ -54,6 +57,7 @@ def test_what_a_gpu_refuses_is_refused(gpu: torch.device) -> None:
         lambda x: x.cpu(),
         lambda x: bool((x > 0).all()),
         lambda x: x[x > 0],
+        lambda x: x.index_put_((x > 0,), x.clone()),
         lambda x: (x > 0).nonzero(),
         lambda x: torch.ones(3).to(x.device),
         lambda x: torch.tensor([1.0, 2.0], device=x.device),
@@ -107,3 +111,18 @@ def test_a_pretraining_ends_with_a_processor_s_bytes(gpu: torch.device) -> None:
     )
     assert State.waited
     assert same_bytes({name: tensor.cpu() for name, tensor in there.items()}, here) == []
+
+
+def test_waiting_is_refused_though_pytorch_warns_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings are errors in the tests."""
+    set_to = []
+
+    def set_mode(mode: str) -> None:
+        set_to.append(mode)
+        if mode == "error":
+            warnings.warn("a prototype", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr("torch.cuda.set_sync_debug_mode", set_mode)
+    with pytest.raises(ValueError, match="inside"), waiting_refused():
+        raise ValueError("inside")
+    assert set_to == ["error", "default"]
