@@ -31,10 +31,12 @@ def results_folder(device: str, scale: str) -> Path:
 
 def _one_step(told: argparse.Namespace) -> int:
     """A step, in the process that `run_all` started for it."""
-    _end_with_parent()
+    _end_with(int(told.parent))
+    so_far: dict[str, Any] = {}
 
     def keep(found: dict[str, Any]) -> None:
-        replace_text(Path(told.write), json.dumps(found))
+        so_far.update(found)
+        replace_text(Path(told.write), json.dumps(so_far))
 
     with stoppable():
         try:
@@ -44,14 +46,15 @@ def _one_step(told: argparse.Namespace) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
-    """Ends this process as Ctrl-C does once the kit is gone, which a SIGKILL may have ended."""
-    parent = os.getppid()
+def _end_with(parent: int) -> None:
+    """Ends this process and all that it started once the kit is gone, which a SIGKILL may have ended."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(steps.STOP_S)
+        os.killpg(os.getpgid(0), signal.SIGKILL)  # signals are not heard while a call of the device hangs
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -64,7 +67,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="forget the results that are there")
     parser.add_argument("--out", type=Path, help="results/gpu; for a try, a folder of its own in it")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "gpu", help="what is only needed on the way")
-    for inner in ("--step", "--kit", "--write", "--seconds"):  # of the processes that this one starts
+    for inner in ("--step", "--kit", "--write", "--seconds", "--parent"):  # of the processes that this one starts
         parser.add_argument(inner, help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.step == "one process":

@@ -50,7 +50,7 @@ def run_tests(kit: Kit, name: str, seconds: float) -> dict[str, Any]:
             write(record, {"test": test, "outcome": "failed", "seconds": 0.0, "why": why, "told": {}})
     found = {test: about for test, about in outcomes(record).items() if about["outcome"] != STARTED}
     bad = {test: about["why"] for test, about in found.items() if about["outcome"] == "failed"}
-    if not late and code not in ENDED:
+    if not late and (code not in ENDED or (code == 1 and not bad)):
         bad[name] = f"pytest ended with code {code}: the log says why"
     return {
         "counts": dict(Counter(about["outcome"] for about in found.values())),

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -171,7 +171,8 @@ def run_all(kit: Kit, again: bool = False) -> int:
         if again:
             shutil.rmtree(kit.work, ignore_errors=True)
             for step in steps_of(kit):
-                (kit.out / step.file).unlink(missing_ok=True)
+                if read(kit, step.name).get("of") == whose:
+                    (kit.out / step.file).unlink()
         for folder in (kit.out, kit.work):
             folder.mkdir(parents=True, exist_ok=True)
         steps = steps_of(kit)
@@ -195,13 +196,13 @@ def run_all(kit: Kit, again: bool = False) -> int:
                 bad.append(step.name)
             elif state == "cut off":
                 left.append(step.name)
-            page.write(kit, [(step.name, read(kit, step.name)) for step in steps])
+            _write_page(kit, steps, whose)
             if step.name == MACHINE and state == "failed":  # nor would anything else run
                 found = read(kit, MACHINE)["found"]
                 print(found.get("failed") or found.get("log", ""), file=sys.stderr)
                 left += [other.name for other in steps[number:]]
                 break
-        page.write(kit, [(step.name, read(kit, step.name)) for step in steps])
+        _write_page(kit, steps, whose)
     print(f"results: {kit.out / 'index.html'}")
     if left:
         print(f"not done: {', '.join(left)}. Another call goes on from here.")
@@ -210,15 +211,22 @@ def run_all(kit: Kit, again: bool = False) -> int:
     return 1 if bad else 0
 
 
+def _write_page(kit: Kit, steps: Sequence[Step], whose: Found) -> None:
+    """Of this device and code alone: shares are shares of its peak."""
+    results = ((step.name, read(kit, step.name)) for step in steps)
+    page.write(kit, [(name, of if of.get("of") == whose else {}) for name, of in results])
+
+
 def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
     """Runs a step in a process of its own, and writes what became of it."""
-    log, draft, start = kit.work / step.file.replace(".json", ".log"), kit.work / "found.json", time.monotonic()
+    log, draft = (kit.work / step.file.replace(".json", ending) for ending in (".log", ".found.json"))
+    start = time.monotonic()
     draft.unlink(missing_ok=True)
     # Asked for by deterministic products of matrices, before CUDA begins.
     environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **environment_with(ROOT, ROOT / "workflow")}
-    inner = max(1.0, seconds - STOP_S / 3) if seconds > STOP_S else seconds
+    inner = seconds - min(STOP_S, seconds) / 3  # so that the step can end by itself
     words = [sys.executable, "-m", "benchmarks.gpu", "--step", step.name, "--kit", kit.words()]
-    words += ["--seconds", f"{inner:.0f}", "--write", str(draft)]
+    words += ["--seconds", f"{inner:.1f}", "--write", str(draft), "--parent", str(os.getpid())]
     late = False
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
@@ -233,7 +241,7 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
     except (OSError, ValueError):
         found = {}
     state = _state(found, process.returncode, late)
-    if state != "done" and "failed" not in found:
+    if state != "done":
         found |= {"log": log.read_text(encoding="utf-8", errors="replace")[-3000:]}
     result = {
         "step": step.name,

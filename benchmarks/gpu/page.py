@@ -98,6 +98,8 @@ def _machine(found: Found) -> str:
     }
     rows = []
     for name, value in found.items():
+        if name in ("failed", "log"):
+            continue
         shown = (
             f"{value / 1e12:.4g} {units[name]}"
             if name in units
@@ -106,7 +108,7 @@ def _machine(found: Found) -> str:
             else value
         )
         rows.append((words.get(name, name.replace("_", " ")), shown))
-    return _rows(("what", "value"), rows)
+    return (_rows(("what", "value"), rows) if rows else "") + _log(found)
 
 
 def _tests(name: str, of: Found) -> str:
@@ -138,7 +140,10 @@ def _failure(test: str, why: str) -> str:
 
 
 def _log(found: Found) -> str:
-    return f"<pre>{escape(found['log'])}</pre>" if "log" in found else ""
+    """Why a step is not done, in its words and its log's."""
+    failed = found.get("failed")
+    told = f"<p class=failed>{escape(failed)}</p>" if isinstance(failed, str) else ""
+    return told + (f"<pre>{escape(found['log'])}</pre>" if "log" in found else "")
 
 
 def _benchmark(name: str, found: Found, machine: Found) -> str:
@@ -200,11 +205,7 @@ def _table(found: Found) -> str:
     took = f"{found['seconds_of_run']:.0f} s, {sum(found['training'].values()):.0f} s of them in epochs"
     head = f"<h3>{found['share']:.2%} of the paper's steps; images: {escape(found['dataset'])}; {took}</h3>"
     if "cells" not in found:
-        failed = found.get("failed")
-        told = (
-            f"<pre>{escape(failed)}</pre>" if failed else f"<p class=left>{escape(str(found.get('cut off', '')))}</p>"
-        )
-        return head + told
+        return head + f"<p class=left>{escape(str(found.get('cut off', '')))}</p>" + _log(found)
     rows = [(cell["row"], _percent(cell["mean"]), _percent(cell.get("published"))) for cell in found["cells"]]
     note = "<p class=note>One trial: nothing is said of noise. The paper's figures are of all its steps.</p>"
     return head + _rows(("row", "accuracy, %", "published"), rows) + note

@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     known = {test for test, about in before.items() if about["outcome"] == "passed" or about["at"] >= since > 0}
     done = [item for item in items if item.nodeid in known]
     config.hook.pytest_deselected(items=done)
-    items[:] = [item for item in items if item.nodeid not in known]
+    # What has failed before comes last: two tests that hang would take the time of all others, in every call.
+    items[:] = sorted((item for item in items if item.nodeid not in known), key=lambda item: item.nodeid in before)
 
 
 class Recorder:
@@ -49,13 +50,19 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.called: pytest.TestReport | None = None
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.called = None
         write(self.path, {"test": nodeid, "outcome": STARTED})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when != "call" and report.outcome == "passed":
-            return
+        if report.outcome == "passed":
+            if report.when == "call":
+                self.called = report
+            if report.when != "teardown" or self.called is None:  # it may end pytest until then
+                return
+            report = self.called
         why = ""
         if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
             why = str(report.longrepr[2]).removeprefix("Skipped: ")

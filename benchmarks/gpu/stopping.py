@@ -3,19 +3,21 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 
 
 def stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     """As Ctrl-C does, so that jobs keep their states; kills it where it goes on for longer than that.
 
+    What it leaves behind is killed as well: it may hold the device.
+
     Args:
         process: The leader of a group of its own.
     """
-    if process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()

@@ -20,6 +20,7 @@ from benchmarks.gpu import checks, machine, page, table  # noqa: E402
 from benchmarks.gpu import kit as steps  # noqa: E402
 from benchmarks.gpu.__main__ import results_folder  # noqa: E402
 from benchmarks.gpu.options import SIZES, Kit, environment_with  # noqa: E402
+from benchmarks.gpu.stopping import stop  # noqa: E402
 from tessera.errors import TesseraError  # noqa: E402
 from tessera.study.plan import make_plan  # noqa: E402
 
@@ -146,10 +147,10 @@ from benchmarks.gpu.__main__ import main
 from benchmarks.gpu import kit
 def slow(*_):
     print("begins", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 def broken(*_):
     raise RuntimeError("no such kernel")
-kit.steps_of = lambda _: [kit.Step("slow", slow, 9), kit.Step("broken", broken, 9)]
+kit.steps_of = lambda _: [kit.Step("slow", slow, 300), kit.Step("broken", broken, 300)]
 sys.exit(main())
 """
 
@@ -165,11 +166,13 @@ def test_a_step_that_is_late_is_cut_off_and_one_that_breaks_tells_its_log(
     kit.out.mkdir()
     kit.work.mkdir()
     step = steps.Step(name, lambda *_: {}, 9)
-    assert steps._run_step(kit, step, 6.0, {}) == state
+    assert steps._run_step(kit, step, 60.0 if name == "broken" else 3.0, {}) == state
     result = json.loads((kit.out / step.file).read_text())
-    assert ("begins" if name == "slow" else "no such kernel") in result["found"]["log"]
+    if name == "broken":
+        assert "no such kernel" in result["found"]["log"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc tells what runs")
 def test_whoever_ends_the_kit_ends_its_step(kit: Kit, tmp_path: Path) -> None:
     """By a signal that no shell sends, as `timeout` and batch systems do; and by one that cannot be heard."""
     held = PROCESS.replace('print("begins", flush=True)', f'open(r"{tmp_path}/pid", "w").write(str(os.getpid()))')
@@ -199,6 +202,17 @@ def test_whoever_ends_the_kit_ends_its_step(kit: Kit, tmp_path: Path) -> None:
         eventually(lambda: not alive(step))  # noqa: B023  called at once
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc tells what runs")
+def test_what_a_process_leaves_behind_is_ended() -> None:
+    left = "import subprocess; print(subprocess.Popen(['sleep', '600'], stdout=2).pid)"
+    process = subprocess.Popen([sys.executable, "-c", left], stdout=subprocess.PIPE, start_new_session=True)
+    told, _ = process.communicate()
+    child = int(told)
+    assert alive(child)
+    stop(process, 1.0)
+    eventually(lambda: not alive(child))
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs, and is not one that has ended and waits to be asked."""
     try:
@@ -223,8 +237,13 @@ def pytest_configure(config):
 TESTS = """
 import os, time, pytest
 pytestmark = pytest.mark.gpu
+@pytest.fixture
+def torn():
+    yield
+    os._exit(3)
 def test_before(): pass
 def test_crashes(): os._exit(7)
+def test_crashes_afterwards(torn): pass
 def test_fails(): assert 1 == 2
 def test_sleeps(): time.sleep(float(os.environ["SLEEPS"]))
 def test_after(): pass
@@ -247,21 +266,44 @@ def suite(kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_test_that_ends_its_process_has_failed_and_the_others_run(suite: str, kit: Kit) -> None:
     found = checks.run_tests(Kit(kit.device, "full", 1.0, kit.out, kit.work), suite, 60.0)
-    assert found["counts"] == {"passed": 3, "failed": 2}
-    crashed, failed = (found["failed"][f"tests/gpu/test_some.py::test_{name}"] for name in ("crashes", "fails"))
+    assert found["counts"] == {"passed": 3, "failed": 3}
+    names = ("crashes", "crashes_afterwards", "fails")
+    crashed, torn, failed = (found["failed"][f"tests/gpu/test_some.py::test_{name}"] for name in names)
     assert crashed.startswith("it ended pytest (code 7)")
+    assert torn.startswith("it ended pytest (code 3)")
     assert "assert 1 == 2" in failed
     assert "cut off" not in found
 
 
 def test_tests_that_are_late_keep_what_has_ended(suite: str, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLEEPS", "60")
+    monkeypatch.setenv("SLEEPS", "600")
     full = Kit(kit.device, "full", 1.0, kit.out, kit.work)
-    found = checks.run_tests(full, suite, 8.0)
+    record = kit.work / f"{suite}.jsonl"
+
+    def sleeps() -> bool:
+        return record.exists() and "test_sleeps" in record.read_text()
+
+    class Watched(subprocess.Popen[bytes]):
+        """The time of its tests ends when one of them sleeps, however slow the machine is."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is None or timeout < 50:
+                return super().wait(timeout)
+            eventually(lambda: sleeps() or self.poll() is not None)
+            if (code := self.poll()) is None:
+                raise subprocess.TimeoutExpired("pytest", timeout)
+            return code
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks.subprocess, "Popen", Watched)
+        found = checks.run_tests(full, suite, 100.0)
     assert found["cut off"]
-    assert found["counts"] == {"passed": 1, "failed": 2}
+    assert found["counts"] == {"passed": 1, "failed": 3}
     monkeypatch.setenv("SLEEPS", "0")
-    assert checks.run_tests(full, suite, 60.0)["counts"] == {"passed": 3, "failed": 2}  # what failed is tried again
+    assert checks.run_tests(full, suite, 60.0)["counts"] == {"passed": 3, "failed": 3}  # what failed is tried again
+    begun = [json.loads(line)["test"].rpartition("::")[2] for line in record.read_text().splitlines()]
+    assert begun.index("test_sleeps") < begun.index("test_after"), "in the order of the file"
+    assert begun[begun.index("test_after") :].count("test_fails") == 2, "what had failed came last"
 
 
 @pytest.mark.parametrize("scale", SIZES)

@@ -1,5 +1,6 @@
 """What is tested on a GPU: the device, how precisely to compute on it, and that nothing waits for it."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +12,9 @@ import torch
 import pretended_cuda
 from tessera.training.compute import Compute, repeat_exactly
 
+os.environ.setdefault(
+    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+)  # asked for by products that repeat exactly, before CUDA begins
 sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `gpu_cases`
 
 Unread = Callable[[], AbstractContextManager[None]]
@@ -21,6 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and item.path.stem != "test_pretended":
             item.add_marker(pytest.mark.gpu)
+            # Whether an operation repeats is for the bytes to say, in test_repeats.
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*determin:UserWarning"))
 
 
 @pytest.fixture
