@@ -1,5 +1,6 @@
 """Memory that the heap holds and nobody uses."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -30,8 +31,9 @@ with heap.trimmed(0.05) if sys.argv[1] == "trimmed" else nullcontext():
 
 def grown_by(word: str, patience_s: float) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", PIECES, word, str(patience_s)], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", PIECES, word, str(patience_s)],
+        env={**os.environ, "PYTHONPATH": str(Path(heap.__file__).parents[1])}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     return int(done.stdout)
 
 
