@@ -30,10 +30,9 @@ with heap.trimmed(0.05) if sys.argv[1] == "trimmed" else nullcontext():
 
 
 def grown_by(word: str, patience_s: float) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", PIECES, word, str(patience_s)],
-        env={**os.environ, "PYTHONPATH": str(Path(heap.__file__).parents[1])}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(heap.__file__).parents[1])}
+    words = [sys.executable, "-c", PIECES, word, str(patience_s)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
