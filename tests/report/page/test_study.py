@@ -104,6 +104,15 @@ def test_the_answer_comes_first_and_with_care(study: SummarizeStudy, tmp_path: P
     assert "Nothing failed, was skipped or left out." in words
 
 
+def test_many_comparisons_of_a_question_are_folded(study: SummarizeStudy, tmp_path: Path) -> None:
+    """Else the table stands screens below them."""
+    few, many = (study.model_copy(update={"compare": study.compare * number}) for number in (6, 13))
+    assert not re.search(r"All \d+ comparisons", page_of(few, tmp_path).words)
+    page = page_of(many, tmp_path)
+    assert re.search(r"All (13|26) comparisons", page.words)
+    assert page.words.count("tte is above joint by 1.3 points") == 13
+
+
 def test_every_link_on_the_page_resolves_and_every_cell_leads_to_its_runs(
     study: SummarizeStudy, tmp_path: Path
 ) -> None:
