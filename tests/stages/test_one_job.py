@@ -1,11 +1,12 @@
 """A stage makes its job once, whole or not at all."""
 
+import threading
 from pathlib import Path
 
 import pytest
 from stages_runs import run, write
 
-from tessera import stages
+from tessera import heap, stages
 from tessera.jobs import Job, PrepareDataset
 from tessera.stages import StageJob
 
@@ -20,6 +21,15 @@ def test_a_stage_publishes_what_it_wrote_and_drops_its_state(job: Job, monkeypat
     run(job, make, monkeypatch)
     assert {path.name for path in Path(job.folder).iterdir()} == {"artifact.json", "images.bin", "metrics.json"}
     assert {path.name for path in Path("resume/datasets", job.name).iterdir()} == {".lock", "artifact.json"}
+
+
+@pytest.mark.skipif(heap._malloc_trim() is None, reason="the C library is not glibc")
+def test_a_stage_gives_free_memory_back_while_it_runs(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(stage_job: StageJob[PrepareDataset]) -> None:
+        assert "heap" in {thread.name for thread in threading.enumerate()}
+        write(stage_job)
+
+    run(job, make, monkeypatch)
 
 
 def test_a_stage_whose_artifact_is_there_does_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
