@@ -29,6 +29,8 @@ def run_tests(kit: Kit, name: str, seconds: float) -> dict[str, Any]:
     words += ["-p", "benchmarks.gpu.recording", f"--device={kit.device}", f"--record={record}", "--color=no"]
     # By a thread: a signal is not heard while a call of the device hangs.
     words += [f"--since={since}", f"--timeout={SECONDS_A_TEST}", "--timeout-method=thread", "-m", "gpu"]
+    # A folder of its own: in the common one pytest removes what earlier calls left, which can take minutes.
+    words += [f"--basetemp={kit.work / f'{name}.tmp'}"]
     words += ["-k", kit.size.tests] if kit.size.tests else []
     late, code = False, 0
     while not late:
