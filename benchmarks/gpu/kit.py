@@ -59,7 +59,7 @@ def steps_of(kit: Kit) -> list[Step]:
     return [*found, Step(FIRST, _first_table, 420), Step(WHOLE, _whole_table, 3600)]
 
 
-def _machine(kit: Kit, _: float, keep: Keep) -> Found:
+def _machine(kit: Kit, *_: Any) -> Found:
     from benchmarks.gpu import machine
 
     return machine.measure(kit)
@@ -78,13 +78,13 @@ def _benchmark(index: int, compiled: bool = False) -> Callable[[Kit, float, Keep
     return run
 
 
-def _processes(kit: Kit, _: float, keep: Keep) -> Found:
+def _processes(kit: Kit, *_: Any) -> Found:
     from benchmarks.gpu import training_steps
 
     return training_steps.measure_processes(kit)
 
 
-def _stacked(kit: Kit, _: float, keep: Keep) -> Found:
+def _stacked(kit: Kit, *_: Any) -> Found:
     from benchmarks.gpu import training_steps
 
     return training_steps.measure_stacked(kit)
