@@ -143,7 +143,7 @@ def test_a_clustering_follows_the_training_too(plan_of: PlanOf) -> None:
         ({"base/target/at": 0}, "`target.at`: should be `last`, `all` or an epoch, from 1 on, but is 0"),
         ({"base/target/at": "first"}, "`target.at`: should be `last`, `all` or an epoch, from 1 on, but is 'first'"),
         ({"base/target/layer": "stage4"},
-         "layer: encoder `resnet8` has no layer `stage4`. Known: stem, stage1, stage2, stage3"),
+         "`target.layer`: encoder `resnet8` has no layer `stage4`. Did you mean 'stage3'? Known: stage1, stage1.first"),
         ({"base/target/layer": "stage2", "base/target/protocol": {"name": "knn", "layer": "stage1"},
           "grid": {"rows": {"source.method": ["equal"]}}},
          "layer: `stage2`, but target.protocol.layer is `stage1`: keep one of them"),
@@ -206,16 +206,21 @@ def test_layers_may_be_columns(plan_of: PlanOf) -> None:
     [
         *({"name": name} for name in parts("encoder") if name not in ("timm", "vgg")),
         *({"name": "vgg", "depth": depth, "pools": pools} for depth, pools in ((8, 3), (13, 5), (19, 4))),
+        {"name": "resnet18", "stem": "7x7"},
+        *({"name": "resnet50", "stem_stride": 1, **more} for more in ({"stem_pool": False}, {"dilate": True})),
     ],
     ids=str,
 )
-def test_encoders_say_their_layers_before_they_are_built(form: dict[str, Any]) -> None:
+def test_encoders_say_their_layers_and_how_large_maps_are_before_they_are_built(form: dict[str, Any]) -> None:
     import torch
 
     options: Options = parts("encoder")[form["name"]].options.model_validate(form)
     with torch.device("meta"):
         built = load("encoder", form["name"])(options)
+        maps = built.layers(torch.empty(2, 3, 65, 96))
     assert options.layers == tuple(built.layer_channels)  # type: ignore[attr-defined]
+    for layer, stride in options.strides.items():  # type: ignore[attr-defined]
+        assert maps[layer].shape[-2:] == (-(-65 // stride), 96 // stride)
 
 
 def test_a_layer_that_options_do_not_know_is_looked_for_in_the_encoder(plan_of: PlanOf) -> None:
@@ -231,3 +236,37 @@ def test_a_layer_that_options_do_not_know_is_looked_for_in_the_encoder(plan_of: 
         StudyError, match=r"`target\.protocol\.layer`: encoder `resnet8` has no layer `stage9`\. Did you"
     ):
         plan("stage9")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "layer", "image_px", "map_px"),
+    [
+        ("resnet8", "stage3", 25, 7),
+        ("resnet8", None, 25, 7),
+        ("resnet8", "stage3.first", 25, 7),  # an inner one, which the encoder itself knows
+        ({"name": "alexnet", "stride": 1}, None, 32, 2),
+    ],
+)
+def test_a_map_smaller_than_it_would_be_pooled_to_is_told(
+    encoder: Any, layer: str | None, image_px: int, map_px: int, plan_of: PlanOf
+) -> None:
+    dataset = {"name": "digits_m", "image_size": image_px}
+
+    def plan(target: dict[str, Any]) -> Plan:
+        columns = [{"label": "probe", "target": {"protocol": {"name": "linear_probe"}, "layer": layer, **target}}]
+        grid = {"rows": BASE["grid"]["rows"], "columns": columns}
+        return plan_of({
+            **BASE, "base/source/encoder": encoder, "base/target/dataset": dataset,
+            "grid": grid,
+        })  # fmt: skip
+
+    assert plan({"pool_px": map_px}).jobs
+    told = (
+        rf"is {map_px + 1}, but of images of {image_px} x {image_px} px .* has a map of {map_px} x {map_px} px: lower"
+    )
+    for key, target in (
+        ("pool_px", {"pool_px": map_px + 1}),
+        ("protocol.pool_px", {"protocol": {"name": "linear_probe", "pool_px": map_px + 1}}),
+    ):
+        with pytest.raises(StudyError, match=rf"`target\.{key}` {told}"):
+            plan(target)

@@ -1,9 +1,9 @@
-"""Layers that a study names: looked for in its networks before any job starts.
+"""Layers that a study names: looked for in its networks, and their maps measured, before any job starts.
 
-Those that an encoder's options know are looked for there (`EncoderOptions.layers`), which costs nothing.
+What an encoder's options know is read there (`EncoderOptions.layers` and `strides`), which costs nothing.
 
 Only here does a plan build networks, without their weights, and so imports torch, which takes seconds: where a study
-names no layer, nothing of it is done.
+names no layer, or one that the options know, nothing of it is done.
 """
 
 from functools import lru_cache
@@ -14,7 +14,7 @@ from tessera.study.schema import Experiment
 
 
 def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
-    """Refuses layers that a transfer compares, or a protocol reads, and that the network does not have.
+    """Refuses layers that a transfer compares, or a protocol reads, and that the network does not have, or too small.
 
     Args:
         shown: File, row and column, for messages.
@@ -23,6 +23,7 @@ def refuse_missing_layers(experiment: Experiment, shown: str) -> None:
         StudyError: With one line for each layer.
     """
     _refuse_unread(experiment, shown)
+    _refuse_small_map(experiment, shown)
     transfer, target, encoder = experiment.transfer, experiment.target, experiment.source.encoder
     network = transfer.network_of(target.network, encoder)
     if not transfer.named_layers or network is None:
@@ -54,6 +55,32 @@ def _refuse_unread(experiment: Experiment, shown: str) -> None:
         )
 
 
+def _refuse_small_map(experiment: Experiment, shown: str) -> None:
+    """Of a map that a protocol would pool to more than it has."""
+    target, encoder = experiment.target, experiment.source.encoder
+    reader, image = target.reader(experiment.source), target.dataset.shape()
+    if (pool_px := getattr(reader, "pool_px", 1)) == 1:
+        return
+    height, width = _map_size(encoder, reader.layer, image)  # type: ignore[attr-defined]
+    if min(height, width) < pool_px:
+        key = "pool_px" if target.pool_px is not None else "protocol.pool_px"
+        which = f"layer `{reader.layer}`" if reader.layer else "the last layer"  # type: ignore[attr-defined]
+        raise StudyError(
+            f"{shown}: `target.{key}` is {pool_px}, but of images of {image[0]} x {image[1]} px {which} of encoder "
+            f"`{encoder.name}` has a map of {height} x {width} px: lower it, or read an earlier layer"
+        )
+
+
+def _map_size(encoder: Options, layer: str | None, image: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the map of a layer, None the last, of images of this height and width."""
+    strides = encoder.strides  # type: ignore[attr-defined]
+    known = list(strides)[-1] if strides and layer is None else layer
+    if known in strides:
+        height, width = (-(-side // strides[known]) for side in image)
+        return height, width
+    return _measured(type(encoder), encoder.model_dump_json(), layer, image)
+
+
 def _layers_of(options: Options, image_size: int | None) -> tuple[str, ...]:
     return _layers(type(options), options.model_dump_json(), image_size)
 
@@ -73,3 +100,17 @@ def _layers(kind: type[Options], dumped: str, image_size: int | None) -> tuple[s
         else:
             network = build_network(options, 2, image_size)
     return (*network.layer_channels, *network.inner_channels)
+
+
+@lru_cache(maxsize=64)
+def _measured(kind: type[Options], dumped: str, layer: str | None, image: tuple[int, int]) -> tuple[int, int]:
+    import torch
+
+    from tessera import registry
+
+    options = kind.model_validate_json(dumped)
+    with torch.device("meta"), torch.no_grad():
+        encoder, images = registry.load("encoder", options.name)(options), torch.empty(1, 3, *image)
+        made = encoder(images) if layer is None else encoder.maps(images, (layer,))[layer]
+    height, width = made.shape[-2:]
+    return height, width

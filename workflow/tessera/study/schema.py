@@ -112,7 +112,7 @@ class Target(Checked):
         if whole.source.epochs > 0 and (self.protocol.measures != "network" or whole.transfer.needs_source):
             yield from self._too_late(whole.source)
             yield from self._learned_from(whole.source)
-        yield from self._no_such_layer(whole.source)
+        yield from self._said_twice()
         if self.views != RANDOM and self.network.trainer != NetworkOptions.trainer:
             yield (
                 f"views: network `{self.network.name}` is shown a new view in every step, never `{self.views}`: leave "
@@ -166,12 +166,9 @@ class Target(Checked):
                 f"Name one of them, or add {self.at} to source.snapshots"
             )
 
-    def _no_such_layer(self, source: Any) -> Iterator[str]:
-        """Of a layer that the encoder does not have, or that the protocol says otherwise."""
-        fields, known = type(self.protocol).model_fields, source.encoder.layers
-        if self.layer is not None and "layer" in fields and known and self.layer not in known:
-            name, listed = source.encoder.name, ", ".join(known)
-            yield f"layer: encoder `{name}` has no layer `{brief(self.layer)}`. Known: {listed}"
+    def _said_twice(self) -> Iterator[str]:
+        """Of a layer, or its pooling, that the protocol says otherwise."""
+        fields = type(self.protocol).model_fields
         for key in ("layer", "pool_px"):
             asked, own = getattr(self, key), getattr(self.protocol, key, None)
             if key in fields and asked is not None and own not in (fields[key].default, asked):

@@ -1,7 +1,7 @@
 """What can be set of an encoder."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -43,21 +43,40 @@ class EncoderOptions(Options):
         """Its `layer_channels` by name, from the input on; empty where only the encoder itself knows them."""
         return ()
 
+    @property
+    def strides(self) -> Mapping[str, int]:
+        """Of these layers, how many px of an image's height and width one of the map stands for, the last one for what
+        is left; empty where only the encoder itself knows them."""
+        return {}
 
-class _StageOptions(EncoderOptions):
+
+class _StridedOptions(EncoderOptions):
+    """Of networks whose maps get smaller by padded strides alone."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self.strides)
+
+
+class _StageOptions(_StridedOptions):
     """Of three stages behind a stem."""
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        return ("stem", "stage1", "stage2", "stage3")
+    def strides(self) -> Mapping[str, int]:
+        return {"stem": 1, "stage1": 1, "stage2": 2, "stage3": 4}
 
 
-class _TorchvisionOptions(EncoderOptions):
+class _TorchvisionOptions(_StridedOptions):
     """Of torchvision's residual networks."""
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        return ("stem", "layer1", "layer2", "layer3", "layer4")
+    def strides(self) -> Mapping[str, int]:
+        stem, layer1 = self._first_strides()
+        return {"stem": stem, "layer1": layer1, "layer2": 2 * layer1, "layer3": 4 * layer1, "layer4": 8 * layer1}
+
+    def _first_strides(self) -> tuple[int, int]:
+        """Of the stem, and of the first stage, before which there may be pooling."""
+        raise NotImplementedError
 
 
 class ResNet8Options(_StageOptions):
@@ -206,6 +225,9 @@ class ResNet18Options(_TorchvisionOptions):
         "of stride 2 and pooled, for larger ones.",
     )
 
+    def _first_strides(self) -> tuple[int, int]:
+        return (1, 1) if self.stem == "3x3" else (2, 4)
+
 
 class ResNet50Options(_TorchvisionOptions):
     """ResNet of 50 layers, as torchvision has it."""
@@ -217,6 +239,14 @@ class ResNet50Options(_TorchvisionOptions):
         False,
         description="Dilated convolutions instead of the last two strides, so that z is an eighth of the images' size.",
     )
+
+    @property
+    def strides(self) -> Mapping[str, int]:
+        undilated = super().strides
+        return {**undilated, **(dict.fromkeys(("layer3", "layer4"), undilated["layer2"]) if self.dilate else {})}
+
+    def _first_strides(self) -> tuple[int, int]:
+        return self.stem_stride, self.stem_stride * (2 if self.stem_pool else 1)
 
 
 class TimmOptions(EncoderOptions):
