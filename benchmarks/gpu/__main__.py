@@ -31,7 +31,7 @@ def results_folder(device: str, scale: str) -> Path:
 
 def _one_step(told: argparse.Namespace) -> int:
     """A step, in the process that `run_all` started for it."""
-    _end_with(int(told.parent))
+    _end_with(int(told.parent), Kit.of(told.kit).stop_s)
     so_far: dict[str, Any] = {}
 
     def keep(found: dict[str, Any]) -> None:
@@ -46,14 +46,14 @@ def _one_step(told: argparse.Namespace) -> int:
     return 0
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, stop_s: float) -> None:
     """Ends this process and all that it started once the kit is gone, which a SIGKILL may have ended."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(steps.STOP_S)
+        time.sleep(stop_s)
         os.killpg(os.getpgid(0), signal.SIGKILL)  # signals are not heard while a call of the device hangs
 
     threading.Thread(target=watch, daemon=True).start()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from importlib.metadata import version
 from typing import Any
 
 from benchmarks.gpu import checks, page
@@ -16,14 +17,19 @@ from benchmarks.gpu.options import ROOT, Kit, environment_with
 from benchmarks.gpu.stopping import stop
 from tessera.devices import LEASE_DIR, lease
 from tessera.files import replace_text
-from tessera.provenance import git_state
+from tessera.provenance import git_state, hardware
 
+ASKED_S = 120.0  # a first use of CUDA may take one
 LEAST_S = 15.0  # with less left nothing is begun
-STOP_S = 90.0  # until a step that was told to stop is ended
 MARGIN = 0.85  # of the time left: what a table is planned with
 FOR_TABLE = 0.4  # of all the time: what the steps before the table leave it
+FOR_STEPS = 0.2  # and what the tests leave the benchmarks
 MACHINE, FIRST, WHOLE = "machine", "table 4, first", "table 4"
-CODE = ("workflow/tessera", "benchmarks/gpu", "tests/gpu", "config/studies/table4.yaml", "config/scales/paper.yaml")
+CODE = (
+    "workflow", "Snakefile", "rules", "benchmarks/gpu", "tests/gpu", "config/methods", "config/studies/table4.yaml",
+    "config/scales/paper.yaml",
+)  # fmt: skip
+KIND = "import torch; of = torch.cuda.get_device_properties(0); print(f'{of.name}, {of.total_memory / 2**30:.0f} GiB')"
 
 Found = dict[str, Any]
 Keep = Callable[[Found], None]  # takes what was found so far, for a step that may be cut off
@@ -36,11 +42,13 @@ class Step:
     Attributes:
         run: What it does, in its own process: from the kit and the seconds that it has to what it found.
         most_s: Seconds after which it is stopped.
+        leaves: Share of all the time that it leaves those after it.
     """
 
     name: str
     run: Callable[[Kit, float, Keep], Found]
     most_s: float
+    leaves: float = FOR_TABLE
 
     @property
     def file(self) -> str:
@@ -51,12 +59,12 @@ def steps_of(kit: Kit) -> list[Step]:
     """All steps, the most telling first. What needs torch is imported when it runs."""
     cases = list(enumerate(kit.size.cases))
     found = [Step(MACHINE, _machine, 120)]
-    found += [Step(f"tests {name}", _tests(name), 240) for name in checks.FILES]
+    found += [Step(f"tests {name}", _tests(name), 240, FOR_TABLE + FOR_STEPS) for name in checks.FILES]
     found += [Step(f"steps {case.name}", _benchmark(index), 120) for index, case in cases]
     found += [Step("processes on one device", _processes, 120), Step("stacked trials", _stacked, 90)]
     # A compiler may take minutes: each size by itself, after what is sure to end.
     found += [Step(f"compiled steps {case.name}", _benchmark(index, compiled=True), 240) for index, case in cases]
-    return [*found, Step(FIRST, _first_table, 420), Step(WHOLE, _whole_table, 3600)]
+    return [*found, Step(FIRST, _first_table, 420, 0.0), Step(WHOLE, _whole_table, 3600, 0.0)]
 
 
 def _machine(kit: Kit, *_: Any) -> Found:
@@ -129,15 +137,30 @@ def code_hash() -> str:
     """A hash of the code whose behaviour the results are of."""
     digest = sha256()
     for part in CODE:
-        paths = [ROOT / part] if (ROOT / part).is_file() else sorted((ROOT / part).rglob("*.py"))
-        for path in paths:
+        within = [ROOT / part] if (ROOT / part).is_file() else sorted((ROOT / part).rglob("*"))
+        for path in (path for path in within if path.suffix in ("", ".py", ".smk", ".yaml") and path.is_file()):
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
 
-def identity(kit: Kit, device_id: str | None) -> Found:
-    """What a result is of: another device, code or scale asks for a new one."""
-    return {"device": kit.device, "id": device_id, "scale": kit.scale, "code": code_hash()}
+def identity(kit: Kit) -> Found:
+    """What a result is of: another kind of device, PyTorch, code or scale asks for a new one."""
+    kind = _kind_of_gpu() if kit.device == "cuda" else hardware()["processor"]
+    return {"device": kit.device, "kind": kind, "torch": version("torch"), "scale": kit.scale, "code": code_hash()}
+
+
+def _kind_of_gpu() -> str:
+    """Of the leased one, asked for in a process of its own: in this one CUDA would stay for as long as the kit runs.
+
+    An index says nothing: on a cluster the same one is another GPU tomorrow.
+    """
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", KIND], capture_output=True, text=True, timeout=ASKED_S, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "none that PyTorch reaches"  # the step `machine` says why
+    return told.strip()
 
 
 def work_of(kit: Kit, whose: Found) -> Kit:
@@ -163,10 +186,8 @@ def run_all(kit: Kit, again: bool = False) -> int:
     """
     begun = time.monotonic()
     left, bad = list[str](), list[str]()
-    with lease(kit.device) as device:
-        # What the steps start leases as well: of this process's device, in a folder that knows of no other lease.
-        os.environ[LEASE_DIR] = str(kit.work / "leases")
-        whose = identity(kit, device.id)
+    with lease(kit.device):
+        whose = identity(kit)
         kit = work_of(kit, whose)
         if again:
             shutil.rmtree(kit.work, ignore_errors=True)
@@ -181,9 +202,7 @@ def run_all(kit: Kit, again: bool = False) -> int:
             if before.get("of") == whose and before["state"] == "done":
                 print(f"[{number:2}/{len(steps)}] {step.name}: done before", flush=True)
                 continue
-            seconds = 60 * kit.minutes - (time.monotonic() - begun)
-            if step.name not in (FIRST, WHOLE):
-                seconds -= FOR_TABLE * 60 * kit.minutes
+            seconds = (1 - step.leaves) * 60 * kit.minutes - kit.stop_s - (time.monotonic() - begun)
             if seconds < LEAST_S:
                 left.append(step.name)
                 continue
@@ -224,7 +243,9 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
     draft.unlink(missing_ok=True)
     # Asked for by deterministic products of matrices, before CUDA begins.
     environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **environment_with(ROOT, ROOT / "workflow")}
-    inner = seconds - min(STOP_S, seconds) / 3  # so that the step can end by itself
+    # What a step starts leases as well: of this process's device, in a folder that knows of no other lease.
+    environment[LEASE_DIR] = str(kit.work / "leases")
+    inner = seconds - min(kit.stop_s, seconds) / 3  # so that the step can end by itself
     words = [sys.executable, "-m", "benchmarks.gpu", "--step", step.name, "--kit", kit.words()]
     words += ["--seconds", f"{inner:.1f}", "--write", str(draft), "--parent", str(os.getpid())]
     late = False
@@ -235,7 +256,7 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
         except subprocess.TimeoutExpired:
             late = True
         finally:
-            stop(process, STOP_S)
+            stop(process, kit.stop_s)
     try:
         found: Found = json.loads(draft.read_text(encoding="utf-8"))
     except (OSError, ValueError):

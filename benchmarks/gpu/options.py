@@ -123,6 +123,11 @@ class Kit:
     work: Path
 
     @property
+    def stop_s(self) -> float:
+        """Until a step that was told to stop is ended: within the minutes that all of it may take."""
+        return min(90.0, 3.6 * self.minutes)
+
+    @property
     def size(self) -> Size:
         return SIZES[self.scale]
 

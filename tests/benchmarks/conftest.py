@@ -12,6 +12,6 @@ from benchmarks.gpu.options import Kit
 
 @pytest.fixture
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
-    for name in ("CUDA_VISIBLE_DEVICES", "TESSERA_LEASE_DIR"):
-        monkeypatch.setenv(name, "")  # so that what a lease sets is undone as well
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that what a lease sets is undone as well
+    monkeypatch.setenv("TESSERA_LEASE_DIR", str(tmp_path / "leases"))
     return Kit("cpu", "smoke", 1.0, tmp_path / "out", tmp_path / "work")

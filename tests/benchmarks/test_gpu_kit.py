@@ -1,7 +1,8 @@
 """The kit for GPUs, on a processor: what is done once, what goes on, what is cut off; and all of it, small."""
 
 import json
-import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,12 +90,56 @@ def test_a_try_takes_nothing_from_what_a_gpu_measured() -> None:
     assert results_folder("cuda", "full") == ROOT / "results" / "gpu"
 
 
-def test_what_comes_before_the_table_leaves_it_time(kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    named = [steps.Step(name, lambda *_: {}, 9) for name in ("first", steps.FIRST)]
-    monkeypatch.setattr(steps, "steps_of", lambda _: named)
-    short = Kit(kit.device, kit.scale, 0.4, kit.out, kit.work)  # 24 s, of which 9.6 are the table's
+def test_what_comes_before_leaves_the_others_time(kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [steps.Step("tests", lambda *_: {}, 9, 0.6), steps.Step("steps", lambda *_: {}, 9, 0.4)]
+    monkeypatch.setattr(steps, "steps_of", lambda _: [*named, steps.Step("table", lambda *_: {}, 9, 0.0)])
+    short = Kit(kit.device, kit.scale, 0.5, kit.out, kit.work)  # 30 s: 10.2, 16.2 and 28.2 once 1.8 are for stopping
     assert steps.run_all(short) == 0
-    assert ran == [steps.FIRST]
+    assert ran == ["steps", "table"]
+
+
+def test_the_time_ends_with_the_last_step_even_where_that_must_be_killed(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, patience = list[float](), list[float]()
+
+    class Late:
+        """A process that never ends by itself."""
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            self.returncode = -9
+
+        def wait(self, seconds: float) -> None:
+            given.append(seconds)
+            raise subprocess.TimeoutExpired("step", seconds)
+
+    monkeypatch.setattr(steps, "steps_of", lambda _: [steps.Step("endless", lambda *_: {}, 3600, 0.0)])
+    monkeypatch.setattr(steps.subprocess, "Popen", Late)
+    monkeypatch.setattr(steps, "git_state", lambda _: None)  # which starts processes as well
+    monkeypatch.setattr(steps, "stop", lambda _, seconds: patience.append(seconds))
+    assert steps.run_all(Kit("cpu", "full", 25.0, kit.out, kit.work)) == 0
+    assert given[0] + patience[0] <= 25 * 60
+    assert patience == [90.0]
+
+
+def test_another_kind_of_gpu_or_pytorch_is_measured_anew(
+    kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its index: on a cluster the same one is another GPU tomorrow."""
+    kit.out.mkdir()
+    (kit.out / "mended").touch()
+    of = {"_kind_of_gpu": "A, 80 GiB", "version": "2.11"}
+    for name in of:
+        monkeypatch.setattr(steps, name, lambda *_, name=name: of[name])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TESSERA_PRETEND_GPUS", "1")
+    cuda = Kit("cuda", kit.scale, kit.minutes, kit.out, kit.work)
+    for name, other in (("", ""), ("_kind_of_gpu", "H, 80 GiB"), ("version", "2.12")):
+        of |= {name: other} if name else {}
+        before = len(ran)
+        for _ in range(2):
+            steps.run_all(cuda)
+            assert ran[before:] == ["first", "second"]
 
 
 def test_where_the_machine_s_device_cannot_be_used_nothing_else_is_tried(
@@ -204,24 +249,34 @@ def test_what_a_process_leaves_behind_is_ended() -> None:
 
 
 @pytest.fixture
-def call(tmp_path: Path) -> Callable[[], str]:
-    """The kit as `make gpu DEVICE=cpu SCALE=smoke` calls it, with folders of its own."""
-    words = ["--device", "cpu", "--scale", "smoke", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+def call(tmp_path: Path) -> Callable[..., str]:
+    """`make gpu DEVICE=cpu SCALE=smoke`, by this interpreter and with folders of its own."""
+    folders = f"--out {shlex.quote(str(tmp_path / 'out'))} --work {shlex.quote(str(tmp_path / 'work'))}"
+    words = ["make", "gpu", "DEVICE=cpu", "SCALE=smoke", f"WITH={shlex.quote(sys.executable)}", f"ARGS={folders}"]
 
-    def run() -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.gpu", *words],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "out" / "index.html").read_text()
+    def run(*options: str) -> str:
+        done = subprocess.run([*words, *options], cwd=ROOT, capture_output=True, text=True)
+        page = tmp_path / "out" / "index.html"
+        assert done.returncode == 0, done.stdout + done.stderr + (page.read_text() if page.exists() else "")
         return done.stdout
 
     return run
 
 
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@needs_make
+def test_make_calls_the_kit(call: Callable[..., str]) -> None:
+    told = call("--dry-run")
+    assert "-m benchmarks.gpu --device cpu --scale smoke --minutes 25 --out " in told
+    assert "pip" not in told, "with an interpreter that is named nothing is installed"
+
+
+@needs_make
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_all_of_it_runs_on_a_processor_and_says_so(call: Callable[[], str], tmp_path: Path) -> None:
+def test_all_of_it_runs_on_a_processor_and_says_so(call: Callable[..., str], tmp_path: Path) -> None:
     call()
     results = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
     assert len(results) == len(steps.steps_of(Kit("cpu", "smoke", 1.0, tmp_path, tmp_path)))
