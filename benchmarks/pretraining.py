@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100, help="batches of each task in an epoch")
+    parser.add_argument("--images", type=int, default=2048, help="in all, held-out ones among them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=list(SCHEDULES), help="one of them alone")
     parser.add_argument("--compile", action="store_true", help="with compiled passes")
@@ -143,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable()
     compute = Compute(torch.device(options.device), options.precision, compile=options.compile)
-    dataset = random_dataset(options.image_size, 2048, compute.device)
+    dataset = random_dataset(options.image_size, options.images, compute.device)
     settings: dict[str, Any] = {
         "dataset": {"name": "image_folder", "path": "none", "image_size": options.image_size},
         "encoder": options.encoder,

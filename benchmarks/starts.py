@@ -64,6 +64,7 @@ def make_project(folder: Path) -> list[Job]:
             images.mkdir(parents=True)
             for index in range(24):
                 Image.fromarray(draw.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(images / f"{index}.png")
+    os.environ["TESSERA_DATA"] = str(folder / "data")  # a user's own would go before the folder's
     config = {"studies": ["starts"], "device": "cpu", "tracking": {"mlflow": {"enabled": False}}}
     return list(make_plan(config, folder).jobs.values())
 
@@ -114,10 +115,10 @@ def again(job: Job, answer: Path) -> None:
     answer.write_text(json.dumps(seconds))
 
 
-def measure(rounds: int) -> None:
-    """Prints a line a stage."""
+def measure(rounds: int, most: int | None) -> None:
+    """Prints a line a stage, of the first stages alone if so many jobs are named."""
     with tempfile.TemporaryDirectory() as temporary:
-        jobs = make_project(Path(temporary))
+        jobs = make_project(Path(temporary))[:most]
         os.chdir(temporary)
         floors, whole = list[Seconds](), dict[str, list[Seconds]]()
         work = dict[str, list[Seconds]]()
@@ -154,6 +155,7 @@ def add_up(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, help="of how many jobs, from the first on; all unless given")
     parser.add_argument("--run", type=Path, help="a project's folder, whose last run is added up")
     parser.add_argument(AGAIN, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -162,7 +164,7 @@ def main() -> None:
     elif options.run:
         add_up(options.run)
     else:
-        measure(options.rounds)
+        measure(options.rounds, options.jobs)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
 """Students, and what is measured of them: every transfer method, network and protocol on the device."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
-from gpu_cases import CPU, dataset, same_bytes
+from gpu_cases import CPU, LABELLED, dataset, same_bytes, source
+from torch import Tensor
 
 from tessera import registry
-from tessera.data.detection import Objects
+from tessera.data.detection import DetectionDataset, DetectionSplit, Objects
 from tessera.data.store import label_subset
 from tessera.jobs import TransferKnowledge
 from tessera.models.heads.vectors import VectorHead
 from tessera.models.store import StoredClassifier
 from tessera.models.trained import Trained
+from tessera.multitask.pretrain import pretrain
+from tessera.multitask.store import save_trained
 from tessera.protocols import PARTS as PROTOCOLS
-from tessera.protocols.base import Measured
+from tessera.protocols.base import Measured, Protocol
 from tessera.training.compute import Compute
 from tessera.training.randomness import generator_of
 from tessera.transfer.teacher import Teacher
@@ -90,6 +94,24 @@ def test_a_student_sees_views_that_were_drawn_once(compute: Compute) -> None:
     assert student("attention", compute, views="fixed 2").history
 
 
+def protocol_of(name: str) -> Protocol:
+    made: Protocol = registry.load("protocol", name)(
+        registry.find("protocol", name).options(name=name, **SMALL.get(name, {}))
+    )
+    return made
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    """Figures of two evaluations, in percent, of 32 images."""
+    assert found.metrics.keys() == expected.metrics.keys()
+    for figure, value in expected.metrics.items():
+        assert value is None or found.metrics[figure] == pytest.approx(value, abs=15)
+
+
+def test_every_protocol_is_measured_here() -> None:
+    assert {*FROZEN, "classification", "tasks", "detection"} == PROTOCOLS.keys()
+
+
 FROZEN = sorted(
     name
     for name, part in PROTOCOLS.items()
@@ -102,21 +124,46 @@ def test_a_protocol_measures_as_on_a_processor(name: str, compute: Compute) -> N
     found = []
     for where in (compute, Compute(CPU, "float32")):
         data = dataset(where.device)
-        part = registry.find("protocol", name)
-        protocol = registry.load("protocol", name)(part.options(name=name, **SMALL.get(name, {})))
         labeled = data.train.subset(label_subset(data.train.labels, 1.0, generator_of(0, "labels")))
         measured = Measured(teacher(where).encoder, data.normalization)
-        found.append(protocol.evaluate(measured, data, labeled, where, 0).metrics)
-    assert found[0].keys() == found[1].keys()
-    for figure, value in found[1].items():
-        assert value is None or found[0][figure] == pytest.approx(value, abs=15)  # percent, of 32 images
+        found.append(protocol_of(name).evaluate(measured, data, labeled, where, 0))
+    assert_near(*found)
 
 
-def test_a_detector_takes_a_step(compute: Compute) -> None:
+def test_a_student_is_measured_as_on_a_processor(compute: Compute) -> None:
+    right, protocol = Compute(CPU, "float32"), protocol_of("classification")
+    network = student("none", right).network
+    found = []
+    for where in (right, compute):
+        data = dataset(where.device)
+        measured = Measured(where.place(network).eval(), data.normalization)
+        found.append(protocol.evaluate(measured, data, data.train, where, 0))
+    assert_near(found[1], found[0])
+
+
+def test_a_source_s_tasks_are_measured_as_on_a_processor(compute: Compute, tmp_path: Path) -> None:
+    right, of, protocol = Compute(CPU, "float32"), source(tasks=LABELLED, epochs=1), protocol_of("tasks")
+    made = pretrain(of, dataset(), {}, right, 0, None)
+    save_trained(of, dataset(), made.encoder, made.heads, made.sharing, tmp_path)
+    one, other = (
+        protocol.evaluate(protocol.model(tmp_path, where.device), dataset(where.device), None, where, 0)
+        for where in (compute, right)
+    )
+    assert_near(one, other)
+    depth = [name for name, value in other.metrics.items() if name.startswith("depth.") and value is not None]
+    assert depth
+    assert [one.metrics[name] for name in depth] == pytest.approx([other.metrics[name] for name in depth], rel=0.05)
+
+
+def detector(compute: Compute) -> Any:
     torch.manual_seed(0)
     options = registry.find("network", "ssd300").options(name="ssd300", encoder="vgg16")
     encoder = registry.load("encoder", "vgg16")(options.encoder)  # type: ignore[attr-defined]
-    network = compute.place(registry.load("network", "ssd300")(options, encoder, 3)).train()
+    return compute.place(registry.load("network", "ssd300")(options, encoder, 3))
+
+
+def test_a_detector_takes_a_step(compute: Compute) -> None:
+    network = detector(compute).train()
     images = torch.rand(2, 3, 300, 300, generator=torch.Generator().manual_seed(1)).to(compute.device)
     boxes = torch.tensor([[30.0, 30.0, 180.0, 210.0], [90.0, 60.0, 270.0, 240.0]])
     objects = [Objects(boxes[:n], torch.arange(n), torch.zeros(n, dtype=torch.bool)).to(compute.device) for n in (1, 2)]
@@ -125,3 +172,39 @@ def test_a_detector_takes_a_step(compute: Compute) -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
     with torch.no_grad():
         assert len(network.eval().detect(images)) == 2
+
+
+class Scenes:
+    """As `DetectionSplit`: two images, each of its own size."""
+
+    sizes = ((120, 200), (300, 150))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def image(self, index: int) -> Tensor:
+        drawn = torch.rand(3, *self.sizes[index], generator=torch.Generator().manual_seed(index))
+        return (255 * drawn).to(torch.uint8)
+
+    def objects(self, index: int) -> Objects:
+        boxes = torch.tensor([[10.0, 10.0, 90.0, 100.0], [40.0, 20.0, 140.0, 110.0]])
+        return Objects(boxes, torch.arange(2), torch.zeros(2, dtype=torch.bool))
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.sizes[index]
+
+
+def test_a_detector_is_measured(compute: Compute) -> None:
+    network, split = detector(compute), cast(DetectionSplit, Scenes())
+    data = DetectionDataset(("a", "b", "c"), (0.5,) * 3, (0.25,) * 3, {"train": split, "test": split})
+    found = protocol_of("detection").evaluate(Measured(network, data.normalization), data, None, compute, 0)
+    assert all(0 <= (value or 0) <= 100 for value in found.metrics.values())
+    height, width = torch.tensor(Scenes.sizes)[torch.from_numpy(found.arrays["image"])].unbind(1)
+    boxes = torch.from_numpy(found.arrays["boxes"])
+    assert len(boxes)
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2] <= width).all()
+    assert (boxes[:, 3] <= height).all()
