@@ -8,8 +8,8 @@ import pytest
 
 from tessera.errors import StudyError
 from tessera.jobs import Job
-from tessera.states import state_of, states_needed
-from tessera.study.extending import Extension, extensions
+from tessera.states import Unlike, state_of, states_needed
+from tessera.study.extending import Extension, extensions, passed_over
 from tessera.study.plan import Plan
 from tessera.study.together import together
 from tessera.training.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ def pretrainings(plan: Plan) -> dict[int, Job]:
 def keep(plan: Plan, state: Job) -> None:
     path = plan.root / state.manifest
     path.parent.mkdir(parents=True)
-    path.write_text("{}")
+    path.write_text(json.dumps({"settings": state.settings}))
 
 
 def told(found: dict[str, Extension], plan: Plan) -> dict[int, tuple[int, int | None]]:
@@ -99,6 +99,30 @@ def test_only_the_same_beginning_counts(plan_of: PlanOf) -> None:
     for folder, item in extensions(plan.jobs.values(), plan.root).items():
         assert item.after is not None
         assert item.after.trial == item.state.trial == plan.jobs[folder].trial
+
+
+def test_a_state_that_would_serve_but_for_its_snapshots_is_told(plan_of: PlanOf) -> None:
+    def asked(**source: Any) -> Plan:
+        return plan_with(plan_of, [{"label": "9", "source.epochs": 9, **{f"source.{k}": v for k, v in source.items()}}])
+
+    def found(plan: Plan) -> list[Unlike]:
+        jobs = list(plan.jobs.values())
+        return list(passed_over(jobs, plan.root, extensions(jobs, plan.root)).values())
+
+    (plain,) = pretrainings(asked()).values()
+    (other,) = pretrainings(asked(snapshots=[1, 3], statistics_batches=7)).values()
+    (rate,) = pretrainings(asked(**{"optimizer.learning_rate": 0.2, "snapshots": [1, 3]})).values()
+    plan = asked(snapshots=[1, 4])
+    keep(plan, state_of(rate, 6))
+    assert found(plan) == [], "that of another training"
+    keep(plan, state_of(other, 5))
+    assert found(plan) == [Unlike(5, (1, 3), 7)]
+    assert found(asked(snapshots=[1, 3], statistics_batches=7)) == [], "it serves"
+    keep(plan, state_of(plain, 6))
+    assert found(plan) == [Unlike(6, (), None)], "the longest"
+    assert found(asked(snapshots=[7])) == [], "the same until then"
+    keep(plan, state_of(pretrainings(plan)[9], 7))
+    assert found(plan) == [], "one that came further serves"
 
 
 def test_two_ends_of_one_length_have_one_state(plan_of: PlanOf) -> None:

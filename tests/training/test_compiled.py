@@ -70,14 +70,14 @@ def test_short_trainings_are_not_looked_at(wanted: Any, passes: int, looked: boo
 
 def test_what_was_measured_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clock = Clock(monkeypatch, eager_s=1.0, compiled_s=0.8, compile_s=100.0)
-    assert not choose(tmp_path, 3_000)  # less than an hour: nothing is compiled
+    assert not choose(tmp_path, 800)  # less than a quarter of an hour: nothing is compiled
     assert not clock.made
     assert choose(tmp_path, 4_000)
     assert len(clock.made) == 1
     (place,) = tmp_path.glob("*.json")
     assert json.loads(place.read_text())["cost"] == {"eager_s": 1.0, "compiled_s": 0.8, "compile_s": 100.0}
     looks = clock.looks
-    # Enough for an hour, and what is saved is by the figures that are known, not by those of a busy moment.
+    # Long enough, and what is saved is by the figures that are known, not by those of a busy moment.
     clock.compiled_s = 2.0
     assert choose(tmp_path, 4_000)
     assert not choose(tmp_path, 900)

@@ -31,8 +31,8 @@ grid:
 """
 
 
-def write(project: Path, *epochs: int) -> None:
-    rows = "".join(f"    - {{label: {number} epochs, source.epochs: {number}}}\n" for number in epochs)
+def write(project: Path, *epochs: int, more: str = "") -> None:
+    rows = "".join(f"    - {{label: {number} epochs, source.epochs: {number}{more}}}\n" for number in epochs)
     (project / "config" / "studies" / "tiny.yaml").write_text(STUDY + rows)
 
 
@@ -72,6 +72,12 @@ def test_a_longer_study_trains_the_rest_alone_and_ends_with_the_bytes_of_one_in_
     assert "epoch 5/7" in logs[7]
     done = run("snakemake", "-n", at=project)
     assert "Nothing to be done" in done.stdout + done.stderr
+
+    write(project, 9, more=", source.snapshots: [1]")
+    said = run("python", "-m", "tessera", "plan", at=project).stdout
+    assert "Begin anew for their snapshots alone:" in said
+    assert "the state after epoch 6 is there, but carries no snapshot" in " ".join(said.split())
+    write(project, 3, 5, 7)
 
     # States are a shortcut: without them nothing runs again.
     run("python", "-m", "tessera", "prune", "--states", "--yes", at=project)

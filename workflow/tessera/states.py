@@ -59,14 +59,57 @@ def kept(root: Path, job: Job, unmoved: int, beyond: int = 0) -> Iterator[Job]:
         unmoved: `unmoved_epochs` of the job.
         beyond: Epochs that it has done already.
     """
-    pattern = re.compile(rf"{re.escape(job.words)}\.e(\d+)-[0-9a-f]+")
-    names = (path.parent.name for path in (root / "artifacts" / TrainingState.folder).glob(f"*/{MANIFEST}"))
-    epochs = {int(found[1]) for name in names if (found := pattern.fullmatch(name))}
-    for number in sorted(epochs, reverse=True):
+    for number in sorted({number for number, _ in _of_its_words(root, job)}, reverse=True):
         if beyond < number <= unmoved:
             state = state_of(job, number)
             if (root / state.manifest).exists():  # else that of other settings
                 yield state
+
+
+class Unlike(NamedTuple):
+    """A state that a training could go on from, had it the same snapshots until there.
+
+    Attributes:
+        epochs: How many are done.
+        snapshots: Epochs of those that the state carries.
+        statistics_batches: By which they were exported; None where there are none.
+    """
+
+    epochs: int
+    snapshots: tuple[int, ...]
+    statistics_batches: int | None
+
+
+def unlike(root: Path, job: Job, unmoved: int, beyond: int = 0) -> Unlike | None:
+    """The longest state on disk that a pretraining cannot go on from for its snapshots alone.
+
+    Args:
+        unmoved: `unmoved_epochs` of the job.
+        beyond: Epochs that it need not go on to: those of a state that serves.
+    """
+    for number, folder in sorted(_of_its_words(root, job), reverse=True):
+        if not beyond < number <= unmoved:
+            continue
+        try:
+            of = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["settings"]["source"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        found = Unlike(number, tuple(of.get("snapshots", ())), of.get("statistics_batches"))
+        source = {**job.settings["source"], "snapshots": {"epochs": list(found.snapshots)}}
+        if found.statistics_batches is not None:
+            source["statistics_batches"] = found.statistics_batches
+        alike = job.model_copy(update={"settings": {**job.settings, "source": source}})
+        if folder.name == state_of(alike, number).name != state_of(job, number).name:
+            return found
+    return None
+
+
+def _of_its_words(root: Path, job: Job) -> Iterator[tuple[int, Path]]:
+    """States on disk by the words of a pretraining, of whatever settings: how many epochs are done, and the folder."""
+    pattern = re.compile(rf"{re.escape(job.words)}\.e(\d+)-[0-9a-f]+")
+    for path in (root / "artifacts" / TrainingState.folder).glob(f"*/{MANIFEST}"):
+        if found := pattern.fullmatch(path.parent.name):
+            yield int(found[1]), path.parent
 
 
 def states_needed(jobs: Iterable[Job], root: Path) -> set[str]:

@@ -12,7 +12,8 @@ from tessera.jobs import STAGES
 from tessera.monitor.estimates import Estimate, Estimates
 from tessera.monitor.standing import SUMMARIZE, Standing, State, look
 from tessera.monitor.words import count, device_time
-from tessera.study.extending import Extension, extensions
+from tessera.states import Unlike
+from tessera.study.extending import Extension, extensions, passed_over
 from tessera.study.plan import Plan
 
 HELP = "what would run, what is made already, and how long the rest will take"
@@ -43,15 +44,16 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     names = chosen(plan, options.studies)
     estimates = Estimates.of(plan.root, plan.config.device)
     standings = look(plan, names)
-    extended = estimates.extended = extensions(
-        (each.job for each in standings if each.job is not None and each.state is not State.DONE), plan.root
-    )
+    to_do = [each.job for each in standings if each.job is not None and each.state is not State.DONE]
+    extended = estimates.extended = extensions(to_do, plan.root)
     rows = [
         Row(standing, estimates.of_job(standing.job) if standing.job is not None else None) for standing in standings
     ]
     parts = [_head(plan, names, rows), _stages(rows)]
     if extended:
         parts.append("\n".join(["Go on from the state of a shorter training:", *_extended(extended)]))
+    if others := passed_over(to_do, plan.root, extended):
+        parts.append("\n".join(["Begin anew for their snapshots alone:", *_passed_over(others)]))
     if options.jobs:
         parts.append(_every(rows))
     elif largest := _largest(rows):
@@ -157,6 +159,21 @@ def _extended(extended: Mapping[str, Extension]) -> Iterator[str]:
         yield from wrapped(
             f"{folder.rpartition('/')[2]}: after epoch {extension.state.settings['epochs']} "
             f"({extension.share:.0%} of it), {where}",
+            2,
+            4,
+        )
+
+
+def _passed_over(others: Mapping[str, Unlike]) -> Iterator[str]:
+    for folder, other in others.items():
+        name, until = folder.rpartition("/")[2], f"the state after epoch {other.epochs} is there, but carries"
+        if not other.snapshots:
+            yield from wrapped(f"{name}: {until} no snapshot: ask for none below it to go on from there", 2, 4)
+            continue
+        epochs = f"{'epoch' if len(other.snapshots) == 1 else 'epochs'} {', '.join(map(str, other.snapshots))}"
+        yield from wrapped(
+            f"{name}: {until} those of {epochs} with `statistics_batches: {other.statistics_batches}`: ask for the "
+            "same below it to go on from there",
             2,
             4,
         )

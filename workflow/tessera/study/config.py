@@ -74,7 +74,8 @@ class Config(Checked):
         "auto",
         description="Whether a pretraining compiles the passes of its encoder, which then round otherwise. `auto`: "
         "where a measurement, kept under resume/compile, says that it saves twice what it takes, never in less than "
-        "an hour on a processor, or ten minutes on a GPU. Not part of the keys; keep one value within a study.",
+        "a quarter of an hour on a processor, or ten minutes on a GPU. Not part of the keys; keep one value within a "
+        "study.",
     )
     threads: int = Field(
         1,

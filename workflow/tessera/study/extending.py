@@ -1,13 +1,13 @@
 """Which trainings go on from the state of a shorter one, on disk or of one that is made before. Never imports torch."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tessera.artifacts import resume_folder
 from tessera.jobs import Job, PretrainSource
-from tessera.states import kept, state_of, unmoved_epochs
+from tessera.states import Unlike, kept, state_of, unlike, unmoved_epochs
 from tessera.training.checkpoint import reached
 
 
@@ -67,4 +67,21 @@ def extensions(jobs: Iterable[Job], root: Path) -> dict[str, Extension]:
             if done <= _done(root, job):  # what it has by itself is further
                 continue
             found[job.folder] = Extension(state, after, done / job.settings["source"]["epochs"])
+    return found
+
+
+def passed_over(jobs: Iterable[Job], root: Path, extended: Mapping[str, Extension]) -> dict[str, Unlike]:
+    """Artifact folder to a state that is there and would serve, had the training the same snapshots until then.
+
+    Args:
+        jobs: What is to be made.
+        root: The project's folder.
+        extended: What `extensions` gave.
+    """
+    found = {}
+    for job in jobs:
+        if unmoved := unmoved_epochs(job):
+            done = extended[job.folder].state.settings["epochs"] if job.folder in extended else 0
+            if (other := unlike(root, job, unmoved, max(done, _done(root, job)))) is not None:
+                found[job.folder] = other
     return found

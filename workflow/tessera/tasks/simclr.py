@@ -26,7 +26,9 @@ class SimCLR(Task):
     the loss, resizes by bicubic interpolation, and has batch norms in the head (`batch_norm`). All 2N views go through
     the encoder together, so batch norms see both of an image's views, as theirs over all devices do.
 
-    No library has this loss without a framework around it, and it is three lines. On distortions see `Distortions.of`.
+    Libraries of losses have it for any labels, over lists of pairs whose lengths are read from the device in every step
+    (pytorch-metric-learning's `NTXentLoss`, to which this one is equal); with two views an image it is three lines. On
+    distortions see `Distortions.of`.
 
     Shape:
         inputs: (2N, 3, V, V) float32, normalised, the two views of an image side by side.

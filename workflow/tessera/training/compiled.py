@@ -31,8 +31,9 @@ log = logging.getLogger("tessera")
 M = TypeVar("M", bound=nn.Module)
 
 FEWEST = 1_000  # passes of a training that is looked at: in fewer nothing is gained, and a look is a pass of each kind
-# Seconds of passes that compiling may pay for: it takes minutes on a processor, less than one on a GPU.
-SHORTEST_S = {"cpu": 3_600.0, "cuda": 600.0}
+# Seconds of passes in which compiling may pay: three shapes take two minutes of a processor, which passes 1.4 times as
+# fast give back twice in a quarter of an hour; a look at longer trainings costs an eighth of one, once a machine.
+SHORTEST_S = {"cpu": 900.0, "cuda": 600.0}
 MARGIN = 2.0  # how many times what compiling takes must be saved: figures of a busy machine are rough
 _ROUNDS = 5
 _TURN_S = 0.2  # of passes between two looks at the clock
