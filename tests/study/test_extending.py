@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped import project
 
 from tessera.errors import StudyError
 from tessera.jobs import Job
-from tessera.states import Unlike, state_of, states_needed
+from tessera.states import Unlike, state_of, states_needed, unmoved_epochs
 from tessera.study.extending import Extension, extensions, passed_over
-from tessera.study.plan import Plan
+from tessera.study.plan import Plan, make_plan
 from tessera.study.together import together
 from tessera.training.checkpoint import Checkpoint
 
@@ -133,6 +135,20 @@ def test_two_ends_of_one_length_have_one_state(plan_of: PlanOf) -> None:
     plan = plan_with(plan_of, rows)
     assert told(extensions(plan.jobs.values(), plan.root), plan) == {8: (4, 6)}
     assert len(states_needed(plan.jobs.values(), plan.root)) == 1
+
+
+@pytest.mark.parametrize("scale", ["smoke", "quickstart", "paper"])
+def test_a_million_images_begin_with_a_third_of_them(scale: str, tmp_path: Path) -> None:
+    """As the studies say, so that whoever runs both trains once."""
+    names = ("third_of_a_million", "million_views")
+    plan = make_plan({"studies": list(names), "scale": scale, "trials": 1}, project(tmp_path, *names))
+    short, long = (
+        [job for job in plan.jobs_of([name]).values() if job.stage == "pretrain_source" and unmoved_epochs(job)]
+        for name in names
+    )
+    left = {state_of(job, unmoved_epochs(job)).key for job in short}
+    assert len(left) == len(long) == 8
+    assert {state_of(job, unmoved_epochs(short[0])).key for job in long} == left
 
 
 def test_who_keeps_no_state_is_waited_for_by_none_and_has_the_same_key(plan_of: PlanOf) -> None:
