@@ -1,11 +1,14 @@
 """`make environment`: which builds of PyTorch are asked for, and what happens where they cannot be had."""
 
+import ast
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 UV = """#!{python}
@@ -19,6 +22,32 @@ if "--requirement" in words:
 if "--dry-run" in words:
     {probe}
 """
+
+
+CALLED = {
+    "PIL": "pillow",
+    "matplotlib": "matplotlib-base",
+    "sklearn": "scikit-learn",
+    "torch": "pytorch",
+    "yaml": "pyyaml",
+}
+# Of what is launched by hand; of extras; and what pydantic and jinja2 bring.
+NOT_IN_JOBS = {"rich", "timm", "pydantic_core", "markupsafe"}
+
+
+def test_conda_has_what_jobs_import() -> None:
+    imported = set[str]()
+    for path in (ROOT / "workflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    environment = yaml.safe_load((ROOT / "envs" / "tessera.yaml").read_text())["dependencies"]
+    listed = [word for each in environment for word in (each["pip"] if isinstance(each, dict) else [each])]
+    names = {re.match(r"[\w-]+", word)[0] for word in listed}  # type: ignore[index]
+    own = imported - sys.stdlib_module_names - NOT_IN_JOBS - {"tessera"}
+    assert {CALLED.get(name, name) for name in own} == names - {"python", "pip"}
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ DONE: list[dict[str, Any]] = [
     # Baselines, in columns that they say nothing to: the row, or the column, says by name that it is one.
     {"grid/columns": {"source.batch_size": [8, 16]}},
     {"grid/columns": {"source.iterations": [4, 8]}, "also": [{"label": "untrained", "source.method": "random"}]},
+    {"grid/columns": {"target.at": [1, "last"]}, "base/source/snapshots": [1], "base/transfer": "fine_tune"},
     {"grid/columns": {"transfer.method": ["none", "fsp"]}, "also": None},
     {"also": [{"label": "bound", "source.method": "supervised", "transfer.method": "source_only"}]},
     # Of keys that are joined, one is enough.

@@ -52,6 +52,16 @@ def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "picky_parts", raising=False)
 
 
+def test_more_layers_to_freeze_than_there_are_are_told(plan_of: PlanOf) -> None:
+    frozen = {"base/transfer": {"method": "fine_tune", "freeze_layers": 4}}
+    assert plan_of(frozen).jobs
+    frozen["base/transfer"]["freeze_layers"] = 5
+    assert (
+        "freeze_layers: 5, but encoder `resnet8` has 4 named layers (stem, stage1, stage2, stage3): lower it"
+        in " ".join(told(plan_of, frozen))
+    )
+
+
 def told(plan_of: PlanOf, changes: dict[str, Any]) -> list[str]:
     with pytest.raises(StudyError) as caught:
         plan_of(changes)

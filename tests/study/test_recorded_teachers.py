@@ -1,12 +1,15 @@
 """Views that are drawn once, in a plan: which rows share what a teacher says of them, and what is refused."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped import project
 
 from tessera.errors import StudyError
-from tessera.study.plan import Plan
+from tessera.jobs import STAGES
+from tessera.study.plan import Plan, make_plan
 
 PlanOf = Callable[..., Plan]
 ROWS = [
@@ -34,6 +37,12 @@ def test_rows_share_what_their_teacher_says(plan_of: PlanOf) -> None:
     assert roles["soft_targets"] == {"dataset", "source", "teacher"}
     assert roles["fsp-soft_targets"] == {"dataset", "source"}, "the maps are not recorded, so the teacher is asked"
     assert roles["none"] == {"dataset"}
+
+
+def test_the_tour_runs_every_stage(tmp_path: Path) -> None:
+    """As README says; so each stage runs by itself somewhere in what is shipped."""
+    plan = make_plan({"studies": ["tour"]}, project(tmp_path, "tour"))
+    assert {job.stage for job in plan.jobs.values()} == STAGES.keys()
 
 
 def test_new_views_leave_keys_as_they_were(plan_of: PlanOf) -> None:

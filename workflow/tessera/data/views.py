@@ -61,7 +61,7 @@ class View:
         What is enlarged s times is nearer: its depth is divided by s, its disparity multiplied. What is mirrored has
         normals whose x is negated. Normals of what is enlarged stay as they are, as if all had come nearer.
 
-        Source: the augmentation of MTAN's and Auto-lambda's code (docs/methods.md 8.6).
+        Source: the augmentation of MTAN's and Auto-lambda's code (docs/methods.md 2.9).
 
         Shape:
             maps: (N, H, W), or (N, 3, H, W) of normals, as `StoredColumns.rows` gives them.

@@ -52,11 +52,10 @@ def _answered(path: Keys, others: Settings, experiment: Experiment) -> bool:
     """Whether the other side, a row or a column, says by name why there is no source, or no training."""
     said = {other[:2] if other[0] == "source" else other[:1] for other in answers(others, "")}
     untrained = experiment.source.epochs == 0 and bool({("source", "method"), ("source", "epochs")} & said)
-    if path[0] != "source":
-        no_training = not experiment.transfer.trains and ("transfer",) in said
-        return path[0] == "target" and (no_training or (path[1:] == ("at",) and untrained))
     no_source = not experiment.transfer.needs_source and ("transfer",) in said
-    return no_source or untrained
+    if path[0] == "source" or path == ("target", "at"):
+        return no_source or untrained
+    return path[0] == "target" and not experiment.transfer.trains and ("transfer",) in said
 
 
 def _of_source(experiment: Experiment, path: Keys) -> str:

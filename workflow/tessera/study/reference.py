@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -18,6 +18,7 @@ from tessera.data.datasets.options.dense import (
     NormalMapOptions,
 )
 from tessera.jobs import Comparison, Delta
+from tessera.models.encoders.options import EncoderOptions
 from tessera.models.weights import Weights
 from tessera.multitask.snapshots import SnapshotOptions
 from tessera.multitask.source import Source
@@ -113,7 +114,7 @@ def config_reference(root: Path) -> str:
     for family in registry.FAMILIES:
         parts += [f"### {family}", _question(family)]
         for name, part in registry.parts(family).items():
-            parts += [f"#### {family}: {name}", _source(part), _keys(part.options)]
+            parts += [f"#### {family}: {name}", _source(part), _layers(part.options), _keys(part.options)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -167,6 +168,17 @@ def _question(family: str) -> str:
 
 def _source(part: registry.Part) -> str:
     return _sentence(part.options) + (f" Source: {part.paper}." if part.paper else "")
+
+
+def _layers(options: type[BaseModel]) -> str:
+    """Of an encoder, what `target.layer` may be: with the options' defaults, where these say it."""
+    if not issubclass(options, EncoderOptions):
+        return ""
+    try:
+        layers = options.model_validate({}).layers
+    except ValidationError:  # some have no defaults
+        return ""
+    return f"Layers, from the input on: {', '.join(f'`{layer}`' for layer in layers)}." if layers else ""
 
 
 def _sentence(model: type[BaseModel]) -> str:

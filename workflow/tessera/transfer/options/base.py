@@ -167,6 +167,11 @@ class FineTuneOptions(TransferOptions):
                 f"transfer `{self.name}` copies source.encoder (`{encoder.name}`) into target.network, but "
                 f"target.network.encoder is another (`{network.encoder.name}`, with its options): leave it out"
             )
+        if encoder.layers and self.freeze_layers > len(encoder.layers):
+            yield (
+                f"transfer.freeze_layers: {self.freeze_layers}, but encoder `{encoder.name}` has {len(encoder.layers)} "
+                f"named layers ({', '.join(encoder.layers)}): lower it"
+            )
 
 
 TransferPart = Annotated[TransferOptions, PartOf("transfer")]

@@ -79,7 +79,8 @@ class CrdOptions(TransferOptions):
     negatives: int = Field(
         16_384,
         ge=1,
-        description="Images that each one is compared with, N; at most a third of the labelled images is advised.",
+        description="Images that each one is compared with, N; at most a third of the labelled images is advised, and "
+        "the job refuses more than there are: with few labels lower it.",
     )
     mode: Literal["all", "other_classes"] = Field(
         "all", description="Negatives are drawn from all labelled images, or from those of other classes."
