@@ -63,7 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", choices=SIZES, default="full", help="smoke: that every step runs, and nothing else")
-    parser.add_argument("--minutes", type=float, default=25.0, help="after them nothing more is begun")
+    parser.add_argument("--minutes", type=float, default=25.0, help="that all of it may take")
     parser.add_argument("--again", action="store_true", help="forget the results that are there")
     parser.add_argument("--out", type=Path, help="results/gpu; for a try, a folder of its own in it")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "gpu", help="what is only needed on the way")

@@ -12,7 +12,6 @@ from benchmarks.gpu.stopping import stop
 
 FILES = ("test_parts", "test_repeats", "test_targets", "test_processes")
 SECONDS_A_TEST = 120
-STOP_S = 10  # for pytest to end the processes of a test
 ENDED = (0, 1, 5)  # codes of pytest; 5: there was nothing left to run
 
 
@@ -42,7 +41,7 @@ def run_tests(kit: Kit, name: str, seconds: float) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             late = True
         finally:
-            stop(process, STOP_S)
+            stop(process, kit.margin_s)
         begun = {test: about["at"] for test, about in outcomes(record).items() if about["outcome"] == STARTED}
         ended_by = [test for test, at in begun.items() if at >= since]
         if late or not ended_by:

@@ -6,16 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from benchmarks.gpu import checks, page
 from benchmarks.gpu.options import ROOT, Kit, environment_with
 from benchmarks.gpu.stopping import stop
 from tessera.devices import LEASE_DIR, lease
+from tessera.errors import TesseraError
 from tessera.files import replace_text
 from tessera.provenance import git_state, hardware
 
@@ -26,8 +31,8 @@ FOR_TABLE = 0.4  # of all the time: what the steps before the table leave it
 FOR_STEPS = 0.2  # and what the tests leave the benchmarks
 MACHINE, FIRST, WHOLE = "machine", "table 4, first", "table 4"
 CODE = (
-    "workflow", "Snakefile", "rules", "benchmarks/gpu", "tests/gpu", "config/methods", "config/studies/table4.yaml",
-    "config/scales/paper.yaml",
+    "workflow", "Snakefile", "rules", "benchmarks/gpu", "config/methods", "config/studies/table4.yaml",
+    "config/scales/paper.yaml", "tests/gpu", "tests/conftest.py", "tests/label_maps.py", "tests/pretended_cuda.py",
 )  # fmt: skip
 KIND = "import torch; of = torch.cuda.get_device_properties(0); print(f'{of.name}, {of.total_memory / 2**30:.0f} GiB')"
 
@@ -137,8 +142,8 @@ def code_hash() -> str:
     """A hash of the code whose behaviour the results are of."""
     digest = sha256()
     for part in CODE:
-        within = [ROOT / part] if (ROOT / part).is_file() else sorted((ROOT / part).rglob("*"))
-        for path in (path for path in within if path.suffix in ("", ".py", ".smk", ".yaml") and path.is_file()):
+        within = [ROOT / part] if (ROOT / part).is_file() else sorted((ROOT / part).rglob("*.*"))
+        for path in (path for path in within if path.suffix in (".py", ".smk", ".yaml") or path == ROOT / part):
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
@@ -146,18 +151,29 @@ def code_hash() -> str:
 def identity(kit: Kit) -> Found:
     """What a result is of: another kind of device, PyTorch, code or scale asks for a new one."""
     kind = _kind_of_gpu() if kit.device == "cuda" else hardware()["processor"]
-    return {"device": kit.device, "kind": kind, "torch": version("torch"), "scale": kit.scale, "code": code_hash()}
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:  # the step `machine` says so
+        torch = "none"
+    return {"device": kit.device, "kind": kind, "torch": torch, "scale": kit.scale, "code": code_hash()}
 
 
 def _kind_of_gpu() -> str:
     """Of the leased one, asked for in a process of its own: in this one CUDA would stay for as long as the kit runs.
 
     An index says nothing: on a cluster the same one is another GPU tomorrow.
+
+    Raises:
+        TesseraError: If the GPU does not answer.
     """
     try:
         told = subprocess.run(
             [sys.executable, "-c", KIND], capture_output=True, text=True, timeout=ASKED_S, check=True
         ).stdout
+    except subprocess.TimeoutExpired:
+        raise TesseraError(
+            f"the GPU did not answer within {ASKED_S:.0f} s: see what `nvidia-smi` says of it."
+        ) from None
     except (OSError, subprocess.SubprocessError):
         return "none that PyTorch reaches"  # the step `machine` says why
     return told.strip()
@@ -186,16 +202,18 @@ def run_all(kit: Kit, again: bool = False) -> int:
     """
     begun = time.monotonic()
     left, bad = list[str](), list[str]()
-    with lease(kit.device):
+    with ExitStack() as locks:
+        locks.enter_context(lease(kit.device))
         whose = identity(kit)
         kit = work_of(kit, whose)
+        kit.out.mkdir(parents=True, exist_ok=True)
+        locks.enter_context(_alone(kit.out))
         if again:
             shutil.rmtree(kit.work, ignore_errors=True)
             for step in steps_of(kit):
                 if read(kit, step.name).get("of") == whose:
                     (kit.out / step.file).unlink()
-        for folder in (kit.out, kit.work):
-            folder.mkdir(parents=True, exist_ok=True)
+        kit.work.mkdir(parents=True, exist_ok=True)
         steps = steps_of(kit)
         for number, step in enumerate(steps, 1):
             before = read(kit, step.name)
@@ -230,6 +248,27 @@ def run_all(kit: Kit, again: bool = False) -> int:
     return 1 if bad else 0
 
 
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One kit at a time writes into a folder.
+
+    Raises:
+        TesseraError: If another does.
+    """
+    lock = FileLock(out / "kit.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TesseraError(
+            f"another call measures into {out}: wait for it, or give this one folders of its own, as "
+            "ARGS='--out results/gpu/other --work .cache/gpu_other'."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _write_page(kit: Kit, steps: Sequence[Step], whose: Found) -> None:
     """Of this device and code alone: shares are shares of its peak."""
     results = ((step.name, read(kit, step.name)) for step in steps)
@@ -245,7 +284,7 @@ def _run_step(kit: Kit, step: Step, seconds: float, whose: Found) -> str:
     environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **environment_with(ROOT, ROOT / "workflow")}
     # What a step starts leases as well: of this process's device, in a folder that knows of no other lease.
     environment[LEASE_DIR] = str(kit.work / "leases")
-    inner = seconds - min(kit.stop_s, seconds) / 3  # so that the step can end by itself
+    inner = seconds - min(kit.margin_s, seconds / 3)  # so that the step can end by itself
     words = [sys.executable, "-m", "benchmarks.gpu", "--step", step.name, "--kit", kit.words()]
     words += ["--seconds", f"{inner:.1f}", "--write", str(draft), "--parent", str(os.getpid())]
     late = False

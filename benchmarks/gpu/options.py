@@ -128,6 +128,11 @@ class Kit:
         return min(90.0, 3.6 * self.minutes)
 
     @property
+    def margin_s(self) -> float:
+        """Of a step's seconds, what it has for stopping its own processes, before it is told to stop itself."""
+        return self.stop_s / 3
+
+    @property
     def size(self) -> Size:
         return SIZES[self.scale]
 

@@ -22,7 +22,6 @@ from tessera.files import replace_text
 
 STUDY, COLUMN = "table4_cifar10", "CIFAR-10"
 LINKED = ("Snakefile", "rules", "workflow", "envs", "profiles")
-STOP_S = 60  # for jobs to keep what they have when they are told to stop
 ARCHIVE = "cifar10.tar.xz"
 ORIGINAL = ("cifar-10-batches-py", "cifar-10-python.tar.gz")  # nothing is downloaded while a GPU waits
 
@@ -51,7 +50,7 @@ def measure(kit: Kit, share: float, seconds: float) -> dict[str, Any]:
         cut_off = True
     finally:
         try:
-            stop(process, STOP_S)
+            stop(process, kit.margin_s)  # in which jobs keep what they have
         finally:  # also of a call that is stopped: its trainings count
             seconds_of_run = before["seconds_of_run"] + time.monotonic() - start
             replace_text(record, json.dumps({**before, "seconds_of_run": seconds_of_run}))

@@ -93,7 +93,7 @@ def test_a_try_takes_nothing_from_what_a_gpu_measured() -> None:
 def test_what_comes_before_leaves_the_others_time(kit: Kit, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     named = [steps.Step("tests", lambda *_: {}, 9, 0.6), steps.Step("steps", lambda *_: {}, 9, 0.4)]
     monkeypatch.setattr(steps, "steps_of", lambda _: [*named, steps.Step("table", lambda *_: {}, 9, 0.0)])
-    short = Kit(kit.device, kit.scale, 0.5, kit.out, kit.work)  # 30 s: 10.2, 16.2 and 28.2 once 1.8 are for stopping
+    short = Kit(kit.device, kit.scale, 0.7, kit.out, kit.work)  # 42 s: 14.3, 22.7 and 39.5 once 2.5 are for stopping
     assert steps.run_all(short) == 0
     assert ran == ["steps", "table"]
 
@@ -120,6 +120,15 @@ def test_the_time_ends_with_the_last_step_even_where_that_must_be_killed(
     assert steps.run_all(Kit("cpu", "full", 25.0, kit.out, kit.work)) == 0
     assert given[0] + patience[0] <= 25 * 60
     assert patience == [90.0]
+
+
+def test_two_kits_do_not_write_into_one_folder(kit: Kit, ran: list[str]) -> None:
+    kit.out.mkdir()
+    with steps._alone(kit.out), pytest.raises(TesseraError, match=r"another call measures into .*: wait for it, or"):
+        steps.run_all(kit)
+    assert ran == []
+    steps.run_all(kit)
+    assert ran == ["first", "second"]
 
 
 def test_another_kind_of_gpu_or_pytorch_is_measured_anew(
@@ -238,6 +247,26 @@ def test_whoever_ends_the_kit_ends_its_step(kit: Kit, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc tells what runs")
+def test_who_is_told_to_stop_while_it_stops_another_ends_that_first() -> None:
+    class Told(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is not None:
+                raise KeyboardInterrupt
+            return super().wait()
+
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    process = Told([sys.executable, "-c", deaf], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    with process.stdout as told:
+        assert told.readline() == b"deaf\n"
+        with pytest.raises(KeyboardInterrupt):
+            stop(process, 60.0)
+    assert not alive(process.pid)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc tells what runs")
 def test_what_a_process_leaves_behind_is_ended() -> None:
     left = "import subprocess; print(subprocess.Popen(['sleep', '600'], stdout=2).pid)"
     process = subprocess.Popen([sys.executable, "-c", left], stdout=subprocess.PIPE, start_new_session=True)
@@ -252,7 +281,15 @@ def test_what_a_process_leaves_behind_is_ended() -> None:
 def call(tmp_path: Path) -> Callable[..., str]:
     """`make gpu DEVICE=cpu SCALE=smoke`, by this interpreter and with folders of its own."""
     folders = f"--out {shlex.quote(str(tmp_path / 'out'))} --work {shlex.quote(str(tmp_path / 'work'))}"
-    words = ["make", "gpu", "DEVICE=cpu", "SCALE=smoke", f"WITH={shlex.quote(sys.executable)}", f"ARGS={folders}"]
+    words = [
+        "make",
+        "gpu",
+        "DEVICE=cpu",
+        "SCALE=smoke",
+        "MINUTES=25",
+        f"WITH={shlex.quote(sys.executable)}",
+        f"ARGS={folders}",
+    ]
 
     def run(*options: str) -> str:
         done = subprocess.run([*words, *options], cwd=ROOT, capture_output=True, text=True)
@@ -270,7 +307,8 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 def test_make_calls_the_kit(call: Callable[..., str]) -> None:
     told = call("--dry-run")
     assert "-m benchmarks.gpu --device cpu --scale smoke --minutes 25 --out " in told
-    assert "pip" not in told, "with an interpreter that is named nothing is installed"
+    assert "-m venv" not in told, "with an interpreter that is named nothing is installed"
+    assert "envs/install.py" not in told
 
 
 @needs_make

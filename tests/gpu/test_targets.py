@@ -102,10 +102,12 @@ def protocol_of(name: str) -> Protocol:
 
 
 def assert_near(found: Any, expected: Any) -> None:
-    """Figures of two evaluations, in percent, of 32 images."""
+    """Figures of the same weights: shares of 32 images within two of these, others within a twentieth."""
     assert found.metrics.keys() == expected.metrics.keys()
     for figure, value in expected.metrics.items():
-        assert value is None or found.metrics[figure] == pytest.approx(value, abs=15)
+        share = figure.rpartition(".")[2] in ("accuracy", "error", "top5_accuracy")
+        near = pytest.approx(value, rel=0.05, abs=6.5 if share else 1e-6)
+        assert value is None or found.metrics[figure] == near, figure
 
 
 def test_every_protocol_is_measured_here() -> None:
@@ -126,8 +128,10 @@ def test_a_protocol_measures_as_on_a_processor(name: str, compute: Compute) -> N
         data = dataset(where.device)
         labeled = data.train.subset(label_subset(data.train.labels, 1.0, generator_of(0, "labels")))
         measured = Measured(teacher(where).encoder, data.normalization)
-        found.append(protocol_of(name).evaluate(measured, data, labeled, where, 0))
-    assert_near(*found)
+        found.append(protocol_of(name).evaluate(measured, data, labeled, where, 0).metrics)
+    assert found[0].keys() == found[1].keys()
+    for figure, value in found[1].items():
+        assert value is None or found[0][figure] == pytest.approx(value, abs=15)  # percent, of 32 images
 
 
 def test_a_student_is_measured_as_on_a_processor(compute: Compute) -> None:
@@ -149,10 +153,8 @@ def test_a_source_s_tasks_are_measured_as_on_a_processor(compute: Compute, tmp_p
         protocol.evaluate(protocol.model(tmp_path, where.device), dataset(where.device), None, where, 0)
         for where in (compute, right)
     )
+    assert any(name.startswith("depth.") for name in one.metrics)
     assert_near(one, other)
-    depth = [name for name, value in other.metrics.items() if name.startswith("depth.") and value is not None]
-    assert depth
-    assert [one.metrics[name] for name in depth] == pytest.approx([other.metrics[name] for name in depth], rel=0.05)
 
 
 def detector(compute: Compute) -> Any:

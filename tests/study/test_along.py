@@ -245,6 +245,8 @@ def test_a_layer_that_options_do_not_know_is_looked_for_in_the_encoder(plan_of: 
         ("resnet8", None, 25, 7),
         ("resnet8", "stage3.first", 25, 7),  # an inner one, which the encoder itself knows
         ({"name": "alexnet", "stride": 1}, None, 32, 2),
+        ({"name": "vgg", "depth": 8, "pools": 4}, None, 32, 2),
+        ({"name": "resnet50"}, "layer4.unit1", 32, 1),
     ],
 )
 def test_a_map_smaller_than_it_would_be_pooled_to_is_told(
@@ -261,6 +263,7 @@ def test_a_map_smaller_than_it_would_be_pooled_to_is_told(
         })  # fmt: skip
 
     assert plan({"pool_px": map_px}).jobs
+    assert plan_of({**BASE, "base/source/encoder": "segnet", "base/target/pool_px": 2}).jobs  # 1 px on the way, of 32
     told = (
         rf"is {map_px + 1}, but of images of {image_px} x {image_px} px .* has a map of {map_px} x {map_px} px: lower"
     )

@@ -75,7 +75,7 @@ def test_a_longer_study_trains_the_rest_alone_and_ends_with_the_bytes_of_one_in_
 
     write(project, 9, more=", source.snapshots: [1]")
     said = run("python", "-m", "tessera", "plan", at=project).stdout
-    assert "Begin anew for their snapshots alone:" in said
+    assert "Longer states that go unused for their snapshots alone:" in said
     assert "the state after epoch 6 is there, but carries no snapshot" in " ".join(said.split())
     write(project, 3, 5, 7)
 

@@ -53,7 +53,7 @@ def run(plan: Plan, options: argparse.Namespace) -> int:
     if extended:
         parts.append("\n".join(["Go on from the state of a shorter training:", *_extended(extended)]))
     if others := passed_over(to_do, plan.root, extended):
-        parts.append("\n".join(["Begin anew for their snapshots alone:", *_passed_over(others)]))
+        parts.append("\n".join(["Longer states that go unused for their snapshots alone:", *_passed_over(others)]))
     if options.jobs:
         parts.append(_every(rows))
     elif largest := _largest(rows):

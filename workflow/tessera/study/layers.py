@@ -3,7 +3,7 @@
 What an encoder's options know is read there (`EncoderOptions.layers` and `strides`), which costs nothing.
 
 Only here does a plan build networks, without their weights, and so imports torch, which takes seconds: where a study
-names no layer, or one that the options know, nothing of it is done.
+names no layer and pools no map, or the options know of it, nothing of it is done.
 """
 
 from functools import lru_cache
@@ -59,20 +59,21 @@ def _refuse_small_map(experiment: Experiment, shown: str) -> None:
     """Of a map that a protocol would pool to more than it has."""
     target, encoder = experiment.target, experiment.source.encoder
     reader, image = target.reader(experiment.source), target.dataset.shape()
-    if (pool_px := getattr(reader, "pool_px", 1)) == 1:
+    layer, pool_px = getattr(reader, "layer", None), getattr(reader, "pool_px", None) or 1
+    if pool_px == 1 or (found := _map_size(encoder, layer, image)) is None:
         return
-    height, width = _map_size(encoder, reader.layer, image)  # type: ignore[attr-defined]
+    height, width = found
     if min(height, width) < pool_px:
         key = "pool_px" if target.pool_px is not None else "protocol.pool_px"
-        which = f"layer `{reader.layer}`" if reader.layer else "the last layer"  # type: ignore[attr-defined]
+        which = f"layer `{layer}`" if layer else "the last layer"
         raise StudyError(
             f"{shown}: `target.{key}` is {pool_px}, but of images of {image[0]} x {image[1]} px {which} of encoder "
             f"`{encoder.name}` has a map of {height} x {width} px: lower it, or read an earlier layer"
         )
 
 
-def _map_size(encoder: Options, layer: str | None, image: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the map of a layer, None the last, of images of this height and width."""
+def _map_size(encoder: Options, layer: str | None, image: tuple[int, int]) -> tuple[int, int] | None:
+    """Height and width of the map of a layer, None the last, of images of this height and width; None if unknown."""
     strides = encoder.strides  # type: ignore[attr-defined]
     known = list(strides)[-1] if strides and layer is None else layer
     if known in strides:
@@ -103,14 +104,19 @@ def _layers(kind: type[Options], dumped: str, image_size: int | None) -> tuple[s
 
 
 @lru_cache(maxsize=64)
-def _measured(kind: type[Options], dumped: str, layer: str | None, image: tuple[int, int]) -> tuple[int, int]:
+def _measured(kind: type[Options], dumped: str, layer: str | None, image: tuple[int, int]) -> tuple[int, int] | None:
+    """The same, of a network without values; None where it cannot run so: then the job tells."""
     import torch
 
     from tessera import registry
 
     options = kind.model_validate_json(dumped)
     with torch.device("meta"), torch.no_grad():
-        encoder, images = registry.load("encoder", options.name)(options), torch.empty(1, 3, *image)
-        made = encoder(images) if layer is None else encoder.maps(images, (layer,))[layer]
+        encoder = registry.load("encoder", options.name)(options).eval()
+        try:
+            images = torch.empty(1, 3, *image)
+            made = encoder(images) if layer is None else encoder.maps(images, (layer,))[layer]
+        except Exception:  # whatever a part of one's own raises that reads values
+            return None
     height, width = made.shape[-2:]
     return height, width

@@ -32,7 +32,8 @@ M = TypeVar("M", bound=nn.Module)
 
 FEWEST = 1_000  # passes of a training that is looked at: in fewer nothing is gained, and a look is a pass of each kind
 # Seconds of passes in which compiling may pay: three shapes take two minutes of a processor, which passes 1.4 times as
-# fast give back twice in a quarter of an hour; a look at longer trainings costs an eighth of one, once a machine.
+# fast would give back twice in a quarter of an hour. A look at such a training costs an eighth of it, once for a
+# machine, encoder, shape and precision.
 SHORTEST_S = {"cpu": 900.0, "cuda": 600.0}
 MARGIN = 2.0  # how many times what compiling takes must be saved: figures of a busy machine are rough
 _ROUNDS = 5
