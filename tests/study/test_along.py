@@ -119,11 +119,11 @@ def test_a_clustering_follows_the_training_too(plan_of: PlanOf) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"base/source/snapshots": [0, 3]}, "`source.snapshots.epochs`: should be 1 or more, but one is 0: leave"),
-        ({"base/source/snapshots": [3, 3]}, "`source.snapshots.epochs`: names epoch 3 twice: leave one out"),
+        ({"base/source/snapshots": [0, 3]}, "`source.snapshots`: should be 1 or more, but one is 0: leave"),
+        ({"base/source/snapshots": [3, 3]}, "`source.snapshots`: names epoch 3 twice: leave one out"),
         ({"base/source/snapshots": [5, 2, 3]},
-         "`source.snapshots.epochs`: should ascend, but 2 stands after 5: write [2, 3, 5]"),
-        ({"base/source/snapshots": []}, "`source.snapshots.epochs`: names no epoch: leave snapshots out"),
+         "`source.snapshots`: should ascend, but 2 stands after 5: write [2, 3, 5]"),
+        ({"base/source/snapshots": []}, "`source.snapshots`: names no epoch: leave snapshots out"),
         ({"base/source/snapshots": ["x"]}, "`source.snapshots`: should list epochs, as whole numbers, but one is 'x'"),
         ({"base/source/snapshots": 3},
          "`source.snapshots`: should be `{every: 5}` or a list such as `[1, 2, 5]`, but is 3"),

@@ -28,6 +28,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"base/source/fusion": {"name": "tte", "alpha": "fixed"}}, "alpha: fixed and alpha_values go together"),
     ({"base/source/optimizer": {"learning_rate": -1}}, "`source.optimizer.learning_rate`: should be greater than 0, but is -1"),
     ({"base/source/optimizer": {"learning_rate": float("nan")}}, "`source.optimizer.learning_rate`: .*nan"),
+    # Of a choice of types (a number, a file, or names) the one that came furthest, by the study's own keys.
+    ({"base/source/dataset": {"name": "dense_folder", "path": "streets.tar", "image_size": 32, "maps": {"segmentation": {"kind": "class_map", "classes": ["sky", []]}}}}, r": `source\.dataset\.maps\.segmentation\.classes\[1\]`: should be a valid string$"),
     ({"base/source/method": "tt"}, FILE + r".*`source.method`: Unknown method 'tt'. Did you mean 'tte'"),
     ({"grid/rows": {"source.methd": ["tte"]}}, FILE + r" \(row 'tte'.*`source.methd`: unknown key. Did you mean 'method'"),
     ({"grid/rows": {"source.method": "tte"}}, FILE + r": `grid.rows`: `source.method` should list its values, as in `source.method: \[a, b\]`"),

@@ -105,7 +105,7 @@ def test_what_is_no_file_of_weights_is_refused_before_any_job(
 
 
 def test_the_method_asks_for_a_file(plan_of: PlanOf) -> None:
-    assert "`source.weights.file`: should name a file of weights, as in" in _refused(plan_of, _changes())
+    assert "`source.weights`: should name a file of weights, as in" in _refused(plan_of, _changes())
 
 
 def test_weights_are_for_a_source_that_does_not_train(plan_of: PlanOf, file: Path) -> None:

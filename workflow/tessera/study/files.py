@@ -187,18 +187,44 @@ def parse(model: type[M], content: Mapping[str, Any], shown: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [
+        lines = dict.fromkeys(
             f"{shown}: {describe(item, known_keys(model, item['loc'][:-1]))}"
-            for item in error.errors(include_url=False)[:MOST_ERRORS]
-        ]
+            for item in errors_of(error, content)[:MOST_ERRORS]
+        )
         raise StudyError("\n".join(lines)) from error
+
+
+def errors_of(error: ValidationError, content: Any) -> list[dict[str, Any]]:
+    """The errors of a validation, each placed by the content's own keys.
+
+    Of a choice of types pydantic also names each that it tried, as if it were a key: that is left out, and so is what
+    it says of the whole value where another of the types came further into it.
+    """
+    found, named = list[dict[str, Any]](), list[bool]()
+    for item in error.errors(include_url=False):
+        place, holder = list[str | int](), content
+        for word in item["loc"]:
+            inside = word in holder if isinstance(holder, Mapping) else isinstance(holder, list | tuple)
+            if inside and (isinstance(holder, Mapping) or (isinstance(word, int) and word < len(holder))):
+                place.append(word)
+                holder = holder[word]
+        if item["type"] in ("missing", "extra_forbidden") and (not place or place[-1] != item["loc"][-1]):
+            place.append(item["loc"][-1])  # which is not there
+        found.append({**item, "loc": tuple(place)})
+        named.append(len(place) < len(item["loc"]))
+    places = [item["loc"] for item in found]
+    return [
+        item
+        for item, choice in zip(found, named, strict=True)
+        if not (choice and any(place[: len(item["loc"])] == item["loc"] != place for place in places))
+    ]
 
 
 def describe(item: Mapping[str, Any], known: Iterable[str]) -> str:
     """One validation error in a line: the key, what is wrong, what was found.
 
     Args:
-        item: One entry of `ValidationError.errors()`.
+        item: One of `errors_of`.
         known: Keys that could stand where an unknown one was found.
     """
     key = brief(dotted(item["loc"]), 120)

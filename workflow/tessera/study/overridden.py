@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tessera import registry
 from tessera.parts import PartOf
 from tessera.registry import Options
-from tessera.study.files import describe, dotted
+from tessera.study.files import describe, dotted, errors_of
 from tessera.study.schema import Experiment
 from tessera.study.settings import PARTS, keys_at, slots
 
@@ -37,7 +37,7 @@ def mistakes(settings: Mapping[str, Any], own_parts: Collection[tuple[str, str]]
     try:
         Experiment.model_validate(alone)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
+        for item in errors_of(error, alone):
             if _stands_alone(item, alone):
                 yield describe(item, keys_at(alone, item["loc"][:-1]))
 
@@ -63,9 +63,9 @@ def _wrong(family: str, model: type[Options], name: str, key: str, value: Any) -
     try:
         PartOf(family).parse({"name": name, key: value})
     except ValidationError as error:
-        for item in error.errors(include_url=False):
+        for item in errors_of(error, {"name": name, key: value}):
             if item["loc"] and item["loc"][0] == key and item["type"] != "missing":
-                return dict(item)
+                return item
     return {}
 
 

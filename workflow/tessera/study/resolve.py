@@ -22,7 +22,7 @@ from tessera.errors import StudyError, brief
 from tessera.multitask.source import Source
 from tessera.parts import named
 from tessera.registry import suggest
-from tessera.study.files import MOST_ERRORS, describe, parse, read_yaml
+from tessera.study.files import MOST_ERRORS, describe, errors_of, parse, read_yaml
 from tessera.study.overridden import mistakes
 from tessera.study.schema import AtScale, Experiment, Method, Scale, Settings, Target
 from tessera.study.settings import PARTS, Keys, answers, keys_at, nested, normalized, overlay, slots
@@ -158,7 +158,7 @@ class Resolver:
         except ValidationError as error:
             lines = dict.fromkeys(
                 f"{_origin(layers, item['loc'])}: {describe(item, keys_at(merged, item['loc'][:-1]))}"
-                for item in error.errors(include_url=False)[:MOST_ERRORS]
+                for item in errors_of(error, merged)[:MOST_ERRORS]
             )
             raise StudyError("\n".join(lines)) from error
 
