@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -202,12 +202,10 @@ def run_all(kit: Kit, again: bool = False) -> int:
     """
     begun = time.monotonic()
     left, bad = list[str](), list[str]()
-    with ExitStack() as locks:
-        locks.enter_context(lease(kit.device))
+    kit.out.mkdir(parents=True, exist_ok=True)
+    with lease(kit.device), _alone(kit.out):
         whose = identity(kit)
         kit = work_of(kit, whose)
-        kit.out.mkdir(parents=True, exist_ok=True)
-        locks.enter_context(_alone(kit.out))
         if again:
             shutil.rmtree(kit.work, ignore_errors=True)
             for step in steps_of(kit):

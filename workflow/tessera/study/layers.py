@@ -112,8 +112,8 @@ def _measured(kind: type[Options], dumped: str, layer: str | None, image: tuple[
 
     options = kind.model_validate_json(dumped)
     with torch.device("meta"), torch.no_grad():
-        encoder = registry.load("encoder", options.name)(options).eval()
         try:
+            encoder = registry.load("encoder", options.name)(options).eval()
             images = torch.empty(1, 3, *image)
             made = encoder(images) if layer is None else encoder.maps(images, (layer,))[layer]
         except Exception:  # whatever a part of one's own raises that reads values
